@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* Files: bounded reading, atomic durable writing, directories, process identity. */
+#include <sys/types.h>
+
+#include "util.h"
+
+/*
+ * Reads a whole regular file of at most max bytes. *ret is terminated by an extra NUL; *ret_size may
+ * be NULL. Returns 0, -EFBIG when it is larger, or the errno of open/read.
+ */
+int read_file(const char *path, size_t max, char **ret, size_t *ret_size);
+
+/*
+ * Writes path through a temporary file in the same directory: write, fsync, rename, fsync of the
+ * directory. After success the new content survives a crash; after failure the old one is untouched.
+ */
+int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode);
+
+/* mkdir with parents; existing directories are fine, and keep their mode. */
+int mkdir_parents(const char *path, mode_t mode);
+
+/* Joins with one '/' between; NULL on out of memory. */
+char *path_join(const char *a, const char *b);
+
+/*
+ * A process is named by pid and start time (field 22 of /proc/PID/stat, clock ticks since boot), since
+ * pids are used again. process_start_time: 0 or -ESRCH.
+ */
+int process_start_time(pid_t pid, uint64_t *ret);
+/* A pidfd of the process if it still is the one meant, else -ESRCH. */
+int process_open(pid_t pid, uint64_t start_time);
+
+/* Takes an exclusive flock on path (made if missing, mode 0600). Returns the fd, -EAGAIN if taken. */
+int lock_file(const char *path);
+
+/* Connects or binds are refused early for paths over 107 bytes (sun_path), with -ENAMETOOLONG. */
+int unix_connect(const char *path);
+int unix_listen(const char *path, mode_t mode);

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "options.h"
+
+#include "parse.h"
+#include "version.h"
+
+static const Option *tables_find(const Program *p, const char *name, size_t n, char letter)
+{
+        const Option *tables[] = { p->options, p->more_options };
+
+        for (size_t t = 0; t < ELEMENTSOF(tables); t++)
+                for (const Option *o = tables[t]; o && o->name; o++) {
+                        if (name ? strlen(o->name) == n && strncmp(o->name, name, n) == 0
+                                 : letter && o->letter == letter)
+                                return o;
+                }
+        return NULL;
+}
+
+static bool option_value_optional(const Option *o)
+{
+        return o->arg && o->arg[0] == '[';
+}
+
+static void print_option(FILE *f, const Option *o)
+{
+        char left[80];
+
+        if (!o->text)
+                return;
+        snprintf(left, sizeof left, "%c%c%s--%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+                 o->letter ? ", " : "  ", o->name,
+                 !o->arg                       ? ""
+                         : option_value_optional(o) ? "[="
+                                                    : " ",
+                 o->arg ? (option_value_optional(o) ? o->arg + 1 : o->arg) : "");
+        fprintf(f, "  %-30s %s%s%s%s\n", left, o->text, o->choices ? " (" : "",
+                o->choices ? o->choices : "", o->choices ? ")" : "");
+}
+
+void program_print_help(const Program *p, FILE *f)
+{
+        fprintf(f, "Usage: %s %s\n\n%s\n", p->name, p->synopsis, p->summary);
+        if (p->verbs) {
+                fprintf(f, "\nCommands:\n");
+                for (const Verb *v = p->verbs; v->name; v++) {
+                        char left[80];
+
+                        if (!v->text)
+                                continue;
+                        snprintf(left, sizeof left, "%s %s", v->name, v->args);
+                        fprintf(f, "  %-30s %s\n", left, v->text);
+                }
+        }
+        fprintf(f, "\nOptions:\n");
+        for (const Option *o = p->options; o && o->name; o++)
+                print_option(f, o);
+        for (const Option *o = p->more_options; o && o->name; o++)
+                print_option(f, o);
+        fprintf(f, "  %-30s %s\n  %-30s %s\n", "-h, --help", "Show this text", "    --version",
+                "Show the version");
+        if (p->footer)
+                fprintf(f, "\n%s", p->footer);
+}
+
+static void print_scd_option(const Option *o)
+{
+        if (!o->text)
+                return;
+        if (o->letter)
+                printf("*-%c*, ", o->letter);
+        printf("*--%s*", o->name);
+        if (o->arg)
+                printf("%s_%.*s_%s", option_value_optional(o) ? "[=" : " ",
+                       (int) (strlen(o->arg) - 2 * (size_t) option_value_optional(o)),
+                       o->arg + option_value_optional(o), option_value_optional(o) ? "]" : "");
+        printf("\n\t%s", o->text);
+        if (o->choices)
+                printf(" (%s)", o->choices);
+        printf(".\n\n");
+}
+
+/* The generated part of the man page, in scdoc's language. */
+static void print_scd(const Program *p)
+{
+        if (p->verbs) {
+                printf("# COMMANDS\n\n");
+                for (const Verb *v = p->verbs; v->name; v++)
+                        if (v->text) {
+                                printf("*%s*", v->name);
+                                if (v->args[0])
+                                        printf(" %s", v->args);
+                                printf("\n\t%s.\n\n", v->text);
+                        }
+        }
+        printf("# OPTIONS\n\n");
+        for (const Option *o = p->options; o && o->name; o++)
+                print_scd_option(o);
+        for (const Option *o = p->more_options; o && o->name; o++)
+                print_scd_option(o);
+        printf("*-h*, *--help*\n\tShow a summary and end.\n\n*--version*\n\tShow the version and end.\n");
+}
+
+static void print_completion(const Program *p)
+{
+        const Option *tables[] = { p->options, p->more_options };
+
+        for (const Verb *v = p->verbs; v && v->name; v++)
+                if (v->text)
+                        printf("%s\n", v->name);
+        for (size_t t = 0; t < ELEMENTSOF(tables); t++)
+                for (const Option *o = tables[t]; o && o->name; o++)
+                        if (o->text)
+                                printf("--%s\n", o->name);
+        printf("--help\n--version\n");
+}
+
+static int usage_error(const Program *p, int usage_status, int *ret_exit)
+{
+        fprintf(stderr, "Try '%s --help'.\n", p->name);
+        *ret_exit = usage_status;
+        return -EINVAL;
+}
+
+static bool choice_valid(const Option *o, const char *value)
+{
+        const char *c = o->choices;
+        size_t l = strlen(value);
+
+        while (c && *c) {
+                size_t n = strcspn(c, " ");
+
+                if (n == l && strncmp(c, value, n) == 0)
+                        return true;
+                c += n + strspn(c + n, " ");
+        }
+        return !o->choices;
+}
+
+static int option_apply(const Program *p, const Option *o, const char *value)
+{
+        if (value && !choice_valid(o, value)) {
+                fprintf(stderr, "%s: --%s: '%s' is not one of: %s\n", p->name, o->name, value, o->choices);
+                return -EINVAL;
+        }
+        switch (o->type) {
+        case OPTION_FLAG:
+                *(bool *) o->target = true;
+                return 0;
+        case OPTION_NO_FLAG:
+                *(bool *) o->target = false;
+                return 0;
+        case OPTION_BOOL:
+                if (parse_bool(value, o->target) < 0) {
+                        fprintf(stderr, "%s: --%s: '%s' is neither true nor false\n", p->name, o->name, value);
+                        return -EINVAL;
+                }
+                return 0;
+        case OPTION_STRING:
+                *(const char **) o->target = value;
+                return 0;
+        case OPTION_INT:
+                if (parse_i64(value, o->target) < 0) {
+                        fprintf(stderr, "%s: --%s: '%s' is not a whole number\n", p->name, o->name, value);
+                        return -EINVAL;
+                }
+                return 0;
+        case OPTION_CALLBACK:
+                return ((int (*)(const char *)) o->target)(value);
+        case OPTION_IGNORED:
+                return 0;
+        }
+        return -EINVAL;
+}
+
+int options_parse(const Program *p, int argc, char *argv[], int usage_status, int *ret_exit)
+{
+        _cleanup_free_ char **words = calloc((size_t) argc + 1, sizeof(char *));
+        int n_words = 0, i;
+
+        if (!words) {
+                *ret_exit = 1;
+                return -ENOMEM;
+        }
+        for (i = 1; i < argc; i++) {
+                const char *a = argv[i], *value = NULL, *name = a + 2;
+                const Option *o;
+                size_t n;
+
+                if (a[0] != '-' || a[1] == '\0' || (a[1] >= '0' && a[1] <= '9')) {
+                        if (!(p->flags & PROGRAM_PERMUTE))
+                                break;
+                        words[n_words++] = argv[i];
+                        continue;
+                }
+                if (streq(a, "--")) {
+                        i++;
+                        break;
+                }
+                if (streq(a, "--help") || streq(a, "-h") || streq(a, "-help")) {
+                        program_print_help(p, stdout);
+                        goto ended;
+                }
+                if (streq(a, "--version")) {
+                        printf("%s %s\n", p->name, OXT_VERSION);
+                        goto ended;
+                }
+                if (streq(a, "--help-scd")) {
+                        print_scd(p);
+                        goto ended;
+                }
+                if (streq(a, "--complete")) {
+                        print_completion(p);
+                        goto ended;
+                }
+                if (a[1] == '-') {
+                        n = strcspn(name, "=");
+                        o = tables_find(p, name, n, 0);
+                        if (name[n] == '=')
+                                value = name + n + 1;
+                } else {
+                        o = tables_find(p, NULL, 0, a[1]);
+                        if (a[2] != '\0')
+                                value = a + 2;
+                }
+                if (!o) {
+                        fprintf(stderr, "%s: unknown option '%s'\n", p->name, a);
+                        return usage_error(p, usage_status, ret_exit);
+                }
+                if (!o->arg && value) {
+                        fprintf(stderr, "%s: option '--%s' takes no value\n", p->name, o->name);
+                        return usage_error(p, usage_status, ret_exit);
+                }
+                if (o->arg && !value && !option_value_optional(o)) {
+                        if (i + 1 >= argc) {
+                                fprintf(stderr, "%s: option '--%s' needs a value: %s\n", p->name, o->name,
+                                        o->arg);
+                                return usage_error(p, usage_status, ret_exit);
+                        }
+                        value = argv[++i];
+                }
+                if (option_apply(p, o, value) < 0)
+                        return usage_error(p, usage_status, ret_exit);
+        }
+        /* Put the words that stood between options behind all of them. */
+        memmove(argv + i - n_words, words, (size_t) n_words * sizeof(char *));
+        return i - n_words;
+ended:
+        *ret_exit = fflush(stdout) == 0 ? 0 : 1;
+        return -ECANCELED;
+}
+
+int verbs_run(const Program *p, int argc, char *argv[], int first, int usage_status, void *userdata)
+{
+        if (first >= argc) {
+                program_print_help(p, stderr);
+                return usage_status;
+        }
+        for (const Verb *v = p->verbs; v->name; v++) {
+                int n = argc - first - 1;
+
+                if (!streq(v->name, argv[first]))
+                        continue;
+                if (n < v->min || (v->max >= 0 && n > v->max)) {
+                        fprintf(stderr, "Usage: %s %s %s\n", p->name, v->name, v->args);
+                        return usage_status;
+                }
+                return v->run(argc - first, argv + first, userdata);
+        }
+        fprintf(stderr, "%s: unknown command '%s'; known are:", p->name, argv[first]);
+        for (const Verb *v = p->verbs; v->name; v++)
+                if (v->text)
+                        fprintf(stderr, " %s", v->name);
+        fprintf(stderr, "\n");
+        return usage_status;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "settings.h"
+
+#include <ctype.h>
+
+#include "fs.h"
+#include "log.h"
+#include "parse.h"
+#include "strbuf.h"
+
+#define SETTINGS_FILE_MAX (1 * MIB)
+
+const Setting setting_table[_SETTING_MAX] = {
+        [SETTING_ACCEL] = { "accel", SETTING_TEXT, "auto", 0, 0, "auto kvm tcg",
+                            "How QEMU runs guests; auto: KVM where a timed probe shows that it works" },
+        [SETTING_BACKEND] = { "backend", SETTING_TEXT, "auto", 0, 0, "auto xen libxl qemu",
+                              "What builds VMs; auto: Xen on a Xen host, else QEMU" },
+        [SETTING_BUS] = { "bus", SETTING_TEXT, "private", 0, 0, "private system",
+                          "Which D-Bus the stack uses" },
+        [SETTING_LOG_SIZE] = { "log.size", SETTING_INT, "1048576", 4096, 1 << 30, NULL,
+                               "Bytes after which a daemon's log file is turned over" },
+        [SETTING_LOG_KEEP] = { "log.keep", SETTING_INT, "2", 1, 100, NULL,
+                               "How many log files of a daemon are kept" },
+};
+
+static struct {
+        char *value; /* NULL: default */
+        char *origin;
+} current[_SETTING_MAX];
+
+SettingId setting_find(const char *name)
+{
+        SettingId id;
+
+        for (id = 0; id < _SETTING_MAX; id++)
+                if (streq(setting_table[id].name, name))
+                        break;
+        return id;
+}
+
+static bool word_in(const char *words, const char *w)
+{
+        size_t l = strlen(w);
+
+        for (const char *p = words; *p;) {
+                size_t n = strcspn(p, " ");
+
+                if (n == l && strncmp(p, w, n) == 0)
+                        return true;
+                p += n + strspn(p + n, " ");
+        }
+        return false;
+}
+
+int setting_check(SettingId id, const char *value, char **ret_why)
+{
+        const Setting *s = &setting_table[id];
+        int64_t i;
+        bool b;
+
+        switch (s->type) {
+        case SETTING_INT:
+                if (parse_i64(value, &i) >= 0 && i >= s->min && i <= s->max)
+                        return 0;
+                *ret_why = strformat("%s takes a whole number from %lld to %lld, not '%s'", s->name,
+                                     (long long) s->min, (long long) s->max, value);
+                return -EINVAL;
+        case SETTING_BOOL:
+                if (parse_bool(value, &b) >= 0)
+                        return 0;
+                *ret_why = strformat("%s takes true or false, not '%s'", s->name, value);
+                return -EINVAL;
+        default:
+                if (!s->choices || word_in(s->choices, value))
+                        return 0;
+                *ret_why = strformat("%s takes one of: %s; not '%s'", s->name, s->choices, value);
+                return -EINVAL;
+        }
+}
+
+static int setting_take(SettingId id, const char *value, const char *origin)
+{
+        char *v = strdup(value), *o = strdup(origin);
+
+        if (!v || !o) {
+                free(v);
+                free(o);
+                return -ENOMEM;
+        }
+        free(current[id].value);
+        free(current[id].origin);
+        current[id].value = v;
+        current[id].origin = o;
+        return 0;
+}
+
+static int load_file(const char *path)
+{
+        _cleanup_free_ char *text = NULL;
+        int line = 0, bad = 0, r;
+
+        r = read_file(path, SETTINGS_FILE_MAX, &text, NULL);
+        if (r == -ENOENT)
+                return 0;
+        if (r < 0)
+                return log_errno(r, "Cannot read %s", path);
+        for (char *s = text, *next; s && *s; s = next) {
+                _cleanup_free_ char *why = NULL;
+                char *name, *eq, *value;
+                SettingId id;
+
+                line++;
+                next = strchr(s, '\n');
+                if (next)
+                        *next++ = '\0';
+                name = strstrip(s);
+                if (!*name || *name == '#')
+                        continue;
+                eq = strchr(name, '=');
+                if (!eq) {
+                        log_warning("%s:%d: a line is `name = value`; left out", path, line);
+                        bad++;
+                        continue;
+                }
+                *eq = '\0';
+                name = strstrip(name);
+                value = strstrip(eq + 1);
+                id = setting_find(name);
+                if (id == _SETTING_MAX) {
+                        log_warning("%s:%d: there is no setting '%s' (oxt config lists them); left out", path,
+                                    line, name);
+                        bad++;
+                        continue;
+                }
+                if (setting_check(id, value, &why) < 0) {
+                        log_warning("%s:%d: %s; left out", path, line, why ? why : "bad value");
+                        bad++;
+                        continue;
+                }
+                r = setting_take(id, value, path);
+                if (r < 0)
+                        return r;
+        }
+        return bad;
+}
+
+static int load_environment(void)
+{
+        int bad = 0;
+
+        for (SettingId id = 0; id < _SETTING_MAX; id++) {
+                _cleanup_free_ char *why = NULL;
+                char variable[128];
+                const char *e;
+
+                snprintf(variable, sizeof variable, "OXT_%s", setting_table[id].name);
+                for (char *p = variable; *p; p++)
+                        *p = *p == '.' || *p == '-' ? '_' : (char) toupper((unsigned char) *p);
+                e = getenv(variable);
+                if (!e)
+                        continue;
+                if (setting_check(id, e, &why) < 0) {
+                        log_warning("%s: %s; left out", variable, why ? why : "bad value");
+                        bad++;
+                } else if (setting_take(id, e, "environment") < 0)
+                        return -ENOMEM;
+        }
+        return bad;
+}
+
+int settings_load(const Paths *p)
+{
+        int bad, r;
+
+        for (SettingId id = 0; id < _SETTING_MAX; id++) {
+                free(current[id].value);
+                free(current[id].origin);
+                current[id].value = current[id].origin = NULL;
+        }
+        bad = load_file("/etc/oxt/oxt.conf");
+        if (bad < 0)
+                return bad;
+        if (p) {
+                _cleanup_free_ char *own = paths_format(p, PATH_STATE, "oxt.conf");
+
+                if (!own)
+                        return -ENOMEM;
+                r = load_file(own);
+                if (r < 0)
+                        return r;
+                bad += r;
+        }
+        r = load_environment();
+        return r < 0 ? r : bad + r;
+}
+
+const char *setting_text(SettingId id)
+{
+        return current[id].value ? current[id].value : setting_table[id].value;
+}
+
+int64_t setting_int(SettingId id)
+{
+        int64_t v = 0;
+
+        (void) parse_i64(setting_text(id), &v);
+        return v;
+}
+
+bool setting_bool(SettingId id)
+{
+        bool v = false;
+
+        (void) parse_bool(setting_text(id), &v);
+        return v;
+}
+
+const char *setting_origin(SettingId id)
+{
+        return current[id].origin ? current[id].origin : "default";
+}

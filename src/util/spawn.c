@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "spawn.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "paths.h"
+#include "strbuf.h"
+
+extern char **environ;
+
+static const struct {
+        const char *paths[3];
+        const char *own; /* one of our programs */
+} program_table[_SPAWN_MAX] = {
+        [SPAWN_QEMU] = { { "/usr/bin/qemu-system-x86_64" }, NULL },
+        [SPAWN_QEMU_IMG] = { { "/usr/bin/qemu-img" }, NULL },
+        [SPAWN_PASST] = { { "/usr/bin/passt" }, NULL },
+        [SPAWN_SWTPM] = { { "/usr/bin/swtpm" }, NULL },
+        [SPAWN_SWTPM_SETUP] = { { "/usr/bin/swtpm_setup" }, NULL },
+        [SPAWN_XENVM] = { { NULL }, "xenvm" },
+        [SPAWN_HOOK] = { { NULL }, NULL },
+};
+
+const char *spawn_program_path(SpawnProgram program)
+{
+        static char own[_SPAWN_MAX][4200];
+
+        if (program_table[program].own) {
+                snprintf(own[program], sizeof own[program], "%s/%s", programs_dir(), program_table[program].own);
+                return access(own[program], X_OK) == 0 ? own[program] : NULL;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(program_table[program].paths); i++) {
+                const char *p = program_table[program].paths[i];
+
+                if (p && access(p, X_OK) == 0)
+                        return p;
+        }
+        return NULL;
+}
+
+static int clean_environment(char ***ret)
+{
+        static const char *const keep[] = { "PATH=", "HOME=", "LANG=", "TMPDIR=", "XDG_RUNTIME_DIR=", "OXT_",
+                                            "DBUS_", "XENVM_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=" };
+        _cleanup_strv_ char **l = NULL;
+        int r;
+
+        for (char **e = environ; *e; e++)
+                for (size_t i = 0; i < ELEMENTSOF(keep); i++)
+                        if (startswith(*e, keep[i])) {
+                                r = strv_extend(&l, *e);
+                                if (r < 0)
+                                        return r;
+                        }
+        *ret = TAKE_PTR(l);
+        return 0;
+}
+
+static int move_fd(int fd, int target)
+{
+        if (fd == target) /* dup2 would leave close-on-exec on */
+                return fcntl(fd, F_SETFD, 0);
+        return dup2(fd, target);
+}
+
+/* Runs in the child. Only async-signal-safe calls. Reports errno through error_fd. */
+static void exec_child(const char *path, char *const argv[], char *const env[], const SpawnOptions *o, int error_fd)
+{
+        int std[3] = { o->stdin_fd, o->stdout_fd, o->stderr_fd };
+        int base = 3 + (int) o->n_fds, null;
+        sigset_t none;
+
+        /* First move everything out of the way of the final numbers. */
+        error_fd = fcntl(error_fd, F_DUPFD_CLOEXEC, base + 64);
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        null = fcntl(null, F_DUPFD_CLOEXEC, base + 64);
+        if (error_fd < 0 || null < 0)
+                goto fail;
+        for (int i = 0; i < 3; i++) {
+                if (std[i] >= 0)
+                        std[i] = fcntl(std[i], F_DUPFD_CLOEXEC, base + 64);
+                else
+                        std[i] = i == 2 ? fcntl(2, F_DUPFD_CLOEXEC, base + 64) : null;
+                if (std[i] < 0)
+                        goto fail;
+        }
+        for (size_t i = 0; i < o->n_fds; i++) {
+                int fd = fcntl(o->fds[i], F_DUPFD_CLOEXEC, base + 64);
+
+                if (fd < 0)
+                        goto fail;
+                /* Remember the copy in a slot that is free by now: the targets lie below base + 64. */
+                if (dup2(fd, base + (int) i) < 0)
+                        goto fail;
+        }
+        for (int i = 0; i < 3; i++)
+                if (move_fd(std[i], i) < 0)
+                        goto fail;
+        for (int i = 0; i < (int) o->n_fds; i++)
+                if (move_fd(base + i, 3 + i) < 0)
+                        goto fail;
+        if (move_fd(error_fd, base) < 0 || fcntl(base, F_SETFD, FD_CLOEXEC) < 0)
+                goto fail;
+        error_fd = base;
+        (void) close_range((unsigned) base + 1, ~0U, 0);
+        if (o->new_session)
+                (void) setsid();
+        for (int s = 1; s < _NSIG; s++)
+                (void) signal(s, SIG_DFL);
+        sigemptyset(&none);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        execve(path, argv, env);
+fail:
+        {
+                int e = errno;
+
+                if (error_fd < 0 || write(error_fd, &e, sizeof e) < 0)
+                        _exit(126);
+                _exit(127);
+        }
+}
+
+int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options, pid_t *ret_pid, int *ret_pidfd)
+{
+        const char *path = program == SPAWN_HOOK ? options->path : spawn_program_path(program);
+        _cleanup_free_ char **argv = NULL;
+        _cleanup_strv_ char **env = NULL;
+        _cleanup_close_ int read_fd = -EBADF, write_fd = -EBADF, pidfd = -EBADF;
+        size_t n = strv_length(args);
+        int pipe_fds[2], error = 0, r;
+        pid_t pid;
+
+        if (!path)
+                return -ENOENT;
+        if (options->n_fds > 60)
+                return -E2BIG;
+        argv = calloc(n + 2, sizeof(char *));
+        if (!argv)
+                return -ENOMEM;
+        argv[0] = (char *) path;
+        memcpy(argv + 1, args, n * sizeof(char *));
+        if (!options->env) {
+                r = clean_environment(&env);
+                if (r < 0)
+                        return r;
+        }
+        if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+                return -errno;
+        read_fd = pipe_fds[0];
+        write_fd = pipe_fds[1];
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                exec_child(path, argv, options->env ? options->env : env, options, write_fd);
+        write_fd = safe_close(write_fd);
+        /* End of file means that exec closed the other end. */
+        if (read(read_fd, &error, sizeof error) == sizeof error && error) {
+                (void) waitpid(pid, NULL, 0);
+                return -error;
+        }
+        if (ret_pidfd) {
+                pidfd = pidfd_open(pid, 0);
+                if (pidfd < 0)
+                        return -errno;
+                *ret_pidfd = TAKE_FD(pidfd);
+        }
+        if (ret_pid)
+                *ret_pid = pid;
+        return 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The one place where daemons start programs. What may be started is a fixed table (spawn.c) of
+ * absolute paths; arguments are an array, never a shell text; the child has no descriptor but those
+ * named here, default signal handling, and a clean environment.
+ */
+#include <sys/types.h>
+
+#include "util.h"
+
+typedef enum SpawnProgram {
+        SPAWN_QEMU,     /* qemu-system-x86_64 */
+        SPAWN_QEMU_IMG,
+        SPAWN_PASST,
+        SPAWN_SWTPM,
+        SPAWN_SWTPM_SETUP,
+        SPAWN_XENVM,    /* our own programs: beside the running one */
+        SPAWN_HOOK,     /* a hook program of xenmgr; the path is checked by the caller, see `path` */
+        _SPAWN_MAX,
+} SpawnProgram;
+
+typedef struct SpawnOptions {
+        int stdin_fd, stdout_fd, stderr_fd; /* -EBADF: /dev/null (stderr: inherited) */
+        const int *fds;                     /* handed over as 3, 4, … in this order */
+        size_t n_fds;
+        char *const *env;                   /* NULL: PATH, HOME, LANG and the OXT_ and DBUS_ variables only */
+        bool new_session;                   /* lives on when we end; not killed with our process group */
+        const char *path;                   /* only for SPAWN_HOOK */
+} SpawnOptions;
+
+#define SPAWN_OPTIONS_INIT { .stdin_fd = -EBADF, .stdout_fd = -EBADF, .stderr_fd = -EBADF }
+
+/* The path that would be started, or NULL if no such program is installed. Static. */
+const char *spawn_program_path(SpawnProgram program);
+
+/*
+ * Starts program with args (args[0] is the first argument behind the program's name; NULL-terminated).
+ * On success *ret_pid and *ret_pidfd (each may be NULL) are set; the caller reaps the child.
+ * Returns 0, -ENOENT when the program is not installed, or another negative errno; a failing exec
+ * is reported here, not by the exit status of a child.
+ */
+int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options, pid_t *ret_pid, int *ret_pidfd);

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "strbuf.h"
+
+#include <stdarg.h>
+
+void strbuf_done(StrBuf *b)
+{
+        free(b->data);
+        *b = (StrBuf) STRBUF_INIT;
+}
+
+static bool strbuf_reserve(StrBuf *b, size_t extra)
+{
+        size_t need = b->len + extra + 1, size;
+        char *p;
+
+        if (b->oom || need < extra) {
+                b->oom = true;
+                return false;
+        }
+        if (need <= b->size)
+                return true;
+        size = MAX2(need, b->size ? b->size * 2 : (size_t) 64);
+        p = realloc(b->data, size);
+        if (!p) {
+                b->oom = true;
+                return false;
+        }
+        b->data = p;
+        b->size = size;
+        return true;
+}
+
+void strbuf_addn(StrBuf *b, const char *s, size_t n)
+{
+        if (!strbuf_reserve(b, n))
+                return;
+        memcpy(b->data + b->len, s, n);
+        b->len += n;
+        b->data[b->len] = '\0';
+}
+
+void strbuf_add(StrBuf *b, const char *s)
+{
+        strbuf_addn(b, s, strlen(s));
+}
+
+void strbuf_addc(StrBuf *b, char c)
+{
+        strbuf_addn(b, &c, 1);
+}
+
+void strbuf_addf(StrBuf *b, const char *fmt, ...)
+{
+        va_list ap;
+        int n;
+
+        va_start(ap, fmt);
+        n = vsnprintf(NULL, 0, fmt, ap);
+        va_end(ap);
+        if (n < 0 || !strbuf_reserve(b, (size_t) n)) {
+                b->oom = true;
+                return;
+        }
+        va_start(ap, fmt);
+        vsnprintf(b->data + b->len, (size_t) n + 1, fmt, ap);
+        va_end(ap);
+        b->len += (size_t) n;
+}
+
+int strbuf_take(StrBuf *b, char **ret)
+{
+        if (b->oom || !strbuf_reserve(b, 0)) {
+                strbuf_done(b);
+                return -ENOMEM;
+        }
+        b->data[b->len] = '\0';
+        *ret = TAKE_PTR(b->data);
+        *b = (StrBuf) STRBUF_INIT;
+        return 0;
+}
+
+char **strv_free(char **l)
+{
+        if (l)
+                for (char **p = l; *p; p++)
+                        free(*p);
+        free(l);
+        return NULL;
+}
+
+size_t strv_length(char *const *l)
+{
+        size_t n = 0;
+
+        while (l && l[n])
+                n++;
+        return n;
+}
+
+bool strv_contains(char *const *l, const char *s)
+{
+        for (; l && *l; l++)
+                if (streq(*l, s))
+                        return true;
+        return false;
+}
+
+static int strv_consume(char ***l, char *s)
+{
+        size_t n = strv_length(*l);
+        char **p;
+
+        if (!s)
+                return -ENOMEM;
+        p = reallocarray(*l, n + 2, sizeof *p);
+        if (!p) {
+                free(s);
+                return -ENOMEM;
+        }
+        p[n] = s;
+        p[n + 1] = NULL;
+        *l = p;
+        return 0;
+}
+
+int strv_extend(char ***l, const char *s)
+{
+        return strv_consume(l, strdup(s));
+}
+
+int strv_extendf(char ***l, const char *fmt, ...)
+{
+        va_list ap;
+        char *s;
+        int n;
+
+        va_start(ap, fmt);
+        n = vasprintf(&s, fmt, ap);
+        va_end(ap);
+        return strv_consume(l, n < 0 ? NULL : s);
+}
+
+int strv_split(const char *s, char sep, char ***ret)
+{
+        _cleanup_strv_ char **l = NULL;
+
+        for (;;) {
+                const char *e = strchrnul(s, sep);
+                int r = strv_consume(&l, strndup(s, (size_t) (e - s)));
+
+                if (r < 0)
+                        return r;
+                if (!*e)
+                        break;
+                s = e + 1;
+        }
+        *ret = TAKE_PTR(l);
+        return 0;
+}
+
+char *strformat(const char *fmt, ...)
+{
+        va_list ap;
+        char *s;
+        int n;
+
+        va_start(ap, fmt);
+        n = vasprintf(&s, fmt, ap);
+        va_end(ap);
+        return n < 0 ? NULL : s;
+}
+
+char *strstrip(char *s)
+{
+        size_t n;
+
+        s += strspn(s, " \t\r\n");
+        n = strlen(s);
+        while (n > 0 && strchr(" \t\r\n", s[n - 1]))
+                s[--n] = '\0';
+        return s;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "json.h"
+#include "log.h"
+#include "options.h"
+#include "parse.h"
+#include "paths.h"
+#include "settings.h"
+#include "spawn.h"
+#include "strbuf.h"
+
+static void test_parse(void)
+{
+        int64_t i = 7;
+        uint64_t u = 7;
+        bool b = true;
+        char buf[37];
+
+        assert(parse_i64("-9223372036854775808", &i) == 0 && i == INT64_MIN);
+        assert(parse_i64("9223372036854775808", &i) == -ERANGE && i == INT64_MIN);
+        assert(parse_i64("", &i) == -EINVAL && parse_i64("-", &i) == -EINVAL && parse_i64(" 1", &i) == -EINVAL);
+        assert(parse_u64("18446744073709551615", &u) == 0 && u == UINT64_MAX);
+        assert(parse_u64("18446744073709551616", &u) == -ERANGE && parse_u64("1x", &u) == -EINVAL);
+        assert(parse_bool("no", &b) == 0 && !b && parse_bool("True", &b) == -EINVAL);
+        assert(uuid_random(buf) && uuid_valid(buf) && buf[14] == '4');
+        assert(!uuid_valid("00000000-0000-0000-0000-00000000000") && !uuid_valid("00000000_0000-0000-0000-000000000000"));
+        assert(streq(uuid_to_path("00000000-0000-0000-0000-000000000001", buf), "00000000_0000_0000_0000_000000000001"));
+        assert(!uuid_from_path("00000000_0000_0000_0000_00000000000g", buf));
+        assert(utf8_valid("h\xc3\xa9", 3) && !utf8_valid("\xc0\x80", 2) && !utf8_valid("\xed\xa0\x80", 3));
+        assert(!utf8_valid("a\0b", 3) && !utf8_valid("\xf4\x90\x80\x80", 4) && !utf8_valid("\xe2\x82", 2));
+}
+
+static void test_strbuf(void)
+{
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        _cleanup_strv_ char **l = NULL;
+        _cleanup_free_ char *s = NULL;
+        char text[] = " \t x y \n";
+
+        for (int i = 0; i < 1000; i++)
+                strbuf_addf(&b, "%d,", i);
+        assert(strbuf_take(&b, &s) == 0 && endswith(s, "998,999,"));
+        assert(strv_split("a::b:", ':', &l) == 0 && strv_length(l) == 4 && streq(l[1], "") && streq(l[2], "b"));
+        assert(strv_contains(l, "a") && !strv_contains(l, "c"));
+        assert(streq(strstrip(text), "x y"));
+}
+
+static void test_fs(void)
+{
+        char dir[] = "/tmp/oxt-test-XXXXXX";
+        _cleanup_free_ char *path = NULL, *deep = NULL, *text = NULL;
+        _cleanup_close_ int one = -EBADF, two = -EBADF, pidfd = -EBADF;
+        uint64_t start;
+        size_t size;
+
+        assert(mkdtemp(dir));
+        assert((path = path_join(dir, "/file")) && endswith(path, "/file") && !strstr(path, "//"));
+        assert(write_file_atomic(path, "abc", 3, 0640) == 0 && write_file_atomic(path, "hello", 5, 0640) == 0);
+        assert(read_file(path, 5, &text, &size) == 0 && size == 5 && streq(text, "hello"));
+        free(TAKE_PTR(text));
+        assert(read_file(path, 4, &text, NULL) == -EFBIG);
+        assert((deep = path_join(dir, "a/b/c")) && mkdir_parents(deep, 0700) == 0 && mkdir_parents(deep, 0700) == 0);
+        one = lock_file(path);
+        assert(one >= 0);
+        two = lock_file(path);
+        assert(two == -EAGAIN);
+        assert(process_start_time(getpid(), &start) == 0 && (pidfd = process_open(getpid(), start)) >= 0);
+        assert(process_open(getpid(), start + 1) == -ESRCH);
+        {
+                char longest[200];
+
+                memset(longest, 'x', sizeof longest - 1);
+                longest[0] = '/';
+                longest[sizeof longest - 1] = '\0';
+                assert(unix_connect(longest) == -ENAMETOOLONG);
+        }
+}
+
+static void test_json(void)
+{
+        static const char *const bad[] = { "", "{", "{\"a\":1} x", "{'a':1}", "[1,]", "\"\xff\"", "NaN", "[-Infinity]" };
+        static const char good[] = "{\"a\":\"x\",\"n\":18446744073709551615,\"b\":true} \n";
+        _cleanup_json_ json_object *o = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                assert(json_parse(bad[i], strlen(bad[i]), 8, &o) == -EBADMSG);
+        assert(json_parse("[[[[]]]]", 8, 3, &o) == -EBADMSG);
+        assert(json_parse(good, strlen(good), 8, &o) == 0);
+        assert(streq(json_get_text(o, "a", "?"), "x") && streq(json_get_text(o, "n", "?"), "?") && json_get_bool(o, "b", false));
+}
+
+static bool flag;
+static const char *text;
+static int64_t number;
+
+static void test_options(void)
+{
+        static const Option table[] = { { "flag", 'f', NULL, OPTION_FLAG, &flag, "A flag", NULL },
+                                        { "text", 't', "T", OPTION_STRING, &text, "A text", "one two" },
+                                        { "number", 0, "N", OPTION_INT, &number, "A number", NULL },
+                                        { 0 } };
+        const Program p = { "t", "[OPTIONS]", "Tests.", table, NULL, PROGRAM_PERMUTE, NULL, NULL };
+        const Program q = { "t", "[OPTIONS]", "Tests.", table, NULL, 0, NULL, NULL };
+        char *a[] = { "t", "w1", "-f", "--text=two", "w2", "--number", "-5", "--", "-x", NULL };
+        char *b[] = { "t", "set-thing", "-f", NULL }, *c[] = { "t", "--text", "three", NULL };
+        int status = -1, i;
+
+        i = options_parse(&p, 9, a, 2, &status);
+        assert(i == 6 && flag && streq(text, "two") && number == -5);
+        assert(streq(a[6], "w1") && streq(a[7], "w2") && streq(a[8], "-x"));
+        flag = false;
+        assert(options_parse(&q, 3, b, 2, &status) == 1 && !flag);
+        assert(options_parse(&q, 3, c, 2, &status) < 0 && status == 2);
+}
+
+static void test_paths(void)
+{
+        char *long_dir = strformat("/%0100d", 1);
+        Paths p;
+
+        assert(paths_init(&p, "/s/", "/r", NULL) == 0);
+        assert(streq(paths_get(&p, PATH_DISKS), "/s/storage/disks") && streq(paths_get(&p, PATH_VM), "/r/vm"));
+        paths_done(&p);
+        assert(paths_init(&p, "/var/lib/oxt", "/run/oxt", "system") == 0 && streq(paths_get(&p, PATH_CONFIG), "/config"));
+        paths_done(&p);
+        assert(paths_init(&p, "/s", long_dir, NULL) == -ENAMETOOLONG);
+        free(long_dir);
+}
+
+static void test_settings(void)
+{
+        for (SettingId id = 0; id < _SETTING_MAX; id++) {
+                char *why = NULL;
+
+                assert(setting_table[id].name && setting_table[id].text && setting_find(setting_table[id].name) == id);
+                assert(setting_check(id, setting_table[id].value, &why) == 0);
+        }
+}
+
+static void test_spawn(void)
+{
+        SpawnOptions o = SPAWN_OPTIONS_INIT;
+        char *args[] = { "-c", "echo out; echo three >&3; ls /proc/self/fd | wc -l >&3", NULL };
+        char buf[64] = "";
+        int out[2], three[2], status;
+        pid_t pid;
+
+        assert(pipe(out) == 0 && pipe(three) == 0);
+        o.path = "/bin/sh";
+        o.stdout_fd = out[1];
+        o.fds = &three[1];
+        o.n_fds = 1;
+        assert(spawn(SPAWN_HOOK, args, &o, &pid, NULL) == 0);
+        assert(waitpid(pid, &status, 0) == pid && status == 0);
+        assert(read(out[0], buf, sizeof buf) == 4 && startswith(buf, "out\n"));
+        /* 0 1 2 3 and the one with which ls reads the folder: nothing of ours was inherited. */
+        memset(buf, 0, sizeof buf);
+        assert(read(three[0], buf, sizeof buf) > 6 && streq(buf, "three\n5\n"));
+        o.path = "/nonexistent";
+        assert(spawn(SPAWN_HOOK, args, &o, &pid, NULL) == -ENOENT);
+}
+
+static void test_log(void)
+{
+        char buf[12];
+
+        assert(streq(log_untrusted(buf, sizeof buf, "a\nb"), "a\\x0ab"));
+        assert(streq(log_untrusted(buf, sizeof buf, "aaaaaaaaaaaaaaaaaaaaa"), "aaaaaaaa..."));
+}
+
+int main(void)
+{
+        log_init("test-util", LOG_INFO);
+        test_parse();
+        test_strbuf();
+        test_fs();
+        test_json();
+        test_options();
+        test_paths();
+        test_settings();
+        test_spawn();
+        test_log();
+        return 0;
+}

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What system tests share: TAP output, a temporary stack, a private bus, daemons that are ended."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+BUILD = os.environ.get("OXT_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
+SOURCE = os.environ.get("OXT_SOURCE", os.path.join(os.path.dirname(__file__), "../.."))
+
+BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <listen>unix:path={socket}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/><allow own="*"/><allow send_type="method_call"/><allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/><allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/><allow receive_type="method_return"/><allow receive_type="error"/>
+    <allow receive_type="signal"/><allow eavesdrop="false"/>
+  </policy>
+  <limit name="max_connections_per_user">4096</limit>
+  <limit name="max_completed_connections">8192</limit>
+  <limit name="max_replies_per_connection">8192</limit>
+  <limit name="max_match_rules_per_connection">8192</limit>
+  <limit name="max_names_per_connection">8192</limit>
+</busconfig>
+"""
+
+_cases = []
+
+
+def program(name):
+    return os.path.join(BUILD, "src", name)
+
+
+def case(function):
+    """Marks a function as a test case; its docstring's first line (or its name) is the case's name."""
+    _cases.append(function)
+    return function
+
+
+def wait_for(condition, seconds=10, what="condition"):
+    """Polls until condition() is true and returns its value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("waited %g s in vain for %s" % (seconds, what))
+        time.sleep(0.02)
+
+
+class Stack:
+    """Temporary state and runtime directories, a private bus on request, and programs on top."""
+
+    def __init__(self, bus=True):
+        self.root = tempfile.mkdtemp(prefix="oxt-test-")
+        os.chmod(self.root, 0o755)
+        self.state = os.path.join(self.root, "state")
+        self.runtime = os.path.join(self.root, "run")
+        os.mkdir(self.state)
+        os.mkdir(self.runtime)
+        self.socket = os.path.join(self.runtime, "bus.sock")
+        self.address = "unix:path=" + self.socket
+        self.processes = []
+        self.env = dict(os.environ, OXT_STATE_DIR=self.state, OXT_RUNTIME_DIR=self.runtime,
+                        DBUS_SYSTEM_BUS_ADDRESS=self.address)
+        # Clients made in this process talk to the same bus.
+        os.environ.update(OXT_STATE_DIR=self.state, OXT_RUNTIME_DIR=self.runtime,
+                          DBUS_SYSTEM_BUS_ADDRESS=self.address)
+        self.bus = None
+        if bus:
+            self.start_bus()
+
+    def start_bus(self):
+        config = os.path.join(self.root, "bus.conf")
+        with open(config, "w") as f:
+            f.write(BUS_CONFIG.format(socket=self.socket))
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        self.bus = self.start(["dbus-daemon", "--nofork", "--nopidfile", "--config-file=" + config])
+        wait_for(lambda: os.path.exists(self.socket), what="the bus")
+        os.chmod(self.socket, 0o666)
+
+    def start(self, command, ready=None, seconds=10, **kwargs):
+        """Starts a program (a list); waits until ready() is true. Its stderr goes to <root>/<name>.log."""
+        name = os.path.basename(command[0])
+        with open(os.path.join(self.root, name + ".log"), "ab") as log:
+            p = subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **kwargs)
+        self.processes.append(p)
+
+        def is_ready():
+            if p.poll() is not None:
+                raise AssertionError("%s ended with %d:\n%s" % (name, p.returncode, self.log(name)))
+            return ready()
+
+        if ready:
+            wait_for(is_ready, seconds, name)
+        return p
+
+    def daemon(self, name, bus_name, *args):
+        """Starts one of our daemons and waits until it owns its bus name."""
+        return self.start([program(name), *args], ready=lambda: self.owned(bus_name))
+
+    def owned(self, bus_name):
+        return self.run(["busctl", "--address=" + self.address, "status", bus_name]).returncode == 0
+
+    def log(self, name):
+        with open(os.path.join(self.root, name + ".log"), errors="replace") as f:
+            return f.read()
+
+    def run(self, command, seconds=60, **kwargs):
+        return subprocess.run(command, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=seconds, **kwargs)
+
+    def call(self, destination, path, interface, member, *args):
+        """busctl call; gives (exit status, output, error output)."""
+        r = self.run(["busctl", "--address=" + self.address, "call", destination, path, interface, member, *args])
+        return r.returncode, r.stdout.strip(), r.stderr.strip()
+
+    def stop(self):
+        for p in reversed(self.processes):
+            if p.poll() is None:
+                p.terminate()
+        for p in reversed(self.processes):
+            try:
+                p.wait(5)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+        self.processes = []
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def main():
+    """Runs the cases, or those named on the command line, and prints TAP."""
+    wanted = sys.argv[1:]
+    cases = [c for c in _cases if not wanted or c.__name__ in wanted]
+    failed = 0
+    # A SIGTERM (the runner's time-out) must still end what a case has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    print("1..%d" % len(cases), flush=True)
+    for number, c in enumerate(cases, 1):
+        name = (c.__doc__ or c.__name__).strip().splitlines()[0].rstrip(".").replace("#", "")
+        try:
+            c()
+            print("ok %d - %s" % (number, name), flush=True)
+        except Exception:  # a failed case must not hide the others
+            failed += 1
+            print("not ok %d - %s" % (number, name))
+            for line in traceback.format_exc().splitlines():
+                print("# " + line)
+            sys.stdout.flush()
+    sys.exit(1 if failed else 0)
