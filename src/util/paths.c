@@ -151,6 +151,19 @@ char *paths_format(const Paths *p, PathId id, const char *fmt, ...)
         return path_join(p->path[id], name);
 }
 
+char *paths_map(const Paths *p, const char *path)
+{
+        static const PathId mapped[] = { PATH_STORAGE, PATH_CONFIG, PATH_XUI };
+
+        for (size_t i = 0; i < ELEMENTSOF(mapped); i++) {
+                const char *rest = startswith(path, path_table[mapped[i]].system);
+
+                if (rest && (*rest == '/' || !*rest))
+                        return *rest ? path_join(p->path[mapped[i]], rest) : strdup(p->path[mapped[i]]);
+        }
+        return strdup(path);
+}
+
 const char *programs_dir(void)
 {
         static char dir[4096];

@@ -63,6 +63,12 @@ static inline const char *paths_get(const Paths *p, PathId id)
 char *paths_format(const Paths *p, PathId id, const char *fmt, ...) _printf_(3, 4);
 
 /*
+ * Maps a path as the contract and OpenXT's databases write it ("/storage/disks/a.vhd", "/config/x") to
+ * where it is in this stack; any other path comes back as it is. NULL on out of memory.
+ */
+char *paths_map(const Paths *p, const char *path);
+
+/*
  * Where our own programs and data are: below the installation prefix, or, when the running program
  * lies in a build tree, in that tree. Needs no Paths. The result is static.
  */

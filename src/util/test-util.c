@@ -120,11 +120,17 @@ static void test_options(void)
 
 static void test_paths(void)
 {
-        char *long_dir = strformat("/%0100d", 1);
+        char *mapped, *long_dir = strformat("/%0100d", 1);
         Paths p;
 
         assert(paths_init(&p, "/s/", "/r", NULL) == 0);
         assert(streq(paths_get(&p, PATH_DISKS), "/s/storage/disks") && streq(paths_get(&p, PATH_VM), "/r/vm"));
+        mapped = paths_map(&p, "/storage/disks/a.vhd");
+        assert(streq(mapped, "/s/storage/disks/a.vhd"));
+        free(mapped);
+        mapped = paths_map(&p, "/storage2/a");
+        assert(streq(mapped, "/storage2/a"));
+        free(mapped);
         paths_done(&p);
         assert(paths_init(&p, "/var/lib/oxt", "/run/oxt", "system") == 0 && streq(paths_get(&p, PATH_CONFIG), "/config"));
         paths_done(&p);
