@@ -46,7 +46,7 @@ static const char *level_word(int level)
         }
 }
 
-static void log_line(int level, int error, const char *fmt, va_list ap)
+static void _printf_(3, 0) log_line(int level, int error, const char *fmt, va_list ap)
 {
         char line[4096];
         int saved = errno, n;
