@@ -8,6 +8,7 @@
 #include "json.h"
 #include "log.h"
 #include "options.h"
+#include "nearest.h"
 #include "parse.h"
 #include "paths.h"
 #include "settings.h"
@@ -179,8 +180,32 @@ static void test_log(void)
         assert(streq(log_untrusted(buf, sizeof buf, "aaaaaaaaaaaaaaaaaaaaa"), "aaaaaaaa..."));
 }
 
+static void test_nearest(void)
+{
+        static const char *const words[] = { "memory", "memory-max", "on_halt", "vcpus", "name" };
+        static const struct {
+                const char *word, *best;
+        } cases[] = {
+                { "memroy", "memory" }, { "Memory", "memory" }, { "on-halt", "on_halt" }, { "memory_max", "memory-max" },
+                { "cpus", "vcpus" },    { "x", NULL },          { "entirely-else", NULL }, { "", NULL },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                const char *best = NULL;
+                Nearest n;
+
+                nearest_init(&n, cases[i].word);
+                for (size_t j = 0; j < ELEMENTSOF(words); j++)
+                        if (nearest_try(&n, words[j]))
+                                best = words[j];
+                assert(streq_ptr(best, cases[i].best));
+        }
+        assert(edit_distance("abc", "acb") == 2 && edit_distance("", "ab") == 4);
+}
+
 int main(void)
 {
+        test_nearest();
         log_init("test-util", LOG_INFO);
         test_parse();
         test_strbuf();
