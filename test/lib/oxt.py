@@ -36,7 +36,7 @@ _cases = []
 
 
 def program(name):
-    return os.path.join(BUILD, "src", name)
+    return os.path.join(BUILD, "src", "bin", name)
 
 
 def case(function):

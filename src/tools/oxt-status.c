@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* oxt status: what the supervisor, xenmgr and rpc-proxy tell. */
+#include <time.h>
+
+#include "daemons.h"
+#include "json.h"
+#include "log.h"
+#include "oxt.h"
+#include "supervisor.h"
+#include "vms.h"
+
+#define PROXY_SERVICE "com.citrix.xenclient.rpc_proxy"
+
+static bool arg_json;
+
+/* Without a supervisor the records still tell what runs. */
+static json_object *status_from_records(const Stack *s)
+{
+        json_object *o = json_object_new_object(), *list = json_object_new_array();
+
+        for (DaemonId id = 0; id < DAEMON_SUPERVISOR; id++) {
+                json_object *d;
+                DaemonRecord r = { 0 };
+                int fd;
+
+                if (!daemon_wanted(s, id))
+                        continue;
+                fd = daemon_record_open(&s->paths, id, &r);
+                d = json_object_new_object();
+                json_object_object_add(d, "name", json_object_new_string(daemon_table[id].name));
+                json_object_object_add(d, "state", json_object_new_string(fd >= 0 ? "unsupervised" : "ended"));
+                json_object_object_add(d, "pid", json_object_new_int(fd >= 0 ? (int) r.pid : 0));
+                json_object_object_add(d, "since", json_object_new_int64(r.since));
+                json_object_object_add(d, "restarts", json_object_new_int64(r.restarts));
+                json_object_array_add(list, d);
+                safe_close(fd);
+        }
+        json_object_object_add(o, "pid", json_object_new_int(0));
+        json_object_object_add(o, "ready", json_object_new_boolean(false));
+        json_object_object_add(o, "daemons", list);
+        return o;
+}
+
+static json_object *get_supervisor(const Stack *s)
+{
+        _cleanup_free_ char *text = NULL;
+        json_object *o;
+
+        if (supervisor_call(&s->paths, "status", 5 * USEC_PER_SEC, &text) >= 0 && json_parse(text, strlen(text), 8, &o) >= 0)
+                return o;
+        return status_from_records(s);
+}
+
+static json_object *text_or_null(const char *s)
+{
+        return s ? json_object_new_string(s) : NULL;
+}
+
+/* NULL: xenmgr does not answer. */
+static json_object *get_vms(sd_bus *bus)
+{
+        _cleanup_(vmlist_done) VmList l = { 0 };
+        json_object *list;
+
+        if (!bus || vmlist_get(bus, &l) < 0)
+                return NULL;
+        list = json_object_new_array();
+        for (size_t i = 0; i < l.n; i++) {
+                json_object *o = json_object_new_object();
+
+                json_object_object_add(o, "name", text_or_null(l.vm[i].name));
+                json_object_object_add(o, "uuid", text_or_null(l.vm[i].uuid));
+                json_object_object_add(o, "state", text_or_null(l.vm[i].state));
+                json_object_object_add(o, "domid", json_object_new_int(l.vm[i].domid));
+                json_object_object_add(o, "memory", json_object_new_int(l.vm[i].memory));
+                json_object_object_add(o, "path", text_or_null(l.vm[i].path));
+                json_object_array_add(list, o);
+        }
+        return list;
+}
+
+/* NULL: rpc-proxy does not answer. */
+static json_object *get_proxy(sd_bus *bus)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        json_object *o = NULL;
+        const char *text;
+
+        if (bus && sd_bus_call_method(bus, PROXY_SERVICE, "/", "org.oxt.RpcProxy1", "Status", NULL, &reply, NULL) >= 0 &&
+            sd_bus_message_read_basic(reply, 's', &text) > 0)
+                (void) json_parse(text, strlen(text), 16, &o);
+        return o;
+}
+
+static void print_age(int64_t since)
+{
+        int64_t s = since > 0 ? (int64_t) time(NULL) - since : 0;
+        char text[32];
+
+        if (s < 120)
+                snprintf(text, sizeof text, "%lld s", (long long) s);
+        else if (s < 7200)
+                snprintf(text, sizeof text, "%lld min", (long long) s / 60);
+        else
+                snprintf(text, sizeof text, "%lld h", (long long) s / 3600);
+        printf("%-8s", text);
+}
+
+static void print_daemons(json_object *o)
+{
+        json_object *list = json_get_member(o, "daemons", json_type_array);
+
+        printf("%-12s %-12s %-8s %-8s %-8s %s\n", "DAEMON", "STATE", "PID", "SINCE", "RESTARTS", "LAST END");
+        for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+                json_object *d = json_object_array_get_idx(list, i);
+
+                printf("%-12s %-12s %-8d ", json_get_text(d, "name", "?"), json_get_text(d, "state", "?"), (int) json_get_int(d, "pid", 0));
+                print_age(json_get_int(d, "pid", 0) ? json_get_int(d, "since", 0) : 0);
+                printf(" %-8d %s\n", (int) json_get_int(d, "restarts", 0), json_get_text(d, "last_end", ""));
+        }
+        if (json_get_int(o, "pid", 0) == 0)
+                printf("There is no supervisor: nothing restarts what ends (oxt up)\n");
+}
+
+static void print_vms(json_object *list)
+{
+        if (!list) {
+                printf("\nVMs: xenmgr does not answer\n");
+                return;
+        }
+        printf("\n%-20s %-36s %-6s %-10s %s\n", "VM", "UUID", "DOMID", "STATE", "MEMORY");
+        for (size_t i = 0; i < json_object_array_length(list); i++) {
+                json_object *o = json_object_array_get_idx(list, i);
+
+                printf("%-20s %-36s %-6d %-10s %d MiB\n", json_get_text(o, "name", "?"), json_get_text(o, "uuid", "?"),
+                       (int) json_get_int(o, "domid", -1), json_get_text(o, "state", "?"), (int) json_get_int(o, "memory", 0));
+        }
+}
+
+/* Members that are plain values are shown as they are: rpc-proxy says what there is to say. */
+static void print_proxy(json_object *o)
+{
+        if (!o) {
+                printf("\nGuest channels: rpc-proxy does not answer\n");
+                return;
+        }
+        printf("\nGUEST CHANNELS AND CALLS\n");
+        json_object_object_foreach(o, name, value) {
+                json_type type = json_object_get_type(value);
+
+                if (type == json_type_array) {
+                        printf("  %s: %zu\n", name, json_object_array_length(value));
+                        for (size_t i = 0; i < json_object_array_length(value) && i < 20; i++)
+                                printf("    %s\n", json_object_to_json_string_ext(json_object_array_get_idx(value, i),
+                                                                                   JSON_C_TO_STRING_NOSLASHESCAPE));
+                } else
+                        printf("  %s: %s\n", name, type == json_type_string ? json_object_get_string(value)
+                                                                            : json_object_to_json_string(value));
+        }
+}
+
+int oxt_status(int argc, char *argv[], _unused_ void *userdata)
+{
+        static const Option options[] = { { "json", 0, NULL, OPTION_FLAG, &arg_json, "Print one JSON value, for scripts", NULL }, { 0 } };
+        static const Program program = { .name = "oxt status", .synopsis = "[OPTIONS]", .options = options, .flags = PROGRAM_PERMUTE,
+                                         .summary = "Shows daemons, VMs, guest channels and denied calls.",
+                                         .footer = "The exit status is 0 when every daemon is ready, else 3.\n" };
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_json_ json_object *all = NULL;
+        json_object *up, *vms, *proxy;
+        int status;
+        Stack s;
+
+        if (stack_open(&s, &program, argc, argv, &status) < 0)
+                return status;
+        up = get_supervisor(&s);
+        if (stack_bus_open(&s, &bus) < 0)
+                bus = NULL;
+        vms = get_vms(bus);
+        proxy = get_proxy(bus);
+        all = json_object_new_object();
+        json_object_object_add(all, "version", json_object_new_int(1));
+        json_object_object_add(all, "state_dir", json_object_new_string(paths_get(&s.paths, PATH_STATE)));
+        json_object_object_add(all, "runtime_dir", json_object_new_string(paths_get(&s.paths, PATH_RUNTIME)));
+        json_object_object_add(all, "bus", json_object_new_string(s.private_bus ? "private" : "system"));
+        json_object_object_add(all, "supervisor", up);
+        json_object_object_add(all, "vms", vms);
+        json_object_object_add(all, "proxy", proxy);
+        if (arg_json)
+                puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+        else {
+                print_daemons(up);
+                print_vms(vms);
+                print_proxy(proxy);
+        }
+        stack_done(&s);
+        return json_get_bool(up, "ready", false) ? 0 : 3;
+}
