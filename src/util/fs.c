@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fs.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/pidfd.h>
@@ -117,6 +118,44 @@ int mkdir_parents(const char *path, mode_t mode)
                         return 0;
                 *s = '/';
         }
+}
+
+static int remove_at(int parent, const char *name, int depth)
+{
+        struct dirent *e;
+        int result = 0, fd, r;
+        DIR *dir;
+
+        if (unlinkat(parent, name, 0) >= 0 || errno == ENOENT)
+                return 0;
+        if (errno != EISDIR && errno != EPERM)
+                return -errno;
+        if (depth == 0)
+                return -ELOOP;
+        fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        dir = fdopendir(fd);
+        if (!dir) {
+                r = -errno;
+                safe_close(fd);
+                return r;
+        }
+        while ((e = readdir(dir)))
+                if (!streq(e->d_name, ".") && !streq(e->d_name, "..")) {
+                        r = remove_at(dirfd(dir), e->d_name, depth - 1);
+                        if (result == 0)
+                                result = r;
+                }
+        closedir(dir);
+        if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && result == 0)
+                result = -errno;
+        return result;
+}
+
+int remove_tree(const char *path)
+{
+        return remove_at(AT_FDCWD, path, 64);
 }
 
 char *path_join(const char *a, const char *b)

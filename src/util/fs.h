@@ -20,6 +20,12 @@ int write_file_atomic(const char *path, const void *data, size_t size, mode_t mo
 /* mkdir with parents; existing directories are fine, and keep their mode. */
 int mkdir_parents(const char *path, mode_t mode);
 
+/*
+ * Removes a folder with all that is in it; a link is removed, never followed. Goes on after a failure.
+ * Returns 0 (also when there is nothing) or the first -errno.
+ */
+int remove_tree(const char *path);
+
 /* Joins with one '/' between; NULL on out of memory. */
 char *path_join(const char *a, const char *b);
 

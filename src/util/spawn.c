@@ -5,11 +5,13 @@
 #include <linux/close_range.h>
 #include <signal.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "paths.h"
 #include "strbuf.h"
+#include "version.h"
 
 extern char **environ;
 
@@ -22,9 +24,21 @@ static const struct {
         [SPAWN_PASST] = { { "/usr/bin/passt" }, NULL },
         [SPAWN_SWTPM] = { { "/usr/bin/swtpm" }, NULL },
         [SPAWN_SWTPM_SETUP] = { { "/usr/bin/swtpm_setup" }, NULL },
+        [SPAWN_DBUS_DAEMON] = { { "/usr/bin/dbus-daemon" }, NULL },
         [SPAWN_XENVM] = { { NULL }, "xenvm" },
+        [SPAWN_DBD] = { { NULL }, "dbd" },
+        [SPAWN_RPC_PROXY] = { { NULL }, "rpc-proxy" },
+        [SPAWN_XENMGR] = { { NULL }, "xenmgr" },
+        [SPAWN_HELPER] = { { NULL }, "oxt-helper" },
         [SPAWN_HOOK] = { { NULL }, NULL },
 };
+
+static bool is_program(const char *path)
+{
+        struct stat st;
+
+        return access(path, X_OK) == 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
 
 const char *spawn_program_path(SpawnProgram program)
 {
@@ -32,27 +46,54 @@ const char *spawn_program_path(SpawnProgram program)
 
         if (program_table[program].own) {
                 snprintf(own[program], sizeof own[program], "%s/%s", programs_dir(), program_table[program].own);
-                return access(own[program], X_OK) == 0 ? own[program] : NULL;
+                if (is_program(own[program]))
+                        return own[program];
+                if (!streq(programs_dir(), OXT_BINDIR)) /* what runs from a build tree keeps to it */
+                        return NULL;
+                snprintf(own[program], sizeof own[program], "%s/%s", OXT_LIBEXECDIR, program_table[program].own);
+                return is_program(own[program]) ? own[program] : NULL;
         }
         for (size_t i = 0; i < ELEMENTSOF(program_table[program].paths); i++) {
                 const char *p = program_table[program].paths[i];
 
-                if (p && access(p, X_OK) == 0)
+                if (p && is_program(p))
                         return p;
         }
         return NULL;
 }
 
-static int clean_environment(char ***ret)
+static bool has_variable(char *const *env, const char *variable)
+{
+        size_t n = strcspn(variable, "=") + 1;
+
+        for (; env && *env; env++)
+                if (strncmp(*env, variable, n) == 0)
+                        return true;
+        return false;
+}
+
+static int make_environment(char *const *whole, char *const *extra, char ***ret)
 {
         static const char *const keep[] = { "PATH=", "HOME=", "LANG=", "TMPDIR=", "XDG_RUNTIME_DIR=", "OXT_",
                                             "DBUS_", "XENVM_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=" };
         _cleanup_strv_ char **l = NULL;
         int r;
 
-        for (char **e = environ; *e; e++)
+        for (char *const *e = extra; e && *e; e++) {
+                r = strv_extend(&l, *e);
+                if (r < 0)
+                        return r;
+        }
+        for (char *const *e = whole; e && *e; e++) {
+                if (has_variable(extra, *e))
+                        continue;
+                r = strv_extend(&l, *e);
+                if (r < 0)
+                        return r;
+        }
+        for (char **e = whole ? NULL : environ; e && *e; e++)
                 for (size_t i = 0; i < ELEMENTSOF(keep); i++)
-                        if (startswith(*e, keep[i])) {
+                        if (startswith(*e, keep[i]) && !has_variable(extra, *e)) {
                                 r = strv_extend(&l, *e);
                                 if (r < 0)
                                         return r;
@@ -144,11 +185,9 @@ int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options,
                 return -ENOMEM;
         argv[0] = (char *) path;
         memcpy(argv + 1, args, n * sizeof(char *));
-        if (!options->env) {
-                r = clean_environment(&env);
-                if (r < 0)
-                        return r;
-        }
+        r = make_environment(options->env, options->env_extra, &env);
+        if (r < 0)
+                return r;
         if (pipe2(pipe_fds, O_CLOEXEC) < 0)
                 return -errno;
         read_fd = pipe_fds[0];
@@ -157,7 +196,7 @@ int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options,
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                exec_child(path, argv, options->env ? options->env : env, options, write_fd);
+                exec_child(path, argv, env, options, write_fd);
         write_fd = safe_close(write_fd);
         /* End of file means that exec closed the other end. */
         if (read(read_fd, &error, sizeof error) == sizeof error && error) {

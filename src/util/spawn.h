@@ -15,7 +15,12 @@ typedef enum SpawnProgram {
         SPAWN_PASST,
         SPAWN_SWTPM,
         SPAWN_SWTPM_SETUP,
+        SPAWN_DBUS_DAEMON,
         SPAWN_XENVM,    /* our own programs: beside the running one */
+        SPAWN_DBD,
+        SPAWN_RPC_PROXY,
+        SPAWN_XENMGR,
+        SPAWN_HELPER,
         SPAWN_HOOK,     /* a hook program of xenmgr; the path is checked by the caller, see `path` */
         _SPAWN_MAX,
 } SpawnProgram;
@@ -25,6 +30,7 @@ typedef struct SpawnOptions {
         const int *fds;                     /* handed over as 3, 4, … in this order */
         size_t n_fds;
         char *const *env;                   /* NULL: PATH, HOME, LANG and the OXT_ and DBUS_ variables only */
+        char *const *env_extra;             /* NAME=value added to either; NULL: none */
         bool new_session;                   /* lives on when we end; not killed with our process group */
         const char *path;                   /* only for SPAWN_HOOK */
 } SpawnOptions;

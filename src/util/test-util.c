@@ -66,6 +66,13 @@ static void test_fs(void)
         free(TAKE_PTR(text));
         assert(read_file(path, 4, &text, NULL) == -EFBIG);
         assert((deep = path_join(dir, "a/b/c")) && mkdir_parents(deep, 0700) == 0 && mkdir_parents(deep, 0700) == 0);
+        {
+                _cleanup_free_ char *tree = path_join(dir, "a"), *link = path_join(dir, "a/b/link");
+
+                assert(symlink(path, link) == 0);
+                assert(remove_tree(tree) == 0 && access(tree, F_OK) < 0 && access(path, F_OK) == 0);
+                assert(remove_tree(tree) == 0);
+        }
         one = lock_file(path);
         assert(one >= 0);
         two = lock_file(path);

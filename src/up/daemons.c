@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemons.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "busconf.h"
+#include "fs.h"
+#include "json.h"
+#include "log.h"
+#include "logs.h"
+#include "strbuf.h"
+#include "version.h"
+
+#define RECORD_VERSION 1
+#define RECORD_MAX 4096
+#define BIT(id) (1U << (id))
+
+const DaemonRow daemon_table[_DAEMON_MAX] = {
+        [DAEMON_BUS] = { .name = "bus", .program = SPAWN_DBUS_DAEMON, .private_bus_only = true },
+        [DAEMON_HELPER] = { .name = "oxt-helper", .program = SPAWN_HELPER, .root_only = true },
+        [DAEMON_DBD] = { .name = "dbd", .program = SPAWN_DBD, .needs = BIT(DAEMON_BUS) },
+        [DAEMON_PROXY] = { .name = "rpc-proxy", .program = SPAWN_RPC_PROXY, .args = { "-s", "-i", "guest:" },
+                           .needs = BIT(DAEMON_BUS) },
+        [DAEMON_XENMGR] = { .name = "xenmgr", .program = SPAWN_XENMGR, .needs = BIT(DAEMON_BUS) | BIT(DAEMON_DBD) },
+        [DAEMON_SUPERVISOR] = { .name = "supervisor" },
+};
+
+/* Users that daemons become when root starts them; see data/sysusers.d/oxt.conf. */
+static const char *const users[] = { "oxt-bus", "oxt-dbd", "oxt-proxy", "oxt-mgr" };
+
+bool daemon_wanted(const Stack *s, DaemonId id)
+{
+        const DaemonRow *row = &daemon_table[id];
+
+        return id != DAEMON_SUPERVISOR && (!row->private_bus_only || s->private_bus) && (!row->root_only || s->root);
+}
+
+static char *record_path(const Paths *p, DaemonId id)
+{
+        return paths_format(p, PATH_DAEMONS, "%s.json", daemon_table[id].name);
+}
+
+int daemon_record_write(const Paths *p, DaemonId id, const DaemonRecord *r)
+{
+        _cleanup_free_ char *path = record_path(p, id), *text = NULL;
+
+        text = strformat("{\"version\":%d,\"program\":\"%s\",\"pid\":%d,\"start\":%llu,\"since\":%lld,\"restarts\":%lld,"
+                         "\"ready\":%s}\n",
+                         RECORD_VERSION, OXT_VERSION, (int) r->pid, (unsigned long long) r->start, (long long) r->since,
+                         (long long) r->restarts, r->ready ? "true" : "false");
+        if (!path || !text)
+                return -ENOMEM;
+        return write_file_atomic(path, text, strlen(text), 0644);
+}
+
+int daemon_record_read(const Paths *p, DaemonId id, DaemonRecord *ret)
+{
+        _cleanup_free_ char *path = record_path(p, id), *text = NULL;
+        _cleanup_json_ json_object *o = NULL;
+        size_t size;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        r = read_file(path, RECORD_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        if (json_parse(text, size, 4, &o) < 0 || json_get_int(o, "version", 0) != RECORD_VERSION ||
+            json_get_int(o, "pid", 0) <= 1)
+                return -EBADMSG;
+        *ret = (DaemonRecord) {
+                .pid = (pid_t) json_get_int(o, "pid", 0),
+                .start = (uint64_t) json_get_int(o, "start", 0),
+                .since = json_get_int(o, "since", 0),
+                .restarts = json_get_int(o, "restarts", 0),
+                .ready = json_get_bool(o, "ready", false),
+        };
+        return 0;
+}
+
+void daemon_record_remove(const Paths *p, DaemonId id)
+{
+        _cleanup_free_ char *path = record_path(p, id);
+
+        if (path)
+                (void) unlink(path);
+}
+
+int daemon_record_open(const Paths *p, DaemonId id, DaemonRecord *ret)
+{
+        DaemonRecord record;
+        int fd;
+
+        if (daemon_record_read(p, id, &record) < 0)
+                return -ESRCH;
+        fd = process_open(record.pid, record.start);
+        if (fd >= 0)
+                *ret = record;
+        return fd;
+}
+
+/*
+ * A directory that others could have made before us, as they can in /tmp, must be ours and closed to
+ * others for writing.
+ */
+static int make_root_dir(const char *path, mode_t mode)
+{
+        struct stat st;
+        int r;
+
+        r = mkdir_parents(path, mode);
+        if (r < 0)
+                return log_errno(r, "Cannot make the directory %s", path);
+        if (lstat(path, &st) < 0)
+                return log_errno(errno, "Cannot look at %s", path);
+        if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022)) {
+                log_error("%s must be a directory of this user that nobody else can write to", path);
+                return -EPERM;
+        }
+        return 0;
+}
+
+static int make_dir(const Paths *p, PathId id, mode_t mode, gid_t gid)
+{
+        const char *path = paths_get(p, id);
+        int r = mkdir_parents(path, mode);
+
+        if (r >= 0 && (chown(path, (uid_t) -1, gid) < 0 || chmod(path, mode) < 0))
+                r = -errno;
+        return r < 0 ? log_errno(r, "Cannot make the directory %s", path) : 0;
+}
+
+int stack_prepare(const Stack *s)
+{
+        gid_t gid = (gid_t) -1;
+        mode_t mode = s->root ? 0755 : 0700;
+        int r;
+
+        if (s->root) {
+                struct group *gr = getgrnam("oxt");
+
+                for (size_t i = 0; gr && i < ELEMENTSOF(users); i++)
+                        if (!getpwnam(users[i]))
+                                gr = NULL;
+                if (!gr) {
+                        log_error("The users of oxt do not exist. Make them with: systemd-sysusers %s/sysusers.d/oxt.conf",
+                                  data_dir());
+                        return -ENOENT;
+                }
+                gid = gr->gr_gid;
+        }
+        r = make_root_dir(paths_get(&s->paths, PATH_STATE), mode);
+        if (r >= 0)
+                r = make_root_dir(paths_get(&s->paths, PATH_RUNTIME), mode);
+        if (r >= 0)
+                r = make_dir(&s->paths, PATH_DAEMONS, mode, (gid_t) -1);
+        if (r >= 0)
+                r = make_dir(&s->paths, PATH_LOGS, 0750, gid);
+        if (r >= 0 && s->private_bus)
+                r = busconf_write(s);
+        return r;
+}
+
+int daemon_start(const Stack *s, DaemonId id, int64_t restarts, DaemonRecord *ret, int *ret_ready_fd)
+{
+        static const char *const bus_args[] = { "--nofork", "--nopidfile", "--nosyslog", "--print-address=3" };
+        const DaemonRow *row = &daemon_table[id];
+        DaemonRecord record = { .since = (int64_t) time(NULL), .restarts = restarts };
+        SpawnOptions o = SPAWN_OPTIONS_INIT;
+        _cleanup_strv_ char **args = NULL, **env = NULL;
+        _cleanup_free_ char *address = stack_bus_address(s);
+        _cleanup_close_ int log_fd = -EBADF, ready_fd = -EBADF, child_fd = -EBADF;
+        int fds[2], r = 0;
+
+        if (!address)
+                return -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(row->args) && row->args[i]; i++)
+                r = strv_extend(&args, row->args[i]);
+        if (r >= 0 && id == DAEMON_BUS) {
+                r = strv_extendf(&args, "--config-file=%s/" BUSCONF_NAME, paths_get(&s->paths, PATH_RUNTIME));
+                for (size_t i = 0; r >= 0 && i < ELEMENTSOF(bus_args); i++)
+                        r = strv_extend(&args, bus_args[i]);
+                if (r >= 0 && pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                        r = -errno;
+                if (r >= 0) {
+                        ready_fd = fds[0];
+                        child_fd = fds[1];
+                        o.fds = &child_fd;
+                        o.n_fds = 1;
+                }
+        } else if (r >= 0) {
+                r = strv_extendf(&args, "--state-dir=%s", paths_get(&s->paths, PATH_STATE));
+                if (r >= 0)
+                        r = strv_extendf(&args, "--runtime-dir=%s", paths_get(&s->paths, PATH_RUNTIME));
+                if (r >= 0)
+                        r = strv_extendf(&args, "--bus=%s", s->private_bus ? "private" : "system");
+        }
+        if (r >= 0 && log_get_level() >= LOG_DEBUG && id != DAEMON_BUS)
+                r = strv_extend(&args, "--debug");
+        if (r >= 0)
+                r = strv_extendf(&env, "DBUS_SYSTEM_BUS_ADDRESS=%s", address);
+        if (r >= 0)
+                r = strv_extendf(&env, "NOTIFY_SOCKET=%s", paths_get(&s->paths, PATH_NOTIFY));
+        if (r < 0)
+                return r;
+        log_fd = daemon_log_open(&s->paths, row->name);
+        if (log_fd < 0)
+                return log_fd;
+        o.stdout_fd = o.stderr_fd = log_fd;
+        o.env_extra = env;
+        o.new_session = true;
+        r = spawn(row->program, args, &o, &record.pid, NULL);
+        if (r < 0)
+                return r;
+        if (process_start_time(record.pid, &record.start) < 0)
+                record.start = 0; /* has ended already; we are told */
+        r = daemon_record_write(&s->paths, id, &record);
+        if (r < 0)
+                log_errno_full(LOG_WARNING, r, "Cannot write the record of %s", row->name);
+        *ret = record;
+        *ret_ready_fd = TAKE_FD(ready_fd);
+        return 0;
+}
+
+void bus_socket_restrict(const Stack *s)
+{
+        const char *path = paths_get(&s->paths, PATH_BUS_SOCKET);
+        struct group *gr = s->root ? getgrnam("oxt") : NULL;
+
+        /* dbus-daemon opens its socket to everybody; its policy refuses them too. */
+        if ((gr && chown(path, (uid_t) -1, gr->gr_gid) < 0) || chmod(path, s->root ? 0660 : 0600) < 0)
+                log_errno_full(LOG_WARNING, errno, "Cannot set the owner of %s", path);
+}
