@@ -14,8 +14,8 @@
  *         commit; a change is (path, kind, value) with kind write (a leaf has that text now), inject
  *         (the subtree is now that JSON) or rm (value "").
  *
- * Operations are (kind, path, value): write, rm, inject, and the preconditions equals (value), exists,
- * absent. Last_revision 0 means a new watch. A Changed signal is sent before the writer has its reply.
+ * Operations are (kind, path, value): write, rm, inject, and the preconditions equals (value), equals-json
+ * (the whole subtree, as Snapshot gives it), exists, absent. A missing node's Snapshot is "". Last_revision 0 means a new watch. A Changed signal is sent before the writer has its reply.
  * Paths are those that the caller sees.
  */
 #include <systemd/sd-bus.h>
@@ -25,6 +25,7 @@
 #define DB_SERVICE "com.citrix.xenclient.db"
 #define DB_INTERFACE "com.citrix.xenclient.db"
 #define DB1_INTERFACE "org.oxt.Db1"
+#define DB1_ERROR_FAILED "org.oxt.Db1.Error.Failed"
 
 /* An in-memory copy of a subtree: an ordered tree of texts. */
 typedef struct DbNode DbNode;
@@ -45,6 +46,7 @@ const DbNode *dbnode_next(const DbNode *node);
  */
 typedef struct DbMirror DbMirror;
 
+/* None of them may free the mirror. */
 typedef struct DbMirrorEvents {
         /* The first snapshot is there (also after dbd came back and things were missed). */
         void (*loaded)(DbMirror *m, void *userdata);

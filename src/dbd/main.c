@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* dbd, the configuration database daemon: start, end, and what is on the bus. */
+#include "db-client.h"
+#include "fs.h"
+#include "log.h"
+#include "server.h"
+
+static const BusInterface *const interfaces[] = { &db_interface, &db1_interface, NULL };
+
+static const BusInterface *const *find_object(_unused_ void *userdata, const char *path, void **ret_object)
+{
+        *ret_object = NULL;
+        return streq(path, "/") ? interfaces : NULL;
+}
+
+static const ServiceSpec service = {
+        .find = find_object,
+        .bad_arguments_error = DBUS_ERROR_INVALID_SIGNATURE,
+        .bad_arguments_text = "invalid arguments",
+        .unknown_method_text = "no such method",
+};
+
+/* A new database starts with the contract's default keys. */
+static int fill_default(Store *store, Tree *t)
+{
+        _cleanup_free_ char *path = path_join(data_dir(), "db.default"), *text = NULL;
+        Node *defaults;
+        size_t size;
+        int r;
+
+        if (!path)
+                return -ENOMEM;
+        r = read_file(path, MIB, &text, &size);
+        if (r >= 0)
+                r = json_read(text, size, TREE_DEPTH_MAX, &defaults, NULL);
+        if (r < 0)
+                return log_errno(r, "Cannot read the default database %s", path);
+        r = tree_init(t);
+        if (r >= 0) {
+                TreeLog log = { .tree = t };
+
+                r = tree_inject(&log, "/", defaults);
+                treelog_done(&log);
+        } else
+                node_free(defaults);
+        if (r >= 0)
+                r = store_save(store, t);
+        return r < 0 ? log_errno(r, "Cannot store the default database: %s", store_error(store)) : 0;
+}
+
+static int open_database(Server *s, const char *path)
+{
+        _cleanup_(store_freep) Store *store = NULL;
+        int64_t revision = 0;
+        int r;
+
+        r = store_open(path, true, true, &store);
+        if (r < 0)
+                return log_errno(r, "Cannot open the database %s: %s", path, store ? store_error(store) : "");
+        r = store_check(store, false, NULL);
+        if (r >= 0)
+                r = store_load(store, &s->tree);
+        if (r >= 0)
+                r = store_get_meta(store, "revision", &revision);
+        if (r < 0)
+                return log_errno(r, "Cannot read the database %s: %s", path, store_error(store));
+        s->revision = (uint64_t) revision;
+        if (s->tree.next_id <= NODE_ROOT_ID + 1 && revision == 0) {
+                tree_done(&s->tree);
+                r = fill_default(store, &s->tree);
+                if (r < 0)
+                        return r;
+        }
+        r = writer_new(s->daemon->event, TAKE_PTR(store), &s->writer);
+        return r < 0 ? log_errno(r, "Cannot start the writer") : 0;
+}
+
+static int on_start(Daemon *d, void *userdata, _unused_ char *words[])
+{
+        _cleanup_free_ char *path = paths_format(&d->paths, PATH_DB, STORE_FILE);
+        Server *s = userdata;
+
+        if (!path)
+                return log_oom();
+        s->daemon = d;
+        return open_database(s, path);
+}
+
+static int on_bus_up(_unused_ Daemon *d, void *userdata)
+{
+        int r = senders_follow(userdata);
+
+        return r < 0 ? log_errno(r, "Cannot follow who leaves the bus") : 0;
+}
+
+static void on_bus_down(_unused_ Daemon *d, void *userdata)
+{
+        senders_clear(userdata);
+}
+
+static int on_stop(_unused_ Daemon *d, void *userdata)
+{
+        server_drain(userdata);
+        return 1;
+}
+
+static void on_end(_unused_ Daemon *d, void *userdata)
+{
+        Server *s = userdata;
+
+        if (s->writer)
+                server_drain(s);
+        s->writer = writer_free(s->writer);
+        watches_done(s);
+        tree_done(&s->tree);
+}
+
+static const DaemonSpec spec = {
+        .program = { .name = "dbd", .synopsis = "[OPTIONS]", .summary = "Serve the configuration database.",
+                     .flags = PROGRAM_PERMUTE },
+        .user = "oxt-dbd",
+        .dirs = { { PATH_DB, 0700 } },
+        .bus_name = DB_SERVICE,
+        .service = &service,
+        .service_has_guests = true,
+        .start = on_start,
+        .bus_up = on_bus_up,
+        .bus_down = on_bus_down,
+        .stop = on_stop,
+        .end = on_end,
+};
+
+int main(int argc, char *argv[])
+{
+        Server s = { .queue_end = &s.queue };
+
+        return daemon_run(&spec, &s, argc, argv);
+}

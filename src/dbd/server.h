@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The daemon's state, and how requests become commits.
+ *
+ * A request that may change something, and every read of a client that has such a request under way,
+ * is queued. A batch takes all that is queued: each request is carried out on the tree, its answer is
+ * made, and then all is taken back (tree.h) and the rows go to the writer's thread. When they are on
+ * disk, the changes are made again, watchers are told, and the answers are sent, in this order. Other
+ * reads are answered at once and see the tree as the last commit left it.
+ */
+#include <systemd/sd-event.h>
+
+#include "daemon.h"
+#include "json-tree.h"
+#include "path.h"
+#include "store.h"
+#include "tree.h"
+#include "writer.h"
+
+typedef struct Server Server;
+typedef struct Request Request;
+typedef struct Sender Sender;
+typedef struct Watch Watch;
+
+typedef enum OperationKind {
+        OPERATION_WRITE,
+        OPERATION_RM,
+        OPERATION_INJECT,
+        _OPERATION_CHANGES, /* those below only look */
+        OPERATION_EQUALS = _OPERATION_CHANGES,
+        OPERATION_SAME, /* equals-json: the subtree is that JSON */
+        OPERATION_EXISTS,
+        OPERATION_ABSENT,
+        _OPERATION_MAX,
+} OperationKind;
+
+extern const char *const operation_names[_OPERATION_MAX];
+
+typedef struct Operation {
+        OperationKind kind;
+        const char *path, *value; /* as the caller gave them; they live as long as the Call */
+        char *full;               /* normal path in the whole tree */
+        bool changed;
+        /* For the history: the node where the change begins, and its JSON (NULL: not there). */
+        char *top, *old, *new;
+        int flags;
+} Operation;
+
+struct Request {
+        Request *next;
+        Call *call;
+        Sender *sender;
+        /* One of: operations to carry out, or something to look up behind the same client's own changes. */
+        Operation *operations;
+        size_t n_operations;
+        int (*read)(Server *s, Call *c, const char *full, sd_bus_message **ret);
+        char *full;
+
+        bool transaction; /* failures name the operation, the answer is the revision */
+        TreeLog log;
+        uint64_t revision; /* 0: nothing changed */
+        sd_bus_message *answer;
+        bool refused;      /* the answer is an error */
+};
+
+struct Server {
+        Daemon *daemon;
+        Tree tree;
+        Writer *writer;
+        uint64_t revision; /* of the tree as it is at the moment */
+        Request *queue, **queue_end;
+        unsigned n_waiting; /* requests queued or being written */
+        struct Batch *batch;
+        void *senders;
+        Watch *watches;
+        uint64_t last_watch;
+        struct Ring *ring; /* the last changes, to tell who missed something */
+        sd_bus_slot *match;
+};
+
+/* queue.c */
+Request *request_new(Server *s, Call *c, size_t n_operations);
+Request *request_free(Request *r); /* one that was not handed over */
+/* Hands the request over. */
+void server_submit(Server *s, Request *r);
+/* Waits for all that is under way, at the end of the program. */
+void server_drain(Server *s);
+/* Runs a look-up now, or behind what the same client has under way. full is taken over. */
+int server_read(Server *s, Call *c, char *full, int (*read)(Server *, Call *, const char *, sd_bus_message **));
+
+/* The caller's path in the whole tree; NULL: out of memory. */
+char *caller_path(const Call *c, const char *path);
+/* Where the caller's own tree begins: "" or "/dom-store/<uuid>". */
+const char *caller_root(const Call *c, char buf[static 64]);
+
+/* sender.c: what is kept for each connection while it has something here. */
+struct Sender {
+        Server *server;
+        char *name;
+        unsigned n_waiting, n_watches;
+};
+Sender *sender_get(Server *s, const char *name);
+Sender *sender_find(Server *s, const char *name);
+/* Drops it if nothing is kept for it. */
+void sender_release(Sender *sender);
+int senders_follow(Server *s); /* each time the bus is up */
+void senders_clear(Server *s);
+
+/* watch.c */
+int watch_add(Server *s, Call *c, const char *path, uint64_t last_revision, Watch **ret, bool *ret_missed);
+uint64_t watch_id(const Watch *w);
+bool watch_remove(Server *s, const char *sender, uint64_t id);
+void watches_remove_all(Server *s, const char *sender); /* NULL: everybody's */
+/* A change has just been made on the tree. */
+void watches_note(Server *s, const Operation *o, uint64_t revision);
+/* Sends what was noted. */
+void watches_flush(Server *s);
+void watches_done(Server *s);
+
+/* methods.c, db1.c */
+extern const BusInterface db_interface, db1_interface;

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The database on disk: one SQLite file (WAL, synchronous=FULL) in the directory PATH_DB. A row is a
+ * node; the order of ids is the order of children and parents come before children (tree.h). All
+ * functions block, so in the daemon only the writer's thread calls them after start-up.
+ *
+ * Errors are negative errno: -ENOSPC (full), -EROFS, -EIO, -EUCLEAN (damaged), -EPROTO (made by a
+ * newer version), -EBUSY, -ENOMEM. store_error() has a text for people.
+ */
+#include "tree.h"
+
+typedef struct Store Store;
+
+#define STORE_FILE "oxt.db"
+#define STORE_VERSION 1
+
+/* create: make the file if it is missing. Opens for reading alone if !write. */
+int store_open(const char *path, bool write, bool create, Store **ret);
+Store *store_free(Store *s);
+DEFINE_CLEANUP(Store *, store_free)
+const char *store_error(const Store *s);
+
+/* PRAGMA quick_check or integrity_check: 0, or -EUCLEAN with *ret_why (to be freed, may be NULL). */
+int store_check(Store *s, bool full, char **ret_why);
+
+int store_load(Store *s, Tree *t);
+
+int store_begin(Store *s);
+int store_apply(Store *s, const TreeRow *rows, size_t n);
+int store_commit(Store *s);
+void store_rollback(Store *s);
+
+int store_get_meta(Store *s, const char *key, int64_t *ret); /* -ENOENT: 0 is meant */
+int store_set_meta(Store *s, const char *key, int64_t value);
+
+/* Replaces everything by the rows of a tree, as a transaction of its own. */
+int store_save(Store *s, const Tree *t);
