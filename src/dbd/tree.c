@@ -43,18 +43,13 @@ Blob *blob_new(const void *data, size_t size)
 
 Node *node_new(const char *name, size_t name_len, NodeKind kind, void *content)
 {
-        Node *n = name_len < UINT32_MAX ? malloc(offsetof(Node, name) + name_len + 1) : NULL;
+        Node *n = name_len < UINT32_MAX ? malloc(MAX2(sizeof *n, offsetof(Node, name) + name_len + 1)) : NULL;
 
         if (!n) {
                 content_free(kind, content);
                 return NULL;
         }
-        /* Field by field: the structure's padding is not allocated, names begin in it. */
-        n->next = n->prev = NULL;
-        n->content = content;
-        n->id = 0;
-        n->name_len = (uint32_t) name_len;
-        n->kind = (uint8_t) kind;
+        *n = (Node) { .content = content, .name_len = (uint32_t) name_len, .kind = (uint8_t) kind };
         memcpy(n->name, name, name_len);
         n->name[name_len] = '\0';
         return n;

@@ -209,7 +209,7 @@ static int run_ls(sd_bus *bus, char *argv[])
         _cleanup_(node_freep) Node *n = NULL;
 
         if (!arg_raw)
-                return list_old(bus, path, 1) < 0 ? DB_TOOL_FAILED : 0;
+                return list_old(bus, path, 0) < 0 ? DB_TOOL_FAILED : 0;
         normal = path_normalize(path);
         if (!normal || call_snapshot(bus, path, &text) < 0)
                 return DB_TOOL_FAILED;
