@@ -63,20 +63,37 @@ void program_print_help(const Program *p, FILE *f)
                 fprintf(f, "\n%s", p->footer);
 }
 
+/* Text with what scdoc would take for markup made plain. */
+static void print_scd_text(const char *s, size_t n)
+{
+        for (size_t i = 0; i < n && s[i]; i++) {
+                if (strchr("_*\\#[]<>", s[i]))
+                        putchar('\\');
+                putchar(s[i]);
+        }
+}
+
 static void print_scd_option(const Option *o)
 {
+        bool optional = o->arg && option_value_optional(o);
+
         if (!o->text)
                 return;
         if (o->letter)
                 printf("*-%c*, ", o->letter);
         printf("*--%s*", o->name);
-        if (o->arg)
-                printf("%s_%.*s_%s", option_value_optional(o) ? "[=" : " ",
-                       (int) (strlen(o->arg) - 2 * (size_t) option_value_optional(o)),
-                       o->arg + option_value_optional(o), option_value_optional(o) ? "]" : "");
-        printf("\n\t%s", o->text);
-        if (o->choices)
-                printf(" (%s)", o->choices);
+        if (o->arg) {
+                printf(optional ? "\\[=_" : " _");
+                print_scd_text(o->arg + optional, strlen(o->arg) - 2 * (size_t) optional);
+                printf(optional ? "_\\]" : "_");
+        }
+        printf("\n\t");
+        print_scd_text(o->text, SIZE_MAX);
+        if (o->choices) {
+                printf(" (");
+                print_scd_text(o->choices, SIZE_MAX);
+                printf(")");
+        }
         printf(".\n\n");
 }
 
@@ -85,13 +102,15 @@ static void print_scd(const Program *p)
 {
         if (p->verbs) {
                 printf("# COMMANDS\n\n");
-                for (const Verb *v = p->verbs; v->name; v++)
-                        if (v->text) {
-                                printf("*%s*", v->name);
-                                if (v->args[0])
-                                        printf(" %s", v->args);
-                                printf("\n\t%s.\n\n", v->text);
-                        }
+                for (const Verb *v = p->verbs; v->name; v++) {
+                        if (!v->text)
+                                continue;
+                        printf("*%s* ", v->name);
+                        print_scd_text(v->args, SIZE_MAX);
+                        printf("\n\t");
+                        print_scd_text(v->text, SIZE_MAX);
+                        printf(".\n\n");
+                }
         }
         printf("# OPTIONS\n\n");
         for (const Option *o = p->options; o && o->name; o++)

@@ -1,0 +1,89 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What every program has: help, version, a man page, completion."""
+import glob
+import os
+import re
+import subprocess
+
+import oxt
+
+PROGRAMS = sorted(name for name in os.listdir(os.path.join(oxt.BUILD, "src", "bin"))
+                  if os.path.isfile(oxt.program(name)) and os.access(oxt.program(name), os.X_OK))
+
+
+def run(name, *args):
+    return subprocess.run([oxt.program(name), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=20)
+
+
+def for_each(check):
+    assert "oxt" in PROGRAMS
+    wrong = ["%s: %s" % (name, why) for name in PROGRAMS for why in [check(name)] if why]
+    assert not wrong, "\n".join(wrong)
+
+
+@oxt.case
+def help_text():
+    """Every program explains itself with --help."""
+    def check(name):
+        r = run(name, "--help")
+        if r.returncode != 0 or not r.stdout.startswith("Usage: " + name):
+            return "--help gives %d and %r" % (r.returncode, r.stdout[:60])
+        return None
+    for_each(check)
+
+
+@oxt.case
+def version():
+    """Every program tells the same version."""
+    number = run("oxt", "--version").stdout.split()[1]
+
+    def check(name):
+        r = run(name, "--version")
+        return None if (r.returncode, r.stdout) == (0, "%s %s\n" % (name, number)) else r.stdout + r.stderr
+    for_each(check)
+
+
+@oxt.case
+def unknown_option():
+    """Every program refuses an option that it does not know, with a status other than 0."""
+    def check(name):
+        r = run(name, "--no-such-option")
+        return None if r.returncode != 0 and r.stderr else "takes --no-such-option"
+    for_each(check)
+
+
+@oxt.case
+def man_pages():
+    """Every program has a man page that names all of its options."""
+    def check(name):
+        pages = glob.glob(os.path.join(oxt.BUILD, "man", name + ".[18]"))
+        if not pages:
+            return "has no man page"
+        with open(pages[0]) as f:
+            text = re.sub(r"\\", "", f.read())
+        missing = [word for word in re.findall(r"^ +(?:-\w, +)?(--[\w-]+)", run(name, "--help").stdout, re.M) if word not in text]
+        return "the man page leaves out %s" % missing if missing else None
+    for_each(check)
+
+
+@oxt.case
+def completion():
+    """bash completes the options of every program."""
+    script = os.path.join(oxt.SOURCE, "data", "completion", "oxt")
+
+    def complete(*words):
+        command = 'PATH="$1:$PATH"; . "$2"; shift 2; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _oxt_complete "$1"; echo "${COMPREPLY[@]}"'
+        return subprocess.run(["bash", "-c", command, "bash", os.path.dirname(oxt.program("oxt")), script, *words],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True).stdout.split()
+
+    with open(script) as f:
+        known = re.search(r'_oxt_programs="([^"]*)"', f.read()).group(1).split()
+    for_each(lambda name: None if name in known else "is not in the completion's list")
+    for_each(lambda name: None if "--version" in complete(name, "--ver") else "does not complete --version")
+    assert complete("oxt", "u") == ["up"], complete("oxt", "u")
+    assert complete("oxt", "down", "--t") == ["--timeout"], complete("oxt", "down", "--t")
+
+
+oxt.main()
