@@ -168,7 +168,7 @@ static int on_name_owner_changed(sd_bus_message *msg, void *userdata, _unused_ s
                         callermap_drop(m, s);
                 return 0;
         }
-        if (*new) {
+        if (*new && startswith(name, MARKER_PREFIX ".")) {
                 r = callermap_mark(m, name, new);
                 if (r < 0)
                         log_errno(r, "Cannot note the marker of %s", new);
