@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "peer.h"
+
+#include "rules.h"
+#include "vminfo.h"
+
+#define UNKNOWN_DOMID 32756 /* Xen's DOMID_INVALID */
+#define UNKNOWN_UUID "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+static const char *peer_property(void *userdata, const char *name)
+{
+        Peer *p = userdata;
+
+        return vminfo_property(p->proxy->vminfo, p->uuid, name);
+}
+
+Peer *peer_get(Proxy *proxy, int64_t domid, const char *uuid, bool stubdom)
+{
+        Peer *p;
+
+        uuid = strempty(uuid);
+        for (p = proxy->peers; p; p = p->next)
+                if (!p->over && p->domid == domid && p->stubdom == stubdom && streq(p->uuid, uuid))
+                        return peer_ref(p);
+        p = calloc(1, sizeof *p);
+        if (!p)
+                return NULL;
+        p->refs = 1;
+        p->proxy = proxy;
+        p->domid = domid;
+        p->stubdom = stubdom;
+        snprintf(p->uuid, sizeof p->uuid, "%s", uuid);
+        p->client = (PolicyClient) { .domid = domid, .uuid = p->uuid[0] ? p->uuid : NULL, .stubdom = stubdom,
+                                     .property = p->uuid[0] ? peer_property : NULL, .userdata = p };
+        p->waiting_end = &p->waiting;
+        p->next = proxy->peers;
+        proxy->peers = p;
+        rules_apply(proxy->rules, p);
+        return p;
+}
+
+Peer *peer_ref(Peer *p)
+{
+        p->refs++;
+        return p;
+}
+
+Peer *peer_unref(Peer *p)
+{
+        if (!p || --p->refs > 0)
+                return NULL;
+        for (Peer **q = &p->proxy->peers; *q; q = &(*q)->next)
+                if (*q == p) {
+                        *q = p->next;
+                        break;
+                }
+        policy_unref(p->policy);
+        free(p->policy_why);
+        free(p);
+        return NULL;
+}
+
+void peer_over(Peer *p)
+{
+        p->over = true;
+}
+
+void peer_caller(const Peer *p, Caller *ret)
+{
+        *ret = (Caller) { .guest = true, .domid = p->domid >= 0 ? p->domid : UNKNOWN_DOMID, .stubdom = p->stubdom };
+        strcpy(ret->uuid, p->uuid[0] ? p->uuid : UNKNOWN_UUID);
+}
