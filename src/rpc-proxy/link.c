@@ -68,8 +68,8 @@ static int on_io(_unused_ sd_event_source *s, _unused_ int fd, uint32_t events, 
 {
         FdLink *f = userdata;
 
-        f->link.on_event(f->link.userdata, events & (EPOLLIN | EPOLLHUP | EPOLLERR) & (f->watched & EPOLLIN ? ~0u : ~EPOLLIN),
-                         events & (EPOLLOUT | EPOLLHUP | EPOLLERR));
+        f->link.on_event(f->link.userdata, (f->watched & EPOLLIN) && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)),
+                         (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0);
         return 0;
 }
 

@@ -222,9 +222,14 @@ char *const *names_of(const Names *n, const char *unique)
 {
         Owner *o = n ? find((void *const *) &n->owners, unique) : NULL;
 
-        if (!o)
-                return NULL;
-        return o->names && o->names[0] ? o->names : o->lost && o->lost[0] ? o->lost : NULL;
+        return o && o->names && o->names[0] ? o->names : NULL;
+}
+
+char *const *names_last_of(const Names *n, const char *unique)
+{
+        Owner *o = n ? find((void *const *) &n->owners, unique) : NULL;
+
+        return !o || !o->lost ? names_of(n, unique) : o->lost;
 }
 
 const char *names_owner(const Names *n, const char *name)

@@ -15,10 +15,9 @@ int names_new(sd_bus *bus, Names **ret);
 Names *names_free(Names *n);
 DEFINE_CLEANUP(Names *, names_free)
 
-/*
- * The names that a unique name owns, NULL-terminated; NULL: none. Those of a connection that has ended
- * are remembered for a while, for messages about its end. Valid until the loop runs again.
- */
+/* The names that a unique name owns, NULL-terminated; NULL: none. Valid until the loop runs again. */
 char *const *names_of(const Names *n, const char *unique);
+/* The same, or for one that owns none (any more) those that it lost: for messages about its end. */
+char *const *names_last_of(const Names *n, const char *unique);
 /* The owner of a name, or NULL. */
 const char *names_owner(const Names *n, const char *name);

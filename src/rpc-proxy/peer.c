@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "peer.h"
 
-#include "rules.h"
+#include "ruleset.h"
 #include "vminfo.h"
 
 #define UNKNOWN_DOMID 32756 /* Xen's DOMID_INVALID */
@@ -35,7 +35,7 @@ Peer *peer_get(Proxy *proxy, int64_t domid, const char *uuid, bool stubdom)
         p->waiting_end = &p->waiting;
         p->next = proxy->peers;
         proxy->peers = p;
-        rules_apply(proxy->rules, p);
+        ruleset_apply(proxy->rules, p);
         return p;
 }
 

@@ -24,7 +24,7 @@ typedef struct Connection Connection;
 typedef struct Names Names;
 typedef struct VmInfo VmInfo;
 typedef struct Audit Audit;
-typedef struct Rules Rules;
+typedef struct RuleSet RuleSet;
 typedef struct Listener Listener;
 
 /* The proxy's own bus connection is served before any guest's bytes, so that changes are in force first. */
@@ -56,7 +56,7 @@ struct Proxy {
         Limits limits;
         char guid[33];        /* that the authentication shows */
 
-        Rules *rules;
+        RuleSet *rules;
         VmInfo *vminfo;
         Names *names;
         Audit *audit;

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "audit.h"
+#include "connection.h"
+#include "listener.h"
+#include "log.h"
+#include "names.h"
+#include "outgoing.h"
+#include "parse.h"
+#include "proxy-service.h"
+#include "ruleset.h"
+#include "strbuf.h"
+#include "vminfo.h"
+
+static Proxy proxy = { .incoming = "argo:5555", .incoming_domid = -1 };
+static const char *arg_domid;
+
+static const Option options[] = {
+        { "incoming-channel", 'i', "CHANNEL", OPTION_STRING, &proxy.incoming,
+          "Where clients come from: guest:, unix:PATH, tcp:PORT, vsock:PORT or serial:DEVICE", NULL },
+        { "listen-channel", 'l', "CHANNEL", OPTION_STRING, &proxy.incoming, "The same", NULL },
+        { "outgoing-channel", 'o', "CHANNEL", OPTION_STRING, &proxy.outgoing,
+          "Where to forward: unix:PATH or serial:DEVICE (default: the bus of this stack)", NULL },
+        { "forward-channel", 'f', "CHANNEL", OPTION_STRING, &proxy.outgoing, "The same", NULL },
+        { "incoming-domid", 'd', "DOMID", OPTION_STRING, &arg_domid, "Treat every client as this domain", NULL },
+        { "rules", 'r', "FILE", OPTION_STRING, &proxy.rules_path, "Rules file", NULL },
+        { "request-name", 'n', "NAME", OPTION_STRING, &proxy.instance.request_name,
+          "Whatever name a client asks for, ask for NAME; $UUID in it stands for the VM's", NULL },
+        { "server", 's', NULL, OPTION_FLAG, &proxy.server, "Serve com.citrix.xenclient.rpc_proxy on the bus", NULL },
+        { "no-firewall", 'w', NULL, OPTION_FLAG, &proxy.instance.no_firewall, "Filter nothing", NULL },
+        { "uuid", 'u', NULL, OPTION_FLAG, &proxy.instance.send_uuid, "Tell the client its uuid when it authenticates", NULL },
+        { "owner-name", 0, NULL, OPTION_FLAG, &proxy.instance.owner_name,
+          "Answer GetNameOwner with the name that was asked for", NULL },
+        { "translate-anonymous-dests", 0, NULL, OPTION_FLAG, &proxy.instance.translate_anonymous,
+          "Send calls for a unique name to a well-known name of the same owner", NULL },
+        { "auto-auth", 0, NULL, OPTION_FLAG, &proxy.instance.auto_auth, "Clients do not authenticate", NULL },
+        { "no-marker", 0, NULL, OPTION_FLAG, &proxy.instance.no_marker,
+          "The outgoing side is another proxy, which says itself which VM calls", NULL },
+        { "allow-remote", 0, NULL, OPTION_FLAG, &proxy.allow_remote, "Let tcp: take connections from other machines", NULL },
+        { "verbose", 'v', NULL, OPTION_FLAG, &proxy.verbose, "Also record every allowed message", NULL },
+        { 0 }
+};
+
+static DaemonSpec spec;
+
+static int choose_rules(Daemon *d)
+{
+        static char shipped[4096];
+
+        if (proxy.rules_path)
+                return 0;
+        proxy.rules_path = paths_get(&d->paths, PATH_RULES);
+        if (access(proxy.rules_path, F_OK) == 0)
+                return 0;
+        if ((size_t) snprintf(shipped, sizeof shipped, "%s/rpc-proxy.rules", data_dir()) >= sizeof shipped)
+                return -ENAMETOOLONG;
+        proxy.rules_path = shipped;
+        return 0;
+}
+
+static int check_options(Daemon *d, char *words[])
+{
+        static char *address;
+        const char *why;
+
+        if (words[0]) {
+                log_error("Unexpected argument '%s'", words[0]);
+                return -EINVAL;
+        }
+        if (arg_domid && (parse_i64(arg_domid, &proxy.incoming_domid) < 0 || proxy.incoming_domid < 0)) {
+                log_error("--incoming-domid takes a decimal domain number, not '%s'", arg_domid);
+                return -EINVAL;
+        }
+        if (listener_check(proxy.incoming, &why) < 0) {
+                log_error("Cannot listen on '%s': %s", proxy.incoming, why);
+                return -EINVAL;
+        }
+        if (!proxy.outgoing) {
+                address = bus_address(&d->paths);
+                if (!address)
+                        return log_oom();
+                proxy.outgoing = address;
+        }
+        if (outgoing_check(proxy.outgoing) < 0) {
+                log_error("Cannot forward to '%s': an outgoing channel is unix:PATH or serial:DEVICE", proxy.outgoing);
+                return -EINVAL;
+        }
+        return choose_rules(d);
+}
+
+static int proxy_start(Daemon *d, void *userdata, char *words[])
+{
+        Proxy *p = userdata;
+        uint8_t random[16];
+        int r;
+
+        p->daemon = d;
+        p->event = d->event;
+        r = check_options(d, words);
+        if (r < 0)
+                return r;
+        if (p->server) {
+                spec.bus_name = "com.citrix.xenclient.rpc_proxy";
+                spec.service = &proxy_service;
+        }
+        limits_load(&p->limits);
+        if (getrandom(random, sizeof random, 0) != sizeof random)
+                return log_errno(errno, "Cannot get random bytes");
+        for (size_t i = 0; i < sizeof random; i++)
+                snprintf(p->guid + 2 * i, 3, "%02x", random[i]);
+        r = audit_new(p, &p->audit);
+        if (r >= 0)
+                r = vminfo_new(p, &p->vminfo);
+        if (r >= 0)
+                r = ruleset_new(p, p->rules_path, &p->rules);
+        if (r < 0)
+                return log_errno(r, "Cannot start");
+        return listener_new(p, &p->listener);
+}
+
+static int proxy_bus_up(Daemon *d, void *userdata)
+{
+        Proxy *p = userdata;
+        int r;
+
+        r = names_new(d->bus, &p->names);
+        if (r < 0)
+                return log_errno(r, "Cannot follow the names on the bus");
+        return vminfo_bus_up(p->vminfo, d->bus);
+}
+
+static int proxy_ready(_unused_ Daemon *d, void *userdata)
+{
+        Proxy *p = userdata;
+        int r;
+
+        r = listener_start(p->listener);
+        return r < 0 ? log_errno(r, "Cannot accept connections") : 0;
+}
+
+static void proxy_bus_down(_unused_ Daemon *d, void *userdata)
+{
+        Proxy *p = userdata;
+
+        if (p->listener)
+                listener_stop(p->listener);
+        connections_end(p, NULL, "the bus went away");
+        p->names = names_free(p->names);
+        if (p->vminfo)
+                vminfo_bus_down(p->vminfo);
+}
+
+static int proxy_reload(_unused_ Daemon *d, void *userdata)
+{
+        Proxy *p = userdata;
+
+        (void) ruleset_reload(p->rules);
+        return 0;
+}
+
+static void proxy_end(_unused_ Daemon *d, void *userdata)
+{
+        Proxy *p = userdata;
+
+        p->listener = listener_free(p->listener);
+        connections_end(p, NULL, NULL);
+        p->rules = ruleset_free(p->rules);
+        p->vminfo = vminfo_free(p->vminfo);
+        p->audit = audit_free(p->audit);
+}
+
+int main(int argc, char *argv[])
+{
+        spec = (DaemonSpec) {
+                .program = { .name = "rpc-proxy", .synopsis = "[OPTIONS]",
+                             .summary = "Lets guests talk to the host's bus, as far as the rules allow.", .options = options },
+                .user = "oxt-proxy",
+                .dirs = { { PATH_CHANNELS, 0755 } },
+                .service_has_guests = true,
+                .start = proxy_start,
+                .bus_up = proxy_bus_up,
+                .ready = proxy_ready,
+                .bus_down = proxy_bus_down,
+                .reload = proxy_reload,
+                .end = proxy_end,
+        };
+        return daemon_run(&spec, &proxy, argc, argv);
+}
