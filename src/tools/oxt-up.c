@@ -107,6 +107,7 @@ static int start_supervisor(const Stack *s)
                 (void) dup2(null, 0);
                 (void) dup2(log_fd, 1);
                 (void) dup2(log_fd, 2);
+                log_init("supervisor", log_get_level());
                 _exit(supervisor_run(s));
         }
         safe_close(log_fd);

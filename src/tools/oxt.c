@@ -68,6 +68,10 @@ static const Verb verbs[] = {
         { "down", "", 0, -1, oxt_down, "Shut the VMs down and end the stack" },
         { "status", "", 0, -1, oxt_status, "Show daemons, VMs, channels and denied calls" },
         { "env", "", 0, -1, oxt_env, "Print shell lines that make tools talk to the stack" },
+        { "logs", "", 0, -1, oxt_logs, "Show what the daemons have logged" },
+        { "config", "", 0, -1, oxt_config, "Show and change settings" },
+        { "doctor", "", 0, -1, oxt_doctor, "Show what this host can do, and what to do about the rest" },
+        { "enable", "", 0, -1, oxt_enable, "Start the stack when the host starts" },
         { "version", "", 0, 0, oxt_version, "Show the version" },
         { 0 }
 };

@@ -6,3 +6,7 @@
 int oxt_up(int argc, char *argv[], void *userdata);
 int oxt_down(int argc, char *argv[], void *userdata);
 int oxt_status(int argc, char *argv[], void *userdata);
+int oxt_logs(int argc, char *argv[], void *userdata);
+int oxt_config(int argc, char *argv[], void *userdata);
+int oxt_doctor(int argc, char *argv[], void *userdata);
+int oxt_enable(int argc, char *argv[], void *userdata);

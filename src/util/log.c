@@ -3,11 +3,12 @@
 
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *log_ident = "oxt";
 static int log_level = LOG_INFO;
-static bool log_journal;
+static bool log_journal, log_file;
 
 void log_init(const char *ident, int level)
 {
@@ -17,8 +18,10 @@ void log_init(const char *ident, int level)
 
         log_ident = ident;
         log_level = level;
-        log_journal = e && sscanf(e, "%llu:%llu", &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-                      st.st_dev == dev && st.st_ino == ino;
+        if (fstat(STDERR_FILENO, &st) < 0)
+                return;
+        log_journal = e && sscanf(e, "%llu:%llu", &dev, &ino) == 2 && st.st_dev == dev && st.st_ino == ino;
+        log_file = S_ISREG(st.st_mode);
 }
 
 void log_set_level(int level)
@@ -46,14 +49,30 @@ static const char *level_word(int level)
         }
 }
 
+/* The time where the log is a file, else "". */
+static const char *stamp(char buf[static LOG_STAMP_SIZE])
+{
+        struct timespec t;
+        struct tm tm;
+        size_t n;
+
+        if (!log_file || clock_gettime(CLOCK_REALTIME, &t) < 0 || !gmtime_r(&t.tv_sec, &tm))
+                return "";
+        n = strftime(buf, LOG_STAMP_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+        snprintf(buf + n, LOG_STAMP_SIZE - n, ".%03u", (unsigned) (t.tv_nsec / 1000000) % 1000);
+        return buf;
+}
+
 static void _printf_(3, 0) log_line(int level, int error, const char *fmt, va_list ap)
 {
-        char line[4096];
+        char line[4096], now[LOG_STAMP_SIZE];
         int saved = errno, n;
 
-        n = log_journal ? snprintf(line, sizeof line, "<%d>", level)
-                        : snprintf(line, sizeof line, "%s[%d]: %s", log_ident, (int) getpid(),
-                                   level_word(level));
+        if (log_journal)
+                n = snprintf(line, sizeof line, "<%d>", level);
+        else
+                n = snprintf(line, sizeof line, "%s%s%s[%d]: %s", stamp(now), log_file ? " " : "", log_ident, (int) getpid(),
+                             level_word(level));
         vsnprintf(line + n, sizeof line - 1 - (size_t) n, fmt, ap);
         n = (int) strlen(line);
         if (error)

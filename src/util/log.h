@@ -2,13 +2,17 @@
 #pragma once
 /*
  * Logging for every program. Messages go to stderr; where stderr is the journal's stream
- * (JOURNAL_STREAM names it) each line starts with the "<N>" level that the journal understands.
+ * (JOURNAL_STREAM names it) each line starts with the "<N>" level that the journal understands, where it
+ * is a file with the time (UTC, "2026-01-31T23:59:59.999 ").
  * Libraries log at debug level at most: a function either reports an error to its caller or logs it.
  * Text that came from a guest is logged through log_untrusted(), which makes it printable.
  */
 #include <syslog.h>
 
 #include "util.h"
+
+/* Size of the text of a time, with its end. */
+#define LOG_STAMP_SIZE 24
 
 /* ident: the program's name, kept by reference. level: highest syslog level that is shown. */
 void log_init(const char *ident, int level);
