@@ -15,6 +15,8 @@ struct Policy {
         PolicyIndex *index;
 };
 
+#define POLICY_CONDITIONS_MAX 64 /* of one rule */
+
 typedef enum PolicyTruth { POLICY_FALSE, POLICY_TRUE, POLICY_UNKNOWN } PolicyTruth;
 
 Policy *policy_new(Policy *base);

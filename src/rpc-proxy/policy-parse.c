@@ -376,6 +376,9 @@ static int read_specifiers(Reader *r, PolicyRule *rule, bool subject_possible, P
                         k = read_bool(r, "stubdom", &rule->stubdom);
                 else {
                         k = read_value(r, s, &c);
+                        if (k == 0 && rule->n_conditions >= POLICY_CONDITIONS_MAX - 1) /* one is kept for a VM's uuid */
+                                return reader_fail(r, r->token, "more than %d conditions in one rule",
+                                                   POLICY_CONDITIONS_MAX - 1);
                         if (k == 0)
                                 k = conditions_put(list, &rule->n_conditions, s, &c);
                 }
@@ -463,9 +466,10 @@ static int policy_finish(Policy **p, Policy **ret)
         return 0;
 }
 
-int policy_parse(const char *text, size_t size, const char *file, const PolicyErrors *errors, Policy **ret)
+static int parse_behind(Policy *base, const char *text, size_t size, const char *file, const PolicyErrors *errors,
+                        Policy **ret)
 {
-        _cleanup_policy_ Policy *p = policy_new(NULL);
+        _cleanup_policy_ Policy *p = policy_new(base);
         int r;
 
         if (!p)
@@ -474,13 +478,23 @@ int policy_parse(const char *text, size_t size, const char *file, const PolicyEr
         return r < 0 ? r : policy_finish(&p, ret);
 }
 
-int policy_load_file(const char *path, const PolicyErrors *errors, Policy **ret)
+int policy_parse(const char *text, size_t size, const char *file, const PolicyErrors *errors, Policy **ret)
+{
+        return parse_behind(NULL, text, size, file, errors, ret);
+}
+
+int policy_load_behind(Policy *base, const char *path, const PolicyErrors *errors, Policy **ret)
 {
         _cleanup_free_ char *text = NULL;
         size_t size;
         int r = read_file(path, POLICY_FILE_MAX, &text, &size);
 
-        return r < 0 ? r : policy_parse(text, size, path, errors, ret);
+        return r < 0 ? r : parse_behind(base, text, size, path, errors, ret);
+}
+
+int policy_load_file(const char *path, const PolicyErrors *errors, Policy **ret)
+{
+        return policy_load_behind(NULL, path, errors, ret);
 }
 
 int policy_extend(Policy *base, const char *uuid, const PolicyText *texts, size_t n, const PolicyErrors *errors,

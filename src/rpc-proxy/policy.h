@@ -114,6 +114,8 @@ typedef struct PolicyErrors {
 int policy_parse(const char *text, size_t size, const char *file, const PolicyErrors *errors, Policy **ret);
 /* The same from a file; also errno of reading it (-EFBIG above POLICY_FILE_MAX), which is not told to errors. */
 int policy_load_file(const char *path, const PolicyErrors *errors, Policy **ret);
+/* The same; its rules come behind those of base, which is shared. */
+int policy_load_behind(Policy *base, const char *path, const PolicyErrors *errors, Policy **ret);
 
 /* One rule that comes from elsewhere than a rules file. */
 typedef struct PolicyText {
