@@ -10,3 +10,4 @@ int oxt_logs(int argc, char *argv[], void *userdata);
 int oxt_config(int argc, char *argv[], void *userdata);
 int oxt_doctor(int argc, char *argv[], void *userdata);
 int oxt_enable(int argc, char *argv[], void *userdata);
+int oxt_policy(int argc, char *argv[], void *userdata);
