@@ -1,9 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """dbd and its tools: the contract's interface, as a stock client sees it (python3-dbus)."""
+import difflib
 import json
 import os
+import random
 import secrets
+import select
+import subprocess
 
 import dbus
 
@@ -222,6 +226,224 @@ def tools():
         for command in ["read", "/a"], ["frob"], []:
             r = d.tool("db-cmd", *command)
             assert r.returncode == 2 and r.stdout == "" and r.stderr, r
+
+
+@oxt.case
+def upgrade():
+    """upgrade-db accepts the current schema version alone, and no running dbd."""
+    with Db() as d:
+        r = d.tool("upgrade-db")
+        assert r.returncode == 1 and "running" in r.stdout, r
+        d.daemon.terminate()
+        d.daemon.wait(10)
+        r = d.tool("upgrade-db")
+        assert r.returncode == 0 and "nothing to do" in r.stdout, r
+        for value in ['"41"', '"43"', 'null', '42']:
+            d.start()
+            db, _ = d.interfaces(d.bus)
+            db.inject("/db-version", value)
+            d.daemon.terminate()
+            d.daemon.wait(10)
+            r = d.tool("upgrade-db")
+            assert r.returncode == 1 and "only schema version 42" in r.stdout, r
+        os.rename(d.stack.state + "/db", d.stack.state + "/away")
+        r = d.tool("upgrade-db")
+        assert r.returncode == 0 and "no database yet" in r.stdout, r
+
+
+@oxt.case
+def limits():
+    """A guest that goes over a limit is told which, and nobody else notices."""
+    names = dict(value="1000", path="100", depth="8", nodes="50", bytes="5000", operations="5", watches="3")
+    for name, value in names.items():
+        os.environ["OXT_DB_GUEST_" + name.upper()] = value
+    try:
+        d = Db()
+    finally:
+        for name in names:
+            del os.environ["OXT_DB_GUEST_" + name.upper()]
+    with d:
+        guest, guest1 = d.guest()
+        other, _ = d.guest(OTHER, 8)
+
+        def refused(function, *args, limit):
+            name, text = error_of(function, *args)
+            assert name == "org.freedesktop.DBus.Error.LimitsExceeded" and "db.guest-" + limit in text, (name, text)
+        guest.write("/v", "x" * 1000)
+        refused(guest.write, "/v", "x" * 1001, limit="value")
+        refused(guest1.Transact, [("write", "/v", "x" * 1001)], limit="value")
+        refused(guest.write, "/" + "p" * 100, "1", limit="path")
+        refused(guest.read, "/" + "p" * 100, limit="path")
+        guest.write("/1/2/3/4/5/6/7/8", "1")
+        refused(guest.write, "/1/2/3/4/5/6/7/8/9", "1", limit="depth")
+        assert error_of(guest.inject, "/1/2/3/4/5", '{"6":{"7":{"8":{"9":1}}}}')[0] == FAILED
+        for i in range(5):
+            guest.write("/b%d" % i, "y" * 700)
+        refused(guest.write, "/b5", "y" * 900, limit="bytes")
+        assert not guest.exists("/b5")
+        guest.rm("/b0")
+        guest.write("/b5", "y" * 700)
+        for i in range(33):
+            guest.write("/n/%d" % i, "1")
+        refused(guest.write, "/n/x/y/z", "1", limit="nodes")
+        refused(guest.inject, "/n/x", '{"a":1,"b":2,"c":3}', limit="nodes")
+        refused(guest1.Transact, [("write", "/n/a%d" % i, "1") for i in range(5)], limit="nodes")
+        assert len(guest.list("/n")) == 33
+        guest1.Transact([("rm", "/n", "")] + [("write", "/n/a%d" % i, "1") for i in range(4)])
+        refused(guest1.Transact, [("exists", "/n", "")] * 6, limit="operations")
+        for i in range(3):
+            last = guest1.Watch("/", dbus.UInt64(0))[0]
+        refused(guest1.Watch, "/", dbus.UInt64(0), limit="watches")
+        guest1.Unwatch(last)
+        guest1.Watch("/", dbus.UInt64(0))
+        # Others have their own, and the host has none.
+        other.write("/v", "x" * 1000)
+        d.db.write("/dom-store/%s/big" % UUID, "z" * 10000)
+        assert len(guest.read("/big")) == 10000
+        refused(guest.write, "/v2", "1", limit="bytes")
+        guest.rm("/big")
+        guest.write("/v2", "1")
+    os.environ["OXT_DB_GUEST_RATE"] = "20"
+    try:
+        d = Db()
+    finally:
+        del os.environ["OXT_DB_GUEST_RATE"]
+    with d:
+        guest, _ = d.guest()
+        for i in range(40):
+            guest.exists("/")
+        refused(lambda: [guest.exists("/") for i in range(10)], limit="rate")
+        for i in range(100):
+            d.db.exists("/")
+
+
+class Lines:
+    """A program that runs beside the test, line by line."""
+
+    def __init__(self, stack, *command):
+        self.process = subprocess.Popen([oxt.program(command[0]), *command[1:]], env=stack.env, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
+        stack.processes.append(self.process)
+
+    def line(self, seconds=10):
+        assert select.select([self.process.stdout], [], [], seconds)[0], "there was no line"
+        return self.process.stdout.readline().rstrip("\n")
+
+    def quiet(self, seconds=0.3):
+        assert not select.select([self.process.stdout], [], [], seconds)[0], self.process.stdout.readline()
+
+    def send(self, text):
+        self.process.stdin.write(text + "\n")
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.terminate()
+        self.process.wait(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+@oxt.case
+def watches():
+    """db-watch is told of each change below its path once, in order, and of nothing else."""
+    with Db() as d:
+        d.db.inject("/", '{"w":{"a":"1"},"o":"x"}')
+        w = Lines(d.stack, "db-watch", "-r", "/w")
+        assert "from revision" in w.process.stderr.readline()
+        base = int(d.db1.Snapshot("/")[0])
+        d.db.write("/w/a", "2")
+        assert w.line() == '%d write /w/a = "2"' % (base + 1)
+        d.db.write("/o", "y")
+        d.db.write("/w/a", "2")  # the same value: no change
+        d.db.write("/w", "nothing")  # an inner node: no change
+        w.quiet()
+        d.db1.Transact([("write", "/w/b/c", "x\ny"), ("rm", "/w/a", ""), ("inject", "/w/d", '{"e":[1],"f":{}}')])
+        assert [w.line() for _ in range(3)] == [
+            '%d write /w/b/c = "x\\ny"' % (base + 3), "%d rm /w/a" % (base + 3),
+            '%d inject /w/d = { "e": [ 1 ], "f": { } }' % (base + 3)]
+        d.db.rm("/")
+        assert w.line() == "%d rm /w" % (base + 4)
+        d.db.inject("/", '{"w":{"n":1}}')
+        assert w.line() == '%d inject /w = { "n": 1 }' % (base + 5)
+        # A guest's watch has the guest's paths, and only the guest hears of it.
+        heard = []
+        bus = d.connect()
+        bus.request_name("org.oxt.conn.d9.u%s.s0.r%s" % (UUID.replace("-", "_"), secrets.token_hex(16)))
+        bus.add_message_filter(lambda _, m: heard.append(m.get_args_list()) if m.get_member() == "Changed" else None)
+        guest, guest1 = d.interfaces(bus)
+        guest1.Watch("/k", dbus.UInt64(0))
+        guest.write("/k/v", "5")
+        d.db.write("/dom-store/%s/k/v" % UUID, "6")
+        d.db.write("/dom-store/%s/other" % UUID, "6")
+        d.db.write("/dom-store/%s/k/v" % OTHER, "7")
+        for _ in range(10):
+            guest.exists("/")
+            bus.get_name_owner(NAME)
+        changes = [tuple(plain(v) for v in c) for h in heard for c in h[2]]
+        assert changes == [("/k/v", "write", "5"), ("/k/v", "write", "6")], heard
+        w.quiet()
+        # Who comes back is told whether anything was missed.
+        revision = d.db1.Snapshot("/")[0]
+        assert not d.db1.Watch("/w", revision)[2]
+        d.db.write("/o", "z")
+        assert not d.db1.Watch("/w", revision)[2] and d.db1.Watch("/o", revision)[2]
+        d.restart()
+        assert w.process.stderr.readline().strip().endswith("from revision %d" % (revision + 1))
+        w.quiet()
+        assert d.db1.Watch("/w", revision)[2] and not d.db1.Watch("/w", dbus.UInt64(revision + 1))[2]
+        w.stop()
+
+
+@oxt.case
+def mirrors():
+    """A daemon's mirror of a subtree stays equal to it, over restarts of dbd too."""
+    rng = random.Random(5)
+    with Db() as d:
+        d.db.inject("/", "{}")
+        probe = Lines(d.stack, "oxt-mirror-probe", "/m")
+        assert probe.line() == "loaded"
+
+        def copy():
+            probe.send("print")
+            lines = []
+            while True:
+                line = probe.line()
+                if line == ".":
+                    return lines
+                if line.startswith("/m ") or line.startswith("/m/"):
+                    lines.append(line)
+
+        def same():
+            want = d.tool("db-ls", "-f", "/m").stdout.splitlines() if d.db.exists("/m") else []
+            got = copy()
+            assert got == want, "\n".join(difflib.unified_diff(want, got, lineterm=""))
+
+        def path():
+            return "/" + "/".join(["m"] * (rng.random() < 0.97) + [rng.choice("abc") for _ in range(rng.randrange(4))])
+        for i in range(300):
+            operations = []
+            for _ in range(rng.choice([1, 1, 1, 4])):
+                kind = rng.choice(["write", "write", "write", "rm", "inject"])
+                value = "" if kind == "rm" else "v%d" % i if kind == "write" else json.dumps(rng.choice(
+                    [{}, None, "t", 5, 1.5, True, [1, 2], {"a": {"b": "x"}, "c": None}, {"b": {"a": {"c": 7}}}]))
+                operations.append((kind, path(), value))
+            if any(o[1] == "/" for o in operations):
+                continue
+            d.db1.Transact(operations)
+            if i % 10 == 0:
+                same()
+        same()
+        d.restart()
+        while probe.line() != "lost":
+            pass
+        d.db.write("/m/after", "1")
+        oxt.wait_for(lambda: '/m/after = "1"' in copy(), what="the mirror")
+        same()
+        probe.send("write /m/mine 5")
+        lines = [probe.line(), probe.line()]
+        assert lines == ["write /m/mine", "committed "], lines
+        assert d.db.read("/m/mine") == "5"
+        probe.stop()
 
 
 oxt.main()

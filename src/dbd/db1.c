@@ -9,12 +9,15 @@ static int method_watch(Call *c)
         const char *path;
         uint64_t last;
         bool missed;
+        char *full;
         Watch *w;
         int r;
 
         r = sd_bus_message_read(c->message, "st", &path, &last);
         if (r >= 0)
-                r = watch_add(s, c, path, last, &w, &missed);
+                r = caller_path(c, path, &full);
+        if (r >= 0)
+                r = watch_add(s, c, full, last, &w, &missed);
         return r < 0 ? r : call_reply(c, "ttb", watch_id(w), s->revision, (int) missed);
 }
 
@@ -50,10 +53,13 @@ static int read_snapshot(Server *s, Call *c, const char *full, sd_bus_message **
 static int method_snapshot(Call *c)
 {
         const char *path;
+        char *full;
         int r;
 
         r = sd_bus_message_read(c->message, "s", &path);
-        return r < 0 ? r : server_read(c->userdata, c, caller_path(c, path), read_snapshot);
+        if (r >= 0)
+                r = caller_path(c, path, &full);
+        return r < 0 ? r : server_read(c->userdata, c, full, read_snapshot);
 }
 
 static OperationKind operation_find(const char *name)
@@ -87,6 +93,8 @@ static int method_transact(Call *c)
         int r;
 
         r = count_operations(c, &n);
+        if (r >= 0)
+                r = limit_call(c, LIMIT_OPERATIONS, n);
         if (r < 0)
                 return r;
         q = request_new(c->userdata, c, n);
@@ -107,9 +115,9 @@ static int method_transact(Call *c)
                 }
                 o->path = path;
                 o->value = value;
-                o->full = caller_path(c, path);
-                if (!o->full)
-                        r = -ENOMEM;
+                r = caller_path(c, path, &o->full);
+                if (r >= 0)
+                        r = limit_call(c, LIMIT_VALUE, strlen(value));
         }
         if (r < 0) {
                 request_free(q);

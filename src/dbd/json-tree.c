@@ -387,54 +387,92 @@ void json_write_string(StrBuf *b, const char *s)
         strbuf_addc(b, '"');
 }
 
-static void write_node(StrBuf *b, const Node *n, size_t indent, size_t max)
-{
-        bool first = true;
+typedef struct Output {
+        StrBuf *b;
+        size_t max;
+        StrBuf path; /* of the node that is written, with hidden() only */
+        bool (*hidden)(const char *path);
+        bool has_hidden;
+} Output;
 
+static void write_node(Output *o, const Node *n, size_t indent);
+
+static void write_children(Output *o, const Node *n, size_t indent)
+{
+        size_t path_len = o->path.len;
+
+        strbuf_addc(o->b, '{');
+        for (const Node *k = node_first(n); k && o->b->len <= o->max; k = k->next) {
+                if (k->prev)
+                        strbuf_addc(o->b, ',');
+                add_indent(o->b, indent + 1);
+                json_write_string(o->b, k->name);
+                strbuf_add(o->b, ": ");
+                if (o->hidden) {
+                        strbuf_addc(&o->path, '/');
+                        strbuf_add(&o->path, k->name);
+                }
+                write_node(o, k, indent + 1);
+                if (o->path.data) {
+                        o->path.len = path_len;
+                        o->path.data[path_len] = '\0';
+                }
+        }
+        add_indent(o->b, indent);
+        strbuf_addc(o->b, '}');
+}
+
+static void write_node(Output *o, const Node *n, size_t indent)
+{
+        if (o->hidden && o->path.data && o->hidden(o->path.data)) {
+                o->has_hidden = true;
+                strbuf_add(o->b, "null");
+                return;
+        }
         switch (n->kind) {
         case NODE_INNER:
-                if (!node_first(n)) {
-                        strbuf_add(b, "{ }");
-                        return;
-                }
-                strbuf_addc(b, '{');
-                for (const Node *k = node_first(n); k && b->len <= max; k = k->next) {
-                        if (!first)
-                                strbuf_addc(b, ',');
-                        first = false;
-                        add_indent(b, indent + 1);
-                        json_write_string(b, k->name);
-                        strbuf_add(b, ": ");
-                        write_node(b, k, indent + 1, max);
-                }
-                add_indent(b, indent);
-                strbuf_addc(b, '}');
+                if (node_first(n))
+                        write_children(o, n, indent);
+                else
+                        strbuf_add(o->b, "{ }");
                 return;
         case NODE_STRING:
-                json_write_string(b, n->content);
+                json_write_string(o->b, n->content);
                 return;
         case NODE_ARRAY:
-                add_indented(b, n->content, indent);
+                add_indented(o->b, n->content, indent);
                 return;
         case NODE_INT:
         case NODE_FLOAT:
         case NODE_BOOL:
-                strbuf_add(b, n->content);
+                strbuf_add(o->b, n->content);
                 return;
         default: /* an empty node; a binary one is no JSON */
-                strbuf_add(b, "null");
+                strbuf_add(o->b, "null");
         }
 }
 
 void json_write_bounded(StrBuf *b, const Node *n, size_t max)
 {
-        write_node(b, n, 0, max);
+        Output o = { .b = b, .max = max };
+
+        write_node(&o, n, 0);
+}
+
+bool json_write_hiding(StrBuf *b, const Node *n, size_t max, const char *path, bool (*hidden)(const char *path))
+{
+        Output o = { .b = b, .max = max, .hidden = hidden };
+
+        strbuf_add(&o.path, streq(path, "/") ? "" : path);
+        write_node(&o, n, 0);
+        strbuf_done(&o.path);
+        return o.has_hidden;
 }
 
 void json_write(StrBuf *b, const Node *n)
 {
         if (n)
-                write_node(b, n, 0, SIZE_MAX);
+                json_write_bounded(b, n, SIZE_MAX);
         else
                 strbuf_add(b, "null");
         strbuf_addc(b, '\n');

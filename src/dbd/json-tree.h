@@ -23,4 +23,9 @@ void json_write(StrBuf *b, const Node *n);
  * longer than max.
  */
 void json_write_bounded(StrBuf *b, const Node *n, size_t max);
+/*
+ * The same, with null in place of each node (n is at path) for whose path hidden() is true. Returns
+ * whether there was one.
+ */
+bool json_write_hiding(StrBuf *b, const Node *n, size_t max, const char *path, bool (*hidden)(const char *path));
 void json_write_string(StrBuf *b, const char *s);

@@ -15,6 +15,7 @@ static const BusInterface *const *find_object(_unused_ void *userdata, const cha
 
 static const ServiceSpec service = {
         .find = find_object,
+        .check = limit_rate,
         .bad_arguments_error = DBUS_ERROR_INVALID_SIGNATURE,
         .bad_arguments_text = "invalid arguments",
         .unknown_method_text = "no such method",
@@ -78,11 +79,17 @@ static int open_database(Server *s, const char *path)
 static int on_start(Daemon *d, void *userdata, _unused_ char *words[])
 {
         _cleanup_free_ char *path = paths_format(&d->paths, PATH_DB, STORE_FILE);
+        _cleanup_free_ char *lock = paths_format(&d->paths, PATH_DB, STORE_LOCK);
         Server *s = userdata;
 
-        if (!path)
+        if (!path || !lock)
                 return log_oom();
         s->daemon = d;
+        s->lock_fd = lock_file(lock);
+        if (s->lock_fd < 0)
+                return log_errno(s->lock_fd, s->lock_fd == -EAGAIN ? "The database is in use by another dbd or by a tool: %s"
+                                                                   : "Cannot lock the database with %s",
+                                 lock);
         return open_database(s, path);
 }
 
@@ -108,10 +115,14 @@ static void on_end(_unused_ Daemon *d, void *userdata)
 {
         Server *s = userdata;
 
-        if (s->writer)
+        if (s->writer) {
+                senders_clear(s); /* nothing waits for the bus any more */
                 server_drain(s);
+        }
         s->writer = writer_free(s->writer);
         watches_done(s);
+        s->lock_fd = safe_close(s->lock_fd);
+        guests_done(s);
         tree_done(&s->tree);
 }
 
@@ -132,7 +143,7 @@ static const DaemonSpec spec = {
 
 int main(int argc, char *argv[])
 {
-        Server s = { .queue_end = &s.queue };
+        Server s = { .queue_end = &s.queue, .lock_fd = -EBADF };
 
         return daemon_run(&spec, &s, argc, argv);
 }

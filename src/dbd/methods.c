@@ -77,10 +77,13 @@ static int method_read(Call *c)
 {
         int (*read)(Server *, Call *, const char *, sd_bus_message **) = c->method->data;
         const char *path;
+        char *full;
         int r;
 
         r = sd_bus_message_read(c->message, "s", &path);
-        return r < 0 ? r : server_read(c->userdata, c, caller_path(c, path), read);
+        if (r >= 0)
+                r = caller_path(c, path, &full);
+        return r < 0 ? r : server_read(c->userdata, c, full, read);
 }
 
 static int method_change(Call *c)
@@ -95,10 +98,12 @@ static int method_change(Call *c)
         o->kind = (OperationKind) (intptr_t) c->method->data;
         r = sd_bus_message_read(c->message, o->kind == OPERATION_RM ? "s" : "ss", &o->path, &o->value);
         if (r >= 0)
-                o->full = caller_path(c, o->path);
-        if (r < 0 || !o->full) {
+                r = caller_path(c, o->path, &o->full);
+        if (r >= 0 && o->value)
+                r = limit_call(c, LIMIT_VALUE, strlen(o->value));
+        if (r < 0) {
                 request_free(q);
-                return r < 0 ? r : -ENOMEM;
+                return r;
         }
         server_submit(c->userdata, q);
         return 0;

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Requests, batches and commits; see server.h for the whole. */
 #include "db-client.h"
+#include "history.h"
 #include "log.h"
 #include "server.h"
+#include "settings.h"
+
+#include <time.h>
 
 /* Requests in one commit: a bound for how long the loop works on a batch at a time. */
 #define BATCH_MAX 1024
@@ -12,28 +16,9 @@ typedef struct Batch {
         Server *server;
         Request *requests;
         uint64_t revision;
+        bool history;
+        int64_t time;
 } Batch;
-
-const char *const operation_names[_OPERATION_MAX] = {
-        [OPERATION_WRITE] = "write",   [OPERATION_RM] = "rm",         [OPERATION_INJECT] = "inject",
-        [OPERATION_EQUALS] = "equals", [OPERATION_SAME] = "equals-json", [OPERATION_EXISTS] = "exists",
-        [OPERATION_ABSENT] = "absent",
-};
-
-const char *caller_root(const Call *c, char buf[static 64])
-{
-        if (!c->caller.guest)
-                return "";
-        snprintf(buf, 64, "/dom-store/%s", c->caller.uuid);
-        return buf;
-}
-
-char *caller_path(const Call *c, const char *path)
-{
-        char buf[64];
-
-        return path_below(caller_root(c, buf), path);
-}
 
 Request *request_free(Request *r)
 {
@@ -43,7 +28,6 @@ Request *request_free(Request *r)
                 Operation *o = &r->operations[i];
 
                 free(o->full);
-                free(o->top);
                 free(o->old);
                 free(o->new);
         }
@@ -63,7 +47,7 @@ Request *request_new(Server *s, Call *c, size_t n_operations)
 
         if (!r)
                 return NULL;
-        r->sender = sender_get(s, sd_bus_message_get_sender(c->message));
+        r->sender = sender_get(s, c);
         r->operations = n_operations ? calloc(n_operations, sizeof *r->operations) : NULL;
         if (!r->sender || (n_operations && !r->operations)) {
                 free(r->operations);
@@ -81,123 +65,51 @@ static void request_answer(Server *s, Request *r)
                 (void) call_reply_message(r->call, TAKE_PTR(r->answer));
         s->n_waiting--;
         r->sender->n_waiting--;
+        if (r->sender->guest)
+                r->sender->guest->n_waiting--;
         request_free(r);
 }
 
-static void request_refuse(Request *r, const char *error, const char *text)
+static void request_refuse(Request *r, size_t operation, const Refusal *why)
 {
-        sd_bus_message_unref(r->answer);
-        r->answer = NULL;
+        /* A transaction's failure names the operation; what another request was refused for is its own error. */
+        bool named = r->transaction && streq(why->error, DBUS_ERROR_FAILED);
+
+        r->answer = sd_bus_message_unref(r->answer);
         r->refused = true;
-        (void) sd_bus_message_new_method_errorf(r->call->message, &r->answer, error, "%s", text);
+        if (r->transaction)
+                (void) sd_bus_message_new_method_errorf(r->call->message, &r->answer, named ? DB1_ERROR_FAILED : why->error,
+                                                        "%zu: %s", operation, why->text);
+        else
+                (void) sd_bus_message_new_method_errorf(r->call->message, &r->answer, why->error, "%s", why->text);
 }
 
-/* Carrying out */
-
-static const char *node_text(const Node *n)
+static void request_not_stored(Request *r, const char *text)
 {
-        return n && node_has_text(n) && n->kind != NODE_ARRAY ? n->content : "";
-}
-
-static char *json_of(const Node *n)
-{
-        StrBuf b = STRBUF_INIT;
-        char *text;
-
-        if (!n)
-                return NULL;
-        json_write_bounded(&b, n, SIZE_MAX);
-        return strbuf_take(&b, &text) < 0 ? NULL : text;
-}
-
-static const char *failure_text(int r, OperationKind kind)
-{
-        switch (r) {
-        case -EROFS:
-                return kind == OPERATION_RM ? "cannot remove binary file nodes" : "cannot overwrite binary file nodes";
-        case -EBADMSG:
-        case -ENODATA:
-                return "exception occured";
-        case -ENAMETOOLONG:
-                return "the path is too deep";
-        default:
-                return strerror(-r);
-        }
-}
-
-static int operation_change(Request *r, Operation *o)
-{
-        Tree *t = r->log.tree;
-        Node *subtree;
-        TreeTop top;
-        int e;
-
-        tree_top(t, o->full, &top);
-        switch (o->kind) {
-        case OPERATION_WRITE:
-                e = tree_write(&r->log, o->full, o->value);
-                break;
-        case OPERATION_RM:
-                e = tree_rm(&r->log, o->full);
-                break;
-        default:
-                e = json_read(o->value, strlen(o->value), TREE_DEPTH_MAX, &subtree, NULL);
-                if (e >= 0)
-                        e = tree_inject(&r->log, o->full, subtree);
-        }
-        o->changed = e > 0;
-        return e;
-}
-
-/* Returns NULL or why the operation cannot be. *ret_error: the error's name. */
-static const char *operation_run(Request *r, Operation *o, const char **ret_error)
-{
-        Tree *t = r->log.tree;
-        _cleanup_free_ char *json = NULL;
-        Node *n;
-        int e;
-
-        *ret_error = DBUS_ERROR_FAILED;
-        switch (o->kind) {
-        case OPERATION_EQUALS:
-                n = tree_find(t, o->full);
-                return n && node_has_text(n) && n->kind != NODE_ARRAY && streq(node_text(n), o->value)
-                               ? NULL : "the value is another";
-        case OPERATION_SAME:
-                json = json_of(tree_find(t, o->full));
-                return json && streq(json, o->value) ? NULL : "the value is another";
-        case OPERATION_EXISTS:
-                return tree_find(t, o->full) ? NULL : "it does not exist";
-        case OPERATION_ABSENT:
-                return !tree_find(t, o->full) ? NULL : "it exists";
-        default:
-                e = operation_change(r, o);
-                return e < 0 ? failure_text(e, o->kind) : NULL;
-        }
+        r->answer = sd_bus_message_unref(r->answer);
+        (void) sd_bus_message_new_method_errorf(r->call->message, &r->answer, DBUS_ERROR_FAILED,
+                                                "The change could not be stored, nothing was changed: %s", text);
 }
 
 static void request_run(Server *s, Request *r)
 {
         if (r->read) {
                 if (r->read(s, r->call, r->full, &r->answer) < 0)
-                        request_refuse(r, DBUS_ERROR_FAILED, "Out of memory");
+                        request_refuse(r, 0, &(Refusal) { DBUS_ERROR_FAILED, "Out of memory" });
                 return;
         }
+        r->who = r->sender->who;
         r->log.tree = &s->tree;
         for (size_t i = 0; i < r->n_operations; i++) {
-                const char *error, *why = operation_run(r, &r->operations[i], &error);
-                char text[160];
+                Refusal why;
 
-                if (!why)
+                if (operation_run(s, r, &r->operations[i], &why) >= 0)
                         continue;
                 treelog_undo(&r->log);
                 treelog_done(&r->log);
-                if (!r->transaction)
-                        request_refuse(r, error, why);
-                else {
-                        snprintf(text, sizeof text, "%zu: %s", i, why);
-                        request_refuse(r, DB1_ERROR_FAILED, text);
-                }
+                if (r->sender->guest)
+                        r->sender->guest->counted = false;
+                request_refuse(r, i, &why);
                 return;
         }
         if (r->log.n_rows > 0)
@@ -208,14 +120,35 @@ static void request_run(Server *s, Request *r)
 
 /* Committing */
 
+/* In the writer's thread; nobody touches the requests meanwhile. */
+static int write_history(Store *store, Request *q, int64_t time)
+{
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < q->n_operations; i++) {
+                Operation *o = &q->operations[i];
+                char kept = o->full[o->top_len];
+
+                if (!o->changed)
+                        continue;
+                o->full[o->top_len] = '\0';
+                r = history_add(store, &(HistoryEntry) { q->revision, time, q->who, o->full, o->old, o->new, o->flags });
+                o->full[o->top_len] = kept;
+        }
+        return r;
+}
+
 static int batch_write(Job *job, Store *store)
 {
         Batch *b = (Batch *) job;
         int r;
 
         r = store_begin(store);
-        for (Request *q = b->requests; r >= 0 && q; q = q->next)
+        for (Request *q = b->requests; r >= 0 && q; q = q->next) {
                 r = store_apply(store, q->log.rows, q->log.n_rows);
+                if (r >= 0 && b->history && q->revision)
+                        r = write_history(store, q, b->time);
+        }
         if (r >= 0)
                 r = store_set_meta(store, "revision", (int64_t) b->revision);
         if (r >= 0)
@@ -229,16 +162,14 @@ static int batch_write(Job *job, Store *store)
 
 static void batch_failed(Server *s, Batch *b, int result)
 {
-        char text[400];
-
-        snprintf(text, sizeof text, "The change could not be stored, nothing was changed: %s", b->job.error);
+        guests_uncount(s);
         log_errno(result, "A commit failed: %s", b->job.error);
         for (Request *q = b->requests; q; q = q->next) {
                 if (q->read) { /* what it saw has never been */
                         q->answer = sd_bus_message_unref(q->answer);
                         request_run(s, q);
                 } else if (!q->refused)
-                        request_refuse(q, DBUS_ERROR_FAILED, text);
+                        request_not_stored(q, b->job.error);
         }
 }
 
@@ -292,16 +223,18 @@ static void server_next(Server *s)
         unsigned n = 0;
         Batch *b;
 
-        if (!s->queue || s->batch)
+        if (!s->queue || s->batch || s->queue->sender->asking)
                 return;
         b = calloc(1, sizeof *b);
         if (!b) {
                 log_oom();
                 return;
         }
-        *b = (Batch) { .job = { .run = batch_write, .done = batch_end }, .server = s, .requests = s->queue };
+        *b = (Batch) { .job = { .run = batch_write, .done = batch_end }, .server = s, .requests = s->queue,
+                       .history = setting_int(SETTING_DB_HISTORY_DAYS) > 0, .time = (int64_t) time(NULL) };
         s->batch = b;
-        for (end = &b->requests; *end && n < BATCH_MAX; end = &(*end)->next, n++)
+        /* Who asks has to be known for the history; the bus tells that at once. */
+        for (end = &b->requests; *end && n < BATCH_MAX && !(*end)->sender->asking; end = &(*end)->next, n++)
                 request_run(s, *end);
         s->queue = *end;
         *end = NULL;
@@ -320,8 +253,14 @@ static void server_next(Server *s)
 
 void server_submit(Server *s, Request *r)
 {
+        if (r->sender->guest && limit_call(r->call, LIMIT_WAITING, r->sender->guest->n_waiting + 1) < 0) {
+                request_free(r);
+                return;
+        }
         s->n_waiting++;
         r->sender->n_waiting++;
+        if (r->sender->guest)
+                r->sender->guest->n_waiting++;
         *s->queue_end = r;
         s->queue_end = &r->next;
         server_next(s);
@@ -349,6 +288,11 @@ int server_read(Server *s, Call *c, char *full, int (*read)(Server *, Call *, co
         q->read = read;
         server_submit(s, q);
         return 0;
+}
+
+void server_sender_known(Server *s)
+{
+        server_next(s);
 }
 
 void server_drain(Server *s)

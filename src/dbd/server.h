@@ -21,7 +21,14 @@
 typedef struct Server Server;
 typedef struct Request Request;
 typedef struct Sender Sender;
+typedef struct Guest Guest;
 typedef struct Watch Watch;
+
+/* Why something is refused: a D-Bus error. */
+typedef struct Refusal {
+        const char *error;
+        char text[256];
+} Refusal;
 
 typedef enum OperationKind {
         OPERATION_WRITE,
@@ -42,8 +49,9 @@ typedef struct Operation {
         const char *path, *value; /* as the caller gave them; they live as long as the Call */
         char *full;               /* normal path in the whole tree */
         bool changed;
-        /* For the history: the node where the change begins, and its JSON (NULL: not there). */
-        char *top, *old, *new;
+        /* For the history: where the change begins, and the JSON there (NULL: nothing). */
+        char *old, *new;
+        size_t top_len; /* how much of full is the top's path */
         int flags;
 } Operation;
 
@@ -51,6 +59,7 @@ struct Request {
         Request *next;
         Call *call;
         Sender *sender;
+        const char *who; /* the sender's, once it is known */
         /* One of: operations to carry out, or something to look up behind the same client's own changes. */
         Operation *operations;
         size_t n_operations;
@@ -68,11 +77,13 @@ struct Server {
         Daemon *daemon;
         Tree tree;
         Writer *writer;
+        int lock_fd;
         uint64_t revision; /* of the tree as it is at the moment */
         Request *queue, **queue_end;
         unsigned n_waiting; /* requests queued or being written */
         struct Batch *batch;
-        void *senders;
+        void *senders, *guests; /* by name and by uuid */
+        Sender *all_senders;
         Watch *watches;
         uint64_t last_watch;
         struct Ring *ring; /* the last changes, to tell who missed something */
@@ -89,29 +100,74 @@ void server_drain(Server *s);
 /* Runs a look-up now, or behind what the same client has under way. full is taken over. */
 int server_read(Server *s, Call *c, char *full, int (*read)(Server *, Call *, const char *, sd_bus_message **));
 
-/* The caller's path in the whole tree; NULL: out of memory. */
-char *caller_path(const Call *c, const char *path);
+/* operation.c: carries out one operation on the tree, noted in r->log. Returns -1 with *ret if it cannot be. */
+int operation_run(Server *s, Request *r, Operation *o, Refusal *ret);
+
+/*
+ * The caller's path in the whole tree (to be freed). A limit that is exceeded is answered here: then,
+ * and when memory is out, the result is negative.
+ */
+int caller_path(Call *c, const char *path, char **ret);
 /* Where the caller's own tree begins: "" or "/dom-store/<uuid>". */
 const char *caller_root(const Call *c, char buf[static 64]);
 
-/* sender.c: what is kept for each connection while it has something here. */
+/* sender.c: what is kept for each connection from its first change or watch until it leaves the bus. */
 struct Sender {
         Server *server;
+        Sender *next, **pprev;
         char *name;
+        Guest *guest; /* NULL: the host's */
+        char *who;    /* for the history: VM, or user and process */
+        sd_bus_slot *asking; /* until that is known */
+        bool gone;
         unsigned n_waiting, n_watches;
 };
-Sender *sender_get(Server *s, const char *name);
+Sender *sender_get(Server *s, const Call *c);
 Sender *sender_find(Server *s, const char *name);
-/* Drops it if nothing is kept for it. */
 void sender_release(Sender *sender);
 int senders_follow(Server *s); /* each time the bus is up */
 void senders_clear(Server *s);
+/* A request of that sender may go on: it is known who it is. */
+void server_sender_known(Server *s);
 
-/* watch.c */
-int watch_add(Server *s, Call *c, const char *path, uint64_t last_revision, Watch **ret, bool *ret_missed);
+/* limits.c */
+typedef enum LimitId {
+        LIMIT_VALUE,
+        LIMIT_PATH,
+        LIMIT_DEPTH,
+        LIMIT_NODES,
+        LIMIT_BYTES,
+        LIMIT_OPERATIONS,
+        LIMIT_WATCHES,
+        LIMIT_WAITING,
+        LIMIT_RATE,
+        _LIMIT_MAX,
+} LimitId;
+
+/* One VM. Its connections share its limits. */
+struct Guest {
+        char uuid[37];
+        bool counted; /* nodes and bytes are those of its tree as it is at the moment */
+        size_t nodes, bytes;
+        unsigned n_watches, n_waiting;
+        uint64_t tokens, refilled; /* requests it may make at once, in millionths */
+};
+Guest *guest_get(Server *s, const char *uuid);
+void guests_done(Server *s);
+void guests_uncount(Server *s); /* their trees changed in another way than by themselves */
+void guest_count(Server *s, Guest *g);
+uint64_t limit_get(LimitId id);
+/* -1 with *ret if value is over the limit. */
+int limit_check(LimitId id, uint64_t value, Refusal *ret);
+int limit_call(Call *c, LimitId id, uint64_t value); /* the same for guests' calls, answered */
+/* ServiceSpec.check: the requests per second. */
+int limit_rate(Call *c, void *userdata);
+
+/* watch.c. full is taken over. */
+int watch_add(Server *s, Call *c, char *full, uint64_t last_revision, Watch **ret, bool *ret_missed);
 uint64_t watch_id(const Watch *w);
 bool watch_remove(Server *s, const char *sender, uint64_t id);
-void watches_remove_all(Server *s, const char *sender); /* NULL: everybody's */
+void watches_remove_all(Server *s, const Sender *sender);
 /* A change has just been made on the tree. */
 void watches_note(Server *s, const Operation *o, uint64_t revision);
 /* Sends what was noted. */

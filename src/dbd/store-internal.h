@@ -12,7 +12,6 @@ typedef enum Statement {
         STATEMENT_GET_META,
         STATEMENT_SET_META,
         STATEMENT_HISTORY,
-        STATEMENT_WHO,
         _STATEMENT_MAX,
 } Statement;
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "store.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/file.h>
 
 #include "store-internal.h"
 #include "strbuf.h"
@@ -14,9 +16,8 @@ static const char schema[] =
         " content);"
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
         "INSERT INTO meta VALUES('revision', 0);"
-        "CREATE TABLE who(id INTEGER PRIMARY KEY, text TEXT NOT NULL);"
         "CREATE TABLE history(n INTEGER PRIMARY KEY, revision INTEGER NOT NULL, time INTEGER NOT NULL,"
-        " who INTEGER NOT NULL, path TEXT NOT NULL, old TEXT, new TEXT, flags INTEGER NOT NULL);";
+        " who TEXT NOT NULL, path TEXT NOT NULL, old TEXT, new TEXT, flags INTEGER NOT NULL);";
 
 static const char *const statement_text[_STATEMENT_MAX] = {
         [STATEMENT_INSERT] = "INSERT INTO node VALUES(?1, ?2, ?3, ?4, ?5)",
@@ -25,7 +26,6 @@ static const char *const statement_text[_STATEMENT_MAX] = {
         [STATEMENT_GET_META] = "SELECT value FROM meta WHERE key = ?1",
         [STATEMENT_SET_META] = "INSERT OR REPLACE INTO meta VALUES(?1, ?2)",
         [STATEMENT_HISTORY] = "INSERT INTO history VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        [STATEMENT_WHO] = "INSERT OR REPLACE INTO who VALUES(?1, ?2)",
 };
 
 int store_errno(Store *s, int code)
@@ -145,6 +145,17 @@ static int check_version(Store *s, bool create)
                 return -EPROTO;
         }
         return 0;
+}
+
+int store_in_use(const char *lock)
+{
+        _cleanup_close_ int fd = open(lock, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+                return 0;
+        return errno == EWOULDBLOCK ? 1 : -errno;
 }
 
 int store_open(const char *path, bool write, bool create, Store **ret)

@@ -14,6 +14,10 @@ typedef struct Store Store;
 
 #define STORE_FILE "oxt.db"
 #define STORE_VERSION 1
+#define STORE_LOCK "lock" /* held by who may write: dbd, or a tool while dbd does not run */
+
+/* Whether somebody holds the lock file: 1, 0, or negative. */
+int store_in_use(const char *lock);
 
 /* create: make the file if it is missing. Opens for reading alone if !write. */
 int store_open(const char *path, bool write, bool create, Store **ret);

@@ -25,7 +25,6 @@ struct Watch {
         Noted *noted;
         size_t n_noted, size_noted;
         bool existed;    /* the watched node, as last told */
-        bool lost;       /* out of memory: something could not be noted */
 };
 
 /* The paths of the last changes, so that a client that comes back need not read all again. */
@@ -89,25 +88,31 @@ static void watch_free(Watch *w)
         free(w->noted);
         free(w->path);
         w->sender->n_watches--;
+        if (w->sender->guest)
+                w->sender->guest->n_watches--;
         sender_release(w->sender);
         free(w);
 }
 
-int watch_add(Server *s, Call *c, const char *path, uint64_t last_revision, Watch **ret, bool *ret_missed)
+int watch_add(Server *s, Call *c, char *full, uint64_t last_revision, Watch **ret, bool *ret_missed)
 {
         Watch *w = calloc(1, sizeof *w);
+        Sender *sender = w ? sender_get(s, c) : NULL;
         char root[64];
+        int r = sender ? 0 : -ENOMEM;
 
-        if (!w)
-                return -ENOMEM;
-        w->path = caller_path(c, path);
-        w->sender = w->path ? sender_get(s, sd_bus_message_get_sender(c->message)) : NULL;
-        if (!w->sender) {
-                free(w->path);
+        if (r >= 0 && sender->guest)
+                r = limit_call(c, LIMIT_WATCHES, sender->guest->n_watches + 1);
+        if (r < 0) {
+                free(full);
                 free(w);
-                return -ENOMEM;
+                return r;
         }
-        w->sender->n_watches++;
+        w->path = full;
+        w->sender = sender;
+        sender->n_watches++;
+        if (sender->guest)
+                sender->guest->n_watches++;
         w->id = ++s->last_watch;
         w->revision = s->revision;
         w->root_len = strlen(caller_root(c, root));
@@ -137,12 +142,12 @@ bool watch_remove(Server *s, const char *sender, uint64_t id)
         return false;
 }
 
-void watches_remove_all(Server *s, const char *sender)
+void watches_remove_all(Server *s, const Sender *sender)
 {
         for (Watch **w = &s->watches; *w;) {
                 Watch *gone = *w;
 
-                if (!sender || streq(gone->sender->name, sender)) {
+                if (gone->sender == sender) {
                         *w = gone->next;
                         watch_free(gone);
                 } else
@@ -178,21 +183,21 @@ static void watch_add_noted(Watch *w, const char *path, OperationKind kind, char
                 size_t size = w->size_noted ? w->size_noted * 2 : 4;
                 Noted *p = reallocarray(w->noted, size, sizeof *p);
 
-                if (!p) {
-                        w->lost = true;
-                        free(value);
-                        return;
-                }
+                if (!p)
+                        goto lost;
                 w->noted = p;
                 w->size_noted = size;
         }
-        w->noted[w->n_noted] = (Noted) { strdup(*seen ? seen : "/"), kind, value };
-        if (!value || !w->noted[w->n_noted].path) {
-                free(value);
-                free(w->noted[w->n_noted].path);
-                w->lost = true;
-        } else
-                w->n_noted++;
+        seen = strdup(*seen ? seen : "/");
+        if (!value || !seen) {
+                free((char *) seen);
+                goto lost;
+        }
+        w->noted[w->n_noted++] = (Noted) { (char *) seen, kind, value };
+        return;
+lost:
+        log_oom();
+        free(value);
 }
 
 void watches_note(Server *s, const Operation *o, uint64_t revision)
@@ -258,7 +263,6 @@ void watches_flush(Server *s)
 
 void watches_done(Server *s)
 {
-        watches_remove_all(s, NULL);
         for (size_t i = 0; s->ring && i < RING_SIZE; i++)
                 free(s->ring->entry[i].path);
         free(s->ring);

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "history.h"
+
+#include "db-secrets.h"
+#include "json-tree.h"
+#include "path.h"
+#include "store-internal.h"
+
+/* What a row takes beside its texts, roughly. */
+#define ROW_BYTES "64"
+#define ROW_SIZE ROW_BYTES " + length(path) + length(who) + ifnull(length(old), 0) + ifnull(length(new), 0)"
+
+char *history_text(const Node *n, const char *path, int *flags)
+{
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        char *text;
+
+        if (!n)
+                return NULL;
+        if (json_write_hiding(&b, n, HISTORY_TEXT_MAX, path, db_path_secret))
+                *flags |= HISTORY_SECRET;
+        if (b.len > HISTORY_TEXT_MAX) {
+                *flags |= HISTORY_CUT;
+                return NULL;
+        }
+        if (strbuf_take(&b, &text) < 0) {
+                *flags |= HISTORY_CUT;
+                return NULL;
+        }
+        return text;
+}
+
+static void bind_text(sqlite3_stmt *st, int i, const char *text)
+{
+        if (text)
+                (void) sqlite3_bind_text(st, i, text, -1, SQLITE_STATIC);
+        else
+                (void) sqlite3_bind_null(st, i);
+}
+
+int history_add(Store *s, const HistoryEntry *e)
+{
+        sqlite3_stmt *st;
+        int r;
+
+        r = store_prepare(s, STATEMENT_HISTORY, &st);
+        if (r < 0)
+                return r;
+        (void) sqlite3_bind_int64(st, 1, (int64_t) e->revision);
+        (void) sqlite3_bind_int64(st, 2, e->time);
+        bind_text(st, 3, e->who);
+        bind_text(st, 4, e->path);
+        bind_text(st, 5, e->old);
+        bind_text(st, 6, e->new);
+        (void) sqlite3_bind_int(st, 7, e->flags);
+        return store_step(s, st);
+}
+
+static int query(Store *s, const char *sql, sqlite3_stmt **ret)
+{
+        int code = sqlite3_prepare_v2(s->db, sql, -1, ret, NULL);
+
+        return code == SQLITE_OK ? 0 : store_errno(s, code);
+}
+
+static int run_once(Store *s, const char *sql, int64_t argument)
+{
+        sqlite3_stmt *st;
+        int r = query(s, sql, &st);
+
+        if (r < 0)
+                return r;
+        (void) sqlite3_bind_int64(st, 1, argument);
+        r = store_step(s, st);
+        sqlite3_finalize(st);
+        return r;
+}
+
+int history_prune(Store *s, int64_t older_than, int64_t max_bytes)
+{
+        int r;
+
+        r = run_once(s, "DELETE FROM history WHERE time < ?1", older_than);
+        if (r < 0)
+                return r;
+        return run_once(s,
+                        "DELETE FROM history WHERE n <= (SELECT max(n) FROM (SELECT n, sum(" ROW_SIZE
+                        ") OVER (ORDER BY n DESC) AS total FROM history) WHERE total > ?1)",
+                        max_bytes);
+}
+
+int history_size(Store *s, int64_t *ret)
+{
+        sqlite3_stmt *st;
+        int r = query(s, "SELECT ifnull(sum(" ROW_SIZE "), 0) FROM history", &st), code;
+
+        if (r < 0)
+                return r;
+        code = sqlite3_step(st);
+        r = code == SQLITE_ROW ? 0 : store_errno(s, code);
+        if (r == 0)
+                *ret = sqlite3_column_int64(st, 0);
+        sqlite3_finalize(st);
+        return r;
+}
+
+int history_read(Store *s, const char *path, uint64_t first_revision, uint64_t last_revision,
+                 int (*each)(const HistoryEntry *e, void *userdata), void *userdata)
+{
+        sqlite3_stmt *st;
+        int code = SQLITE_DONE, r;
+
+        r = query(s, "SELECT revision, time, who, path, old, new, flags FROM history WHERE revision BETWEEN ?1 AND ?2"
+                     " ORDER BY n", &st);
+        if (r < 0)
+                return r;
+        (void) sqlite3_bind_int64(st, 1, (int64_t) first_revision);
+        (void) sqlite3_bind_int64(st, 2, (int64_t) MIN2(last_revision, (uint64_t) INT64_MAX));
+        while (r == 0 && (code = sqlite3_step(st)) == SQLITE_ROW) {
+                HistoryEntry e = {
+                        .revision = (uint64_t) sqlite3_column_int64(st, 0),
+                        .time = sqlite3_column_int64(st, 1),
+                        .who = strempty((const char *) sqlite3_column_text(st, 2)),
+                        .path = strempty((const char *) sqlite3_column_text(st, 3)),
+                        .old = (const char *) sqlite3_column_text(st, 4),
+                        .new = (const char *) sqlite3_column_text(st, 5),
+                        .flags = sqlite3_column_int(st, 6),
+                };
+
+                if (path_within(e.path, path) || path_within(path, e.path))
+                        r = each(&e, userdata);
+        }
+        if (r == 0 && code != SQLITE_DONE)
+                r = store_errno(s, code);
+        sqlite3_finalize(st);
+        return r;
+}
