@@ -324,13 +324,19 @@ class Lines:
         self.process = subprocess.Popen([oxt.program(command[0]), *command[1:]], env=stack.env, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
         stack.processes.append(self.process)
+        self.buffer = ""
 
     def line(self, seconds=10):
-        assert select.select([self.process.stdout], [], [], seconds)[0], "there was no line"
-        return self.process.stdout.readline().rstrip("\n")
+        while "\n" not in self.buffer:
+            assert select.select([self.process.stdout], [], [], seconds)[0], "there was no line"
+            data = os.read(self.process.stdout.fileno(), 65536).decode()
+            assert data, "the program ended"
+            self.buffer += data
+        line, self.buffer = self.buffer.split("\n", 1)
+        return line
 
     def quiet(self, seconds=0.3):
-        assert not select.select([self.process.stdout], [], [], seconds)[0], self.process.stdout.readline()
+        assert not self.buffer and not select.select([self.process.stdout], [], [], seconds)[0], self.line()
 
     def send(self, text):
         self.process.stdin.write(text + "\n")
