@@ -59,7 +59,9 @@ class Db:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind:
+            print("# " + self.stack.log("dbd").replace("\n", "\n# "))
         self.bus.close()
         self.stack.stop()
 
@@ -364,9 +366,10 @@ def watches():
         d.db.write("/w", "nothing")  # an inner node: no change
         w.quiet()
         d.db1.Transact([("write", "/w/b/c", "x\ny"), ("rm", "/w/a", ""), ("inject", "/w/d", '{"e":[1],"f":{}}')])
-        assert [w.line() for _ in range(3)] == [
+        lines = [w.line() for _ in range(3)]
+        assert lines == [
             '%d write /w/b/c = "x\\ny"' % (base + 3), "%d rm /w/a" % (base + 3),
-            '%d inject /w/d = { "e": [ 1 ], "f": { } }' % (base + 3)]
+            '%d inject /w/d = { "e": [ 1 ], "f": { } }' % (base + 3)], lines
         d.db.rm("/")
         assert w.line() == "%d rm /w" % (base + 4)
         d.db.inject("/", '{"w":{"n":1}}')

@@ -126,6 +126,7 @@ static int operation_change(Server *s, Request *r, Operation *o, Refusal *ret)
         if (e <= 0)
                 return e < 0 ? refuse_errno(ret, o->kind, e) : 0;
         o->changed = true;
+        o->n_mutations = r->log.n_mutations;
         after = find_prefix(&s->tree, o->full, top.path_len);
         if (history)
                 o->new = keep(after, o->full, top.path_len, &o->flags);

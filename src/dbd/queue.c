@@ -178,10 +178,15 @@ static void batch_finished(Server *s, Batch *b)
         for (Request *q = b->requests; q; q = q->next) {
                 if (!q->revision)
                         continue;
-                treelog_redo(&q->log);
-                for (size_t i = 0; i < q->n_operations; i++)
-                        if (q->operations[i].changed)
-                                watches_note(s, &q->operations[i], q->revision);
+                /* Step by step: each watcher is told what a subtree was at that point. */
+                for (size_t i = 0; i < q->n_operations; i++) {
+                        Operation *o = &q->operations[i];
+
+                        if (!o->changed)
+                                continue;
+                        treelog_redo(&q->log, o->n_mutations);
+                        watches_note(s, o, q->revision);
+                }
         }
         s->revision = b->revision;
         watches_flush(s);

@@ -49,6 +49,7 @@ typedef struct Operation {
         const char *path, *value; /* as the caller gave them; they live as long as the Call */
         char *full;               /* normal path in the whole tree */
         bool changed;
+        size_t n_mutations; /* in the request's log, up to and with this operation */
         /* For the history: where the change begins, and the JSON there (NULL: nothing). */
         char *old, *new;
         size_t top_len; /* how much of full is the top's path */

@@ -522,12 +522,13 @@ void treelog_undo(TreeLog *log)
                 }
         }
         log->undone = true;
+        log->n_redone = 0;
 }
 
-void treelog_redo(TreeLog *log)
+void treelog_redo(TreeLog *log, size_t n)
 {
-        for (size_t i = 0; i < log->n_mutations; i++) {
-                Mutation *m = &log->mutations[i];
+        for (; log->n_redone < MIN2(n, log->n_mutations); log->n_redone++) {
+                Mutation *m = &log->mutations[log->n_redone];
 
                 switch (m->type) {
                 case MUTATION_CONTENT:
@@ -541,7 +542,8 @@ void treelog_redo(TreeLog *log)
                         break;
                 }
         }
-        log->undone = false;
+        if (log->n_redone == log->n_mutations)
+                log->undone = false;
 }
 
 void treelog_done(TreeLog *log)

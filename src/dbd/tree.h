@@ -111,6 +111,7 @@ typedef struct TreeLog {
         TreeRow *rows;
         size_t n_rows, size_rows;
         bool undone;
+        size_t n_redone; /* mutations that were made again */
 } TreeLog;
 
 /* Where a change to a path begins: nodes above this stay as they are. */
@@ -131,6 +132,7 @@ int tree_rm(TreeLog *log, const char *path);
 int tree_inject(TreeLog *log, const char *path, Node *subtree);
 
 void treelog_undo(TreeLog *log);
-void treelog_redo(TreeLog *log);
+/* Makes the first n mutations again (all: SIZE_MAX), those that are not yet. */
+void treelog_redo(TreeLog *log, size_t n);
 /* Frees what the change replaced, or, where it was undone, what it would have added. */
 void treelog_done(TreeLog *log);

@@ -45,8 +45,8 @@ static void print_change(uint64_t revision, const char *path, const char *kind, 
         else
                 for (; *value; value++) {
                         strbuf_addc(&b, *value == '\n' ? ' ' : *value);
-                        while (*value == '\n' && value[1] == ' ')
-                                value++;
+                        if (*value == '\n')
+                                value += strspn(value + 1, " ");
                 }
         printf("%s %s = %s\n", kind, path, strempty(b.data));
 }
