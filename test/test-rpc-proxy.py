@@ -3,6 +3,9 @@
 """rpc-proxy over real sockets: what passes, what is denied, and what is said of it."""
 import json
 import os
+import select
+import socket
+import threading
 
 import oxt
 import rawbus
@@ -52,9 +55,10 @@ class Proxy:
         return self.stack.log("rpc-proxy")
 
     def status(self):
-        code, out, err = self.stack.call("com.citrix.xenclient.rpc_proxy", "/", "org.oxt.RpcProxy1", "Status")
-        assert code == 0, err
-        return json.loads(json.loads(out[2:]))
+        host = rawbus.Client(self.stack.socket)
+        r = host.call("com.citrix.xenclient.rpc_proxy", "/", "org.oxt.RpcProxy1", "Status")
+        host.close()
+        return json.loads(r.args[0])
 
     def __enter__(self):
         return self
@@ -89,6 +93,156 @@ def marker_before_the_first_call():
         c = p.client()
         m = watcher.until(lambda m: m.kind == rawbus.SIGNAL and m.member == "NameOwnerChanged" and m.args[0][0] != ":")
         assert m.args[0].startswith("org.oxt.conn.d5.u") and m.args[2] == c.unique, m.args
+
+
+UUID = "0b5bc4a9-9b05-4d4e-9f0a-0c1d2e3f4a5b"
+
+
+class Line(threading.Thread):
+    """What QEMU is to the guest channel: two sockets that it serves, with all bytes copied between them."""
+
+    def __init__(self, host, guest):
+        super().__init__(daemon=True)
+        self.sockets = [self.listen(host), self.listen(guest)]
+        self.start()
+
+    @staticmethod
+    def listen(path):
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(path)
+        os.chmod(path, 0o666)
+        s.listen(1)
+        return s
+
+    def run(self):
+        ends = [None, None]
+        while True:
+            wait = [self.sockets[i] if ends[i] is None else ends[i] for i in (0, 1)]
+            if (ends[0] is None) != (ends[1] is None):  # only listen for the other; QEMU holds bytes back as well
+                wait = [self.sockets[0 if ends[0] is None else 1]]
+            for s in select.select(wait, [], [])[0]:
+                if s in self.sockets:
+                    ends[self.sockets.index(s)] = s.accept()[0]
+                    continue
+                data = b""
+                try:
+                    data = s.recv(65536)
+                    if data:
+                        ends[1 - ends.index(s)].sendall(data)
+                        continue
+                except OSError:
+                    pass
+                ends[ends.index(s)] = None
+                break
+
+
+class GuestProxy(Proxy):
+    """dbd, a proxy with -i guest:, and oxt-guest as the guest of VM UUID, domain 7."""
+
+    def __init__(self, rules=RULES, agent=False):
+        self.stack = stack = oxt.Stack()
+        self.rules = os.path.join(stack.root, "rules")
+        self.write_rules(rules)
+        self.allowed = rawbus.Service(stack.socket, "test.allowed")
+        self.canary = rawbus.Service(stack.socket, "test.canary")
+        stack.daemon("dbd", "com.citrix.xenclient.db")
+        self.start_proxy()
+        self.folder = stack.root
+        self.line = Line(os.path.join(self.folder, "rpc.sock"), os.path.join(self.folder, "guest.sock"))
+        self.announce(7, "aa")
+        self.socket = os.path.join(self.folder, "host-bus")
+        self.guest = stack.start([oxt.program("oxt-guest"), "-c", os.path.join(self.folder, "guest.sock"), "-l",
+                                  "unix:" + self.socket, *([] if agent else ["--no-agent"])],
+                                 ready=lambda: os.path.exists(self.socket))
+        wait_for(lambda: self.status()["channels"] == 1, what="the channel")
+
+    def start_proxy(self):
+        self.process = self.stack.daemon("rpc-proxy", "com.citrix.xenclient.rpc_proxy", "-s", "-i", "guest:", "-r", self.rules)
+
+    def announce(self, domid, start):
+        path = os.path.join(self.stack.runtime, "channel", UUID + ".json")
+        with open(path + ".new", "w") as f:
+            json.dump({"version": 1, "uuid": UUID, "domid": domid, "stubdom": False, "start": start,
+                       "socket": os.path.join(self.folder, "rpc.sock")}, f)
+        os.rename(path + ".new", path)
+
+    def write(self, path, value):
+        code, _, err = self.stack.call("com.citrix.xenclient.db", "/", "com.citrix.xenclient.db", "write", "ss", path, value)
+        assert code == 0, err
+
+    def remove(self, path):
+        code, _, err = self.stack.call("com.citrix.xenclient.db", "/", "com.citrix.xenclient.db", "rm", "s", path)
+        assert code == 0, err
+
+
+@oxt.case
+def guest_channel():
+    """A program in a guest calls through the channel; a VM rule holds as soon as it is in the database."""
+    with GuestProxy() as p:
+        c = p.client()
+        assert c.call("test.allowed", "/a", "test.i", "M", "s", ("x",)).args == ["x"]
+        assert c.call("test.canary", "/a", "test.i", "M").kind == rawbus.ERROR
+        p.write("/vm/%s/rpc-firewall-rules/0" % UUID, "allow destination test.canary interface test.i member M")
+        assert c.call("test.canary", "/a", "test.i", "M").kind == rawbus.RETURN
+        assert c.call("test.canary", "/a", "test.i", "N").kind == rawbus.ERROR
+        p.write("/vm/%s/rpc-firewall-rules/1" % UUID, "deny destination test.allowed")
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.ERROR
+        assert "(7->0) DENY" in p.log() and "/vm/%s/rpc-firewall-rules/1" % UUID in p.log()
+        p.remove("/vm/%s/rpc-firewall-rules" % UUID)
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.RETURN
+        p.write("/vm/%s/rpc-firewall-rules/0" % UUID, "alow all")
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.ERROR
+        assert "rpc-firewall-rules/0" in p.status()["clients"][0]["error"]
+
+
+@oxt.case
+def many_connections():
+    """64 connections of one guest work at once, and a stuck one stops no other."""
+    with GuestProxy() as p:
+        stuck = p.client()
+        for _ in range(400):  # replies that it never reads
+            stuck.send(rawbus.CALL, "s", ("x" * 8000,), destination="test.allowed", path="/a", interface="test.i", member="M")
+        clients = [p.client() for _ in range(64)]
+        serials = [c.send(rawbus.CALL, "s", (str(i),), destination="test.allowed", path="/a", interface="test.i", member="M")
+                   for i, c in enumerate(clients)]
+        for i, c in enumerate(clients):
+            assert c.reply(serials[i]).args == [str(i)]
+        assert len({c.unique for c in clients}) == 64
+
+
+@oxt.case
+def proxy_restart():
+    """After the proxy was killed, guest programs see the end and new connections work within 3 seconds."""
+    with GuestProxy() as p:
+        c = p.client()
+        p.process.kill()
+        p.process.wait()
+        p.start_proxy()
+        assert c.ended()
+
+        def again():
+            try:
+                return p.client(timeout=1).call("test.allowed", "/a", "test.i", "M", "s", ("x",)).args == ["x"]
+            except (OSError, rawbus.Closed):
+                return False
+        wait_for(again, 3, "a new connection")
+
+
+@oxt.case
+def new_start_of_a_vm():
+    """When a VM is started anew its old connections end and the new domain number counts."""
+    with GuestProxy() as p:
+        c = p.client()
+        p.announce(8, "bb")
+        assert c.ended()
+
+        def answered():
+            try:
+                return p.client(timeout=1).call("test.canary", "/a", "test.i", "M").kind == rawbus.ERROR
+            except (OSError, rawbus.Closed):
+                return False
+        wait_for(answered, 5, "a new connection")
+        assert "(8->0) DENY" in p.log()
 
 
 oxt.main()

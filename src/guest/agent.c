@@ -294,6 +294,8 @@ static void on_retry(Timer *t _unused_)
 
 void agent_attached(bool attached)
 {
+        if (!agent.retry.run)
+                return; /* --no-agent */
         if (!attached)
                 return loop_cancel(&agent.retry); /* its stream has had its end */
         agent.back_off = BACK_OFF_FIRST;
