@@ -9,6 +9,7 @@
 #include "strbuf.h"
 
 #define HOST_UUID "00000000-0000-0000-0000-000000000000"
+#define PROXY_MARKER MARKER_PREFIX ".proxy"
 
 typedef struct Waiter {
         void (*on_known)(void *);
@@ -35,19 +36,32 @@ struct CallerMap {
         void *senders; /* tsearch tree by name */
 };
 
-char *marker_format(const Caller *c, char buf[static MARKER_NAME_MAX])
+/* Adds the random part behind n bytes. */
+static char *marker_end(char buf[static MARKER_NAME_MAX], int n)
 {
         uint8_t random[16];
-        char u[37];
-        int n;
 
-        if (!uuid_valid(c->uuid) || c->domid < 0 || getrandom(random, sizeof random, 0) != sizeof random)
+        if (getrandom(random, sizeof random, 0) != sizeof random)
                 return NULL;
-        n = snprintf(buf, MARKER_NAME_MAX, MARKER_PREFIX ".d%lld.u%s.s%d.r", (long long) c->domid,
-                     uuid_to_path(c->uuid, u), c->stubdom);
+        n += snprintf(buf + n, MARKER_NAME_MAX - (size_t) n, ".r");
         for (size_t i = 0; i < sizeof random; i++)
                 n += snprintf(buf + n, MARKER_NAME_MAX - (size_t) n, "%02x", random[i]);
         return buf;
+}
+
+char *marker_format(const Caller *c, char buf[static MARKER_NAME_MAX])
+{
+        char u[37];
+
+        if (!uuid_valid(c->uuid) || c->domid < 0)
+                return NULL;
+        return marker_end(buf, snprintf(buf, MARKER_NAME_MAX, MARKER_PREFIX ".d%lld.u%s.s%d", (long long) c->domid,
+                                        uuid_to_path(c->uuid, u), c->stubdom));
+}
+
+char *marker_format_proxy(char buf[static MARKER_NAME_MAX])
+{
+        return marker_end(buf, snprintf(buf, MARKER_NAME_MAX, PROXY_MARKER));
 }
 
 int marker_parse(const char *name, Caller *ret)
@@ -56,6 +70,11 @@ int marker_parse(const char *name, Caller *ret)
         char domid[21], uuid[37];
         const char *p, *e;
 
+        p = startswith(name, PROXY_MARKER ".r");
+        if (p && strlen(p) == 32 && strspn(p, "0123456789abcdef") == 32) {
+                *ret = (Caller) { .uuid = HOST_UUID, .proxy = true };
+                return 0;
+        }
         p = startswith(name, MARKER_PREFIX ".d");
         e = p ? strchr(p, '.') : NULL;
         if (!e || e == p || (size_t) (e - p) >= sizeof domid)
@@ -145,7 +164,8 @@ static int callermap_mark(CallerMap *m, const char *marker, const char *owner)
         s = callermap_get(m, owner);
         if (!s)
                 return -ENOMEM;
-        if (s->marked && (s->caller.domid != c.domid || !streq(s->caller.uuid, c.uuid) || s->caller.stubdom != c.stubdom))
+        if (s->marked && (s->caller.domid != c.domid || !streq(s->caller.uuid, c.uuid) || s->caller.stubdom != c.stubdom ||
+                          s->caller.proxy != c.proxy))
                 c.domid = -1; /* Two different markers: nobody can say who this is. */
         s->marked = true;
         s->caller = c;
@@ -277,7 +297,7 @@ int callermap_lookup(CallerMap *m, const char *sender, Caller *ret, void (*on_kn
                 if (s->caller.domid < 0)
                         return -EACCES;
                 *ret = s->caller;
-                return 1;
+                return s->caller.guest;
         }
         if (m->proxy_uid != (uid_t) -1 && sender && sender[0] == ':') {
                 if (!s)

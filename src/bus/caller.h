@@ -11,6 +11,7 @@
  * so a service that follows NameOwnerChanged below that prefix knows of a guest's connection before
  * it can see a message of it. A connection without a marker is the host's. On the system bus, where
  * only the proxy's user may own the prefix, a connection of that user without a marker is refused.
+ * rpc-proxy's own connection, which carries nobody's messages, takes org.oxt.conn.proxy.r<32 hex digits>.
  */
 #include <systemd/sd-bus.h>
 
@@ -23,11 +24,14 @@ typedef struct Caller {
         int64_t domid; /* 0 for the host */
         char uuid[37]; /* of the guest's VM; all zeros for the host */
         bool stubdom;
+        bool proxy;    /* rpc-proxy itself: of the host, but with no business beyond reading */
 } Caller;
 
 /* Writes a marker name with a fresh random part. Returns buf or NULL (no entropy, bad uuid). */
 #define MARKER_NAME_MAX 160
 char *marker_format(const Caller *c, char buf[static MARKER_NAME_MAX]);
+/* The same for rpc-proxy's own connection. */
+char *marker_format_proxy(char buf[static MARKER_NAME_MAX]);
 /* Reads one. Returns 0 or -EINVAL. */
 int marker_parse(const char *name, Caller *ret);
 

@@ -507,6 +507,14 @@ static void waiting_free(Waiting *w)
         free(w);
 }
 
+static void identified(Service *s, sd_bus_message *message, const Caller *caller)
+{
+        if (!caller->proxy || s->spec->serves_proxy)
+                dispatch(s, message, caller);
+        else
+                (void) sd_bus_reply_method_errorf(message, DBUS_ERROR_ACCESS_DENIED, "rpc-proxy has no business here");
+}
+
 static void on_known(void *userdata)
 {
         Waiting *w = userdata;
@@ -515,7 +523,7 @@ static void on_known(void *userdata)
         if (callermap_lookup(w->service->callers, sd_bus_message_get_sender(w->message), &caller, NULL, NULL) < 0)
                 refuse(w->message);
         else
-                dispatch(w->service, w->message, &caller);
+                identified(w->service, w->message, &caller);
         waiting_free(w);
 }
 
@@ -552,7 +560,7 @@ static int on_message(sd_bus_message *message, void *userdata, _unused_ sd_bus_e
         if (r < 0)
                 refuse(message);
         else
-                dispatch(s, message, &caller);
+                identified(s, message, &caller);
         return 1;
 }
 

@@ -86,6 +86,7 @@ typedef struct ServiceSpec {
         const char *property_error;       /* name for unknown or unreadable properties; NULL: InvalidArgs */
         bool any_interface;               /* members are found by name whatever the interface says */
         bool optional_interface;          /* a call without interface field is served */
+        bool serves_proxy;                /* rpc-proxy itself may call; else it is refused everything */
 } ServiceSpec;
 
 struct Call {

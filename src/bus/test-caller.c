@@ -6,7 +6,8 @@
 int main(void)
 {
         static const char *const bad[] = {
-                "org.oxt.conn.d5", "org.oxt.conn.d.u00000000_0000_0000_0000_000000000001.s0.r00112233445566778899aabbccddeeff",
+                "org.oxt.conn.proxy.r00", "org.oxt.conn.d5",
+                "org.oxt.conn.d.u00000000_0000_0000_0000_000000000001.s0.r00112233445566778899aabbccddeeff",
                 "org.oxt.conn.d-1.u00000000_0000_0000_0000_000000000001.s0.r00112233445566778899aabbccddeeff",
                 "org.oxt.conn.d1.u00000000-0000-0000-0000-000000000001.s0.r00112233445566778899aabbccddeef",
                 "org.oxt.conn.d1.u00000000_0000_0000_0000_000000000001.s2.r00112233445566778899aabbccddeeff",
@@ -17,6 +18,8 @@ int main(void)
 
         assert(marker_format(&c, name) && marker_format(&c, other) && !streq(name, other));
         assert(marker_parse(name, &d) == 0 && d.guest && d.domid == 5 && d.stubdom && streq(d.uuid, c.uuid));
+        assert(marker_format_proxy(name) && startswith(name, "org.oxt.conn.proxy.r"));
+        assert(marker_parse(name, &d) == 0 && !d.guest && d.proxy && d.domid == 0);
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 assert(marker_parse(bad[i], &d) == -EINVAL);
         return 0;

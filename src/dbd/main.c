@@ -13,9 +13,24 @@ static const BusInterface *const *find_object(_unused_ void *userdata, const cha
         return streq(path, "/") ? interfaces : NULL;
 }
 
+/* rpc-proxy follows VMs' rules and properties, and does nothing else here. */
+static int check_caller(Call *c, void *userdata)
+{
+        static const char *const reading[] = { "Watch", "Unwatch", "Snapshot" };
+
+        if (!c->caller.proxy)
+                return limit_rate(c, userdata);
+        for (size_t i = 0; c->method && streq(c->interface->name, DB1_INTERFACE) && i < ELEMENTSOF(reading); i++)
+                if (streq(c->method->name, reading[i]))
+                        return 0;
+        (void) call_fail(c, DBUS_ERROR_ACCESS_DENIED, "rpc-proxy may only read");
+        return -EACCES;
+}
+
 static const ServiceSpec service = {
         .find = find_object,
-        .check = limit_rate,
+        .check = check_caller,
+        .serves_proxy = true,
         .bad_arguments_error = DBUS_ERROR_INVALID_SIGNATURE,
         .bad_arguments_text = "invalid arguments",
         .unknown_method_text = "no such method",

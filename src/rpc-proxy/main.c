@@ -122,9 +122,14 @@ static int proxy_start(Daemon *d, void *userdata, char *words[])
 
 static int proxy_bus_up(Daemon *d, void *userdata)
 {
+        char marker[MARKER_NAME_MAX];
         Proxy *p = userdata;
         int r;
 
+        /* Without a name for ourselves services would refuse us as one who hides whom it serves. */
+        r = marker_format_proxy(marker) ? sd_bus_request_name(d->bus, marker, 0) : -EIO;
+        if (r < 0)
+                return log_errno(r, "Cannot own a name below " MARKER_PREFIX);
         r = names_new(d->bus, &p->names);
         if (r < 0)
                 return log_errno(r, "Cannot follow the names on the bus");
