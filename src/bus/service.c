@@ -455,13 +455,15 @@ static int serve(Call *c)
                 if (interface && !spec->any_interface && !streq((*interfaces)->name, interface))
                         continue;
                 for (const BusMethod *m = (*interfaces)->methods; m && m->name; m++) {
+                        const char *signature;
                         int r;
 
                         if (!streq(m->name, member))
                                 continue;
                         c->interface = *interfaces;
                         c->method = m;
-                        if (!streq(strempty(sd_bus_message_get_signature(c->message, true)), m->in))
+                        signature = strempty(sd_bus_message_get_signature(c->message, true));
+                        if (!streq(signature, m->in) && !(m->in_also && streq(signature, m->in_also)))
                                 return fail_bad_arguments(c, m->in);
                         if (check_call(c) < 0)
                                 return 0;

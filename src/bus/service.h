@@ -39,6 +39,7 @@ struct BusMethod {
         const char *out, *out_names;
         int (*run)(Call *c);         /* the arguments are at the start of c->message, of signature `in` */
         const void *data;
+        const char *in_also;         /* a second signature that is taken, or NULL; the handler looks which it is */
 };
 
 typedef enum BusAccess { BUS_READ = 1, BUS_WRITE = 2, BUS_READWRITE = 3 } BusAccess;
