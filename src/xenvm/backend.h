@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What the monitor needs of that which runs virtual machines. All policy (states, notifications, on_*
+ * actions, limits) is above this line; a back end knows nothing of it.
+ *
+ * A Vm is one start of the VM: from create() or adopt() until free(). Everything is asynchronous: where
+ * there is a VmDone, it is called exactly once, never from within the call that was given it, unless
+ * that call fails or the Vm is freed first.
+ */
+#include <systemd/sd-event.h>
+
+#include "config.h"
+#include "runtime.h"
+#include "timeline.h"
+
+typedef struct Vm Vm;
+
+/* r: 0 or negative errno; text: the failure in words (never NULL then), or a result. */
+typedef void (*VmDone)(void *userdata, int r, const char *text);
+
+typedef enum VmEnd { VM_END_POWEROFF, VM_END_REBOOT, VM_END_CRASH, VM_END_WATCHDOG } VmEnd;
+
+typedef enum VmStatus {
+        VM_STATUS_CREATED, /* complete, never ran */
+        VM_STATUS_RUNNING,
+        VM_STATUS_PAUSED,
+        VM_STATUS_ENDED,   /* the guest is no more, the device model waits to be killed */
+        VM_STATUS_OTHER,   /* in the middle of being made, saved or restored */
+} VmStatus;
+
+typedef struct VmEvents {
+        void (*phase)(void *userdata, TimelinePhase phase);
+        /* The guest ended. The VM is still there, stopped, until kill(). Can come again after an adoption. */
+        void (*ended)(void *userdata, VmEnd end);
+        /* The VM is gone though nobody asked for it: a crash. Only free() is left to do. */
+        void (*gone)(void *userdata, const char *why);
+        void (*power_state)(void *userdata, int acpi_state);
+        void (*clock_changed)(void *userdata, int64_t offset); /* seconds against UTC */
+        void (*stopped)(void *userdata, const char *why);      /* by itself, on a disk error */
+        void (*progress)(void *userdata, uint64_t done, uint64_t total); /* of save() */
+} VmEvents;
+
+typedef struct VmSpec {
+        const Paths *paths;
+        sd_event *event;
+        const VmConfig *config; /* valid as long as the Vm */
+        const char *uuid;
+        const char *dir;        /* the VM's own runtime directory, exists */
+        int64_t domid;
+        int restore_fd;         /* a saved image to begin with, or -EBADF; taken over */
+        const VmEvents *events;
+        void *userdata;         /* of the events */
+} VmSpec;
+
+/* What a request to the guest asks for. */
+typedef enum VmAsk { VM_ASK_POWEROFF, VM_ASK_REBOOT, VM_ASK_SLEEP, VM_ASK_HIBERNATE, VM_ASK_WAKE } VmAsk;
+
+typedef enum VmDeviceKind { VM_DEVICE_DISK, VM_DEVICE_NIC, VM_DEVICE_PCI } VmDeviceKind;
+
+typedef struct VmDevice {
+        VmDeviceKind kind;
+        union {
+                const VmDisk *disk;
+                const VmNic *nic;
+                const VmPci *pci;
+        };
+} VmDevice;
+
+typedef struct Backend {
+        const char *name;
+        /* 0, or negative errno with *ret_why (static): what this host lacks. */
+        int (*available)(const char **ret_why);
+        /* What would be run, a line for each argument, and all that the config asks for in vain. */
+        int (*describe)(const VmSpec *spec, char **ret, char **ret_why);
+
+        /* Builds it, stopped before its first instruction. On failure nothing is left behind. */
+        int (*create)(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why); /* why: to free, may be NULL */
+        /* Takes on one that runs, as the record says. Pending events are delivered before done. -ESRCH: it is gone. */
+        int (*adopt)(const VmSpec *spec, const MonitorRecord *record, VmDone done, void *userdata, Vm **ret);
+        /* Ends the handle, not the VM. No callback is called any more. */
+        Vm *(*free)(Vm *vm);
+        VmStatus (*status)(const Vm *vm); /* from memory */
+        ProcessRef (*process)(const Vm *vm);
+        char *(*details)(const Vm *vm);   /* for the record: JSON, or NULL */
+        unsigned (*round_trips)(const Vm *vm);
+
+        int (*run)(Vm *vm, VmDone done, void *userdata);   /* from created or paused */
+        int (*pause)(Vm *vm, VmDone done, void *userdata);
+        /* Asks the guest. Success says that it was told; text "acknowledged" that it listens. */
+        int (*ask)(Vm *vm, VmAsk what, VmDone done, void *userdata);
+        /* Ends it; gently: caches are written first (the guest is not asked). done: all is gone. */
+        int (*kill)(Vm *vm, bool gently, VmDone done, void *userdata);
+
+        /* Writes the VM's state to fd (a copy is taken). The VM is stopped then; after a failure it is as before. */
+        int (*save)(Vm *vm, int fd, bool live, VmDone done, void *userdata);
+        void (*save_cancel)(Vm *vm);
+        /* Why the VM cannot be saved (to free), or NULL. */
+        char *(*cannot_save)(const Vm *vm);
+
+        int (*attach)(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
+        int (*detach)(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
+        int (*set_medium)(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata); /* NULL: eject */
+        int (*set_link)(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
+        int (*set_memory)(Vm *vm, uint64_t kib, VmDone done, void *userdata);
+        int (*vnc_port)(Vm *vm, VmDone done, void *userdata);
+} Backend;
+
+extern const Backend backend_qemu;

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* xenvm: the monitor of one VM. Start-up in the order of the monitor contract, then the event loop. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon.h"
+#include "fs.h"
+#include "log.h"
+#include "monitor.h"
+#include "parse.h"
+#include "settings.h"
+#include "strbuf.h"
+
+#define EXIT_ALREADY_SERVED 1
+#define EXIT_FOREIGN_VM 2
+#define EXIT_START_FAILED 2
+#define EXIT_USAGE 3
+
+static const char *arg_config, *arg_uuid, *arg_backend, *arg_state_dir, *arg_runtime_dir, *arg_bus, *arg_check,
+        *arg_print_backend;
+static bool arg_strict, arg_foreground, arg_dbus = true, arg_json, arg_session, arg_attach, arg_debug;
+
+static const Option options[] = {
+        { "config", 0, "FILE", OPTION_STRING, &arg_config, "Config file of the VM", NULL },
+        { "uuid", 0, "UUID", OPTION_STRING, &arg_uuid, "UUID of the VM; wins over the file's", NULL },
+        { "strict-config", 0, NULL, OPTION_FLAG, &arg_strict, "Do not start with errors in the config", NULL },
+        { "check", 0, "FILE", OPTION_STRING, &arg_check, "Only check a config file", NULL },
+        { "print-backend", 0, "FILE", OPTION_STRING, &arg_print_backend, "Show what would be run for a config file", NULL },
+        { "no-daemonize", 0, NULL, OPTION_FLAG, &arg_foreground, "Stay in the foreground, log to stderr", NULL },
+        { "monitor-dbus", 0, "BOOL", OPTION_BOOL, &arg_dbus, "Serve D-Bus (default: true)", NULL },
+        { "monitor-json", 0, "BOOL", OPTION_BOOL, &arg_json, "Serve the unix socket (default: only without D-Bus)", NULL },
+        { "monitor-dbus-session", 0, NULL, OPTION_FLAG, &arg_session, "Use the session bus", NULL },
+        { "backend", 0, "NAME", OPTION_STRING, &arg_backend, "What runs the VM", "auto qemu xen libxl" },
+        { "attach", 0, NULL, OPTION_FLAG, &arg_attach, "Take on a VM that runs without a record of it", NULL },
+        { "state-dir", 0, "DIR", OPTION_STRING, &arg_state_dir, "Where lasting data is kept", NULL },
+        { "runtime-dir", 0, "DIR", OPTION_STRING, &arg_runtime_dir, "Where sockets and runtime files are", NULL },
+        { "bus", 0, "BUS", OPTION_STRING, &arg_bus, "Which bus the stack uses", "private system" },
+        { "debug", 0, NULL, OPTION_FLAG, &arg_debug, "Log what is done in detail", NULL },
+        { 0 }
+};
+
+static const Program program = {
+        .name = "xenvm",
+        .synopsis = "[OPTIONS] [CONFIG-FILE]",
+        .summary = "Monitors one virtual machine for its whole life.",
+        .options = options,
+        .flags = PROGRAM_PERMUTE,
+};
+
+/* The config, with all that is wrong in it on stderr. Returns 0 or an exit status. */
+static int load_config(const char *path, bool strict, VmConfig **ret)
+{
+        _cleanup_problems_ ConfigProblems problems = { 0 };
+        _cleanup_config_ VmConfig *c = NULL;
+        int r;
+
+        if (arg_uuid && !uuid_valid(arg_uuid)) {
+                fprintf(stderr, "xenvm: --uuid %s: not a UUID\n", arg_uuid);
+                return EXIT_USAGE;
+        }
+        r = path ? vmconfig_load(path, arg_uuid, &problems, &c) : vmconfig_new(arg_uuid, &c);
+        if (r < 0 && problems.n == 0)
+                fprintf(stderr, "xenvm: cannot read %s: %s\n", strempty(path), strerror(-r));
+        for (size_t i = 0; i < problems.n; i++) {
+                _cleanup_free_ char *text = config_problem_format(&problems.items[i], path, strict);
+
+                fprintf(stderr, "%s\n", strempty(text));
+        }
+        if (r < 0 || config_problems_stop(&problems, strict))
+                return EXIT_USAGE;
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+static const Backend *choose_backend(const VmConfig *c)
+{
+        const char *name = arg_backend ? arg_backend : !streq(c->backend, "auto") ? c->backend : setting_text(SETTING_BACKEND);
+        const char *why = NULL;
+
+        if (streq(name, "xen") || streq(name, "libxl")) {
+                log_error("This build of xenvm has no back end for Xen");
+                return NULL;
+        }
+        if (backend_qemu.available(&why) < 0) {
+                log_error("%s", why);
+                return NULL;
+        }
+        return &backend_qemu;
+}
+
+static int print_backend(const Paths *paths, const VmConfig *c)
+{
+        _cleanup_free_ char *text = NULL, *why = NULL, *dir = NULL;
+        VmSpec spec = { .paths = paths, .config = c, .uuid = c->uuid };
+        int r;
+
+        dir = paths_format(paths, PATH_VM, "%s", c->uuid);
+        spec.dir = dir;
+        r = dir ? backend_qemu.describe(&spec, &text, &why) : -ENOMEM;
+        if (r < 0) {
+                fprintf(stderr, "xenvm: %s\n", why ? why : strerror(-r));
+                return EXIT_USAGE;
+        }
+        fputs(text, stdout);
+        return 0;
+}
+
+/* Logging once nobody watches: the debug file, the journal, or the stack's log folder. */
+static int open_log(const Paths *paths, const VmConfig *c)
+{
+        _cleanup_free_ char *path = NULL;
+        struct stat st;
+        mode_t mode = 0600;
+        int fd;
+
+        if (c->debug || arg_debug)
+                log_set_level(LOG_DEBUG);
+        if (c->debug) {
+                path = c->output[0] ? strdup(c->output) : paths_format(paths, PATH_XENVM_DEBUG, "xenvm-debug-%s", c->uuid);
+                if (!c->output[0])
+                        (void) mkdir_parents(paths_get(paths, PATH_XENVM_DEBUG), 0755);
+        } else {
+                (void) mkdir_parents(paths_get(paths, PATH_LOGS), 0755);
+                path = paths_format(paths, PATH_LOGS, "xenvm-%s.log", c->uuid);
+        }
+        if (!path)
+                return -ENOMEM;
+        if (!c->debug && stat(path, &st) == 0 && st.st_size > setting_int(SETTING_LOG_SIZE)) {
+                _cleanup_free_ char *old = strformat("%s.1", path);
+
+                if (old)
+                        (void) rename(path, old);
+        }
+        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, mode);
+        if (fd < 0)
+                return log_errno(errno, "Cannot open the log %s", path);
+        return fd;
+}
+
+static int go_to_background(int log_fd)
+{
+        int null;
+        pid_t pid;
+
+        for (int i = 0; i < 2; i++) {
+                pid = fork();
+                if (pid < 0)
+                        return log_errno(errno, "Cannot fork");
+                if (pid > 0)
+                        _exit(0);
+                if (i == 0)
+                        (void) setsid();
+        }
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null < 0)
+                return -errno;
+        (void) dup2(null, 0);
+        (void) dup2(null, 1);
+        (void) dup2(log_fd >= 0 ? log_fd : null, 2);
+        (void) unsetenv("JOURNAL_STREAM");
+        log_init("xenvm", log_get_level());
+        safe_close(null);
+        return 0;
+}
+
+/* Returns 0 or an exit status. The lock is held from here on, also by the child. */
+static int become_the_only_one(const Paths *paths, const char *uuid, int *ret_lock)
+{
+        _cleanup_free_ char *path = paths_format(paths, PATH_VM, "%s/lock", uuid);
+        MonitorRecord record = { 0 };
+        int r;
+
+        r = path ? runtime_make_vm_dir(paths, uuid) : -ENOMEM;
+        if (r >= 0)
+                r = lock_file(path);
+        if (r == -EAGAIN) {
+                if (monitor_record_read(paths, uuid, &record) >= 0)
+                        log_error("%s is served by another xenvm already, pid %d", uuid, (int) record.monitor.pid);
+                else
+                        log_error("%s is served by another xenvm already", uuid);
+                monitor_record_done(&record);
+                return EXIT_ALREADY_SERVED;
+        }
+        if (r < 0) {
+                log_errno(r, "Cannot lock %s", strempty(path));
+                return EXIT_USAGE;
+        }
+        *ret_lock = r;
+        return 0;
+}
+
+static bool has_record(const Paths *paths, const char *uuid)
+{
+        MonitorRecord record = { 0 };
+        int r = monitor_record_read(paths, uuid, &record);
+
+        monitor_record_done(&record);
+        return r >= 0;
+}
+
+/* A QEMU that answers at our place though there is no record of it. */
+static bool foreign_vm(const Paths *paths, const char *uuid)
+{
+        _cleanup_free_ char *path = paths_format(paths, PATH_VM, "%s/qmp.sock", uuid);
+        int fd = path ? unix_connect(path) : -ENOMEM;
+
+        safe_close(fd);
+        return fd >= 0 || fd == -EAGAIN;
+}
+
+/* QEMU wrote its own number down. */
+static void record_from_pidfile(const Paths *paths, const char *uuid, MonitorRecord *r)
+{
+        _cleanup_free_ char *path = paths_format(paths, PATH_VM, "%s/qemu.pid", uuid), *text = NULL, *cmdline = NULL,
+                            *proc = NULL;
+        int64_t pid;
+        size_t size;
+
+        if (!path || read_file(path, 64, &text, NULL) < 0 || parse_i64(strstrip(text), &pid) < 0 || pid <= 1)
+                return;
+        proc = strformat("/proc/%lld/cmdline", (long long) pid);
+        if (!proc || read_file(proc, 256 * KIB, &cmdline, &size) < 0 || !memmem(cmdline, size, uuid, strlen(uuid)))
+                return;
+        if (process_start_time((pid_t) pid, &r->vm.start) >= 0)
+                r->vm.pid = (pid_t) pid;
+}
+
+static int on_signal(_unused_ sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
+{
+        Monitor *m = userdata;
+
+        if (si->ssi_signo == SIGHUP) {
+                _cleanup_free_ char *why = NULL;
+
+                if (monitor_read_config(m, NULL, &why) < 0)
+                        log_error("The config stays as it was: %s", strempty(why));
+                return 0;
+        }
+        log_info("Ending; the VM stays as it is");
+        monitor_quit(m, 0);
+        return 0;
+}
+
+static void serve(Monitor *m)
+{
+        _cleanup_free_ char *address = NULL;
+
+        if (m->serving)
+                return;
+        m->serving = true;
+        if (arg_session)
+                address = strdup(strempty(getenv("DBUS_SESSION_BUS_ADDRESS")));
+        else if (arg_dbus)
+                address = bus_address(&m->paths);
+        if (address && *address)
+                (void) monitor_bus_start(m, address);
+        if ((arg_json || !address || !*address) && monitor_socket_start(m) < 0)
+                monitor_quit(m, EXIT_USAGE);
+}
+
+static void startup_answer(Request *q, RequestResult result, const char *text)
+{
+        Monitor *m = TAKE_PTR(q->transport);
+
+        if (result != REQUEST_OK) {
+                notify_send(m->notify, NOTIFY_ERROR, "error:%s", text);
+                monitor_quit(m, EXIT_START_FAILED);
+        }
+        serve(m);
+}
+
+static void act_on_startup(Monitor *m)
+{
+        const VmStartup *s = &m->config->startup;
+        Request *q;
+
+        if (s->mode == VM_STARTUP_SHUTDOWN) {
+                serve(m);
+                return;
+        }
+        q = request_new(startup_answer, m);
+        if (!q) {
+                monitor_quit(m, EXIT_START_FAILED);
+                return;
+        }
+        if (s->mode == VM_STARTUP_RESTORE || s->mode == VM_STARTUP_RESTORE_DELETE)
+                op_restore(m, q, s->file, false, s->mode == VM_STARTUP_RESTORE_DELETE);
+        else
+                op_start(m, q, s->mode == VM_STARTUP_PAUSED);
+        request_unref(q);
+}
+
+static int run(Monitor *m)
+{
+        static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+        MonitorRecord record = { 0 };
+        bool begun = false;
+        sigset_t set;
+        int r = 0;
+
+        sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                sigaddset(&set, signals[i]);
+        (void) sigprocmask(SIG_BLOCK, &set, NULL);
+        (void) signal(SIGPIPE, SIG_IGN);
+        for (size_t i = 0; r >= 0 && i < ELEMENTSOF(signals); i++)
+                r = sd_event_add_signal(m->event, NULL, signals[i], on_signal, m);
+        if (r < 0) {
+                log_errno(r, "Cannot set up the event loop");
+                return EXIT_USAGE;
+        }
+        notify_send(m->notify, NOTIFY_PING, "ping");
+        r = monitor_record_read(&m->paths, m->uuid, &record);
+        if (r < 0 && arg_attach)
+                record = (MonitorRecord) { .domid = -1, .acpi_state = 0 };
+        if (record.vm.pid <= 0 && (arg_attach || streq_ptr(record.intent, "start")))
+                record_from_pidfile(&m->paths, m->uuid, &record);
+        if (r >= 0 || arg_attach) {
+                r = monitor_adopt(m, &record, serve);
+                begun = r > 0 || m->op;
+        }
+        monitor_record_done(&record);
+        monitor_save_record(m);
+        if (!begun && m->state == STATE_SHUTDOWN)
+                act_on_startup(m);
+        else if (!begun)
+                serve(m);
+        r = sd_event_loop(m->event);
+        notify_send(m->notify, NOTIFY_HUP, "hup");
+        notify_flush(m->notify);
+        if (!m->vm)
+                (void) monitor_record_remove(&m->paths, m->uuid);
+        else
+                monitor_save_record(m);
+        return r < 0 ? EXIT_START_FAILED : m->exit_status;
+}
+
+int main(int argc, char *argv[])
+{
+        _cleanup_(monitor_freep) Monitor *m = NULL;
+        _cleanup_config_ VmConfig *c = NULL;
+        _cleanup_close_ int lock = -EBADF, log_fd = -EBADF;
+        _cleanup_free_ char *absolute = NULL;
+        const char *file;
+        Paths paths;
+        int first, status = 0, r;
+
+        log_init("xenvm", LOG_INFO);
+        first = options_parse(&program, argc, argv, EXIT_USAGE, &status);
+        if (first < 0)
+                return status;
+        file = arg_check ? arg_check : arg_print_backend ? arg_print_backend : arg_config ? arg_config : argv[first];
+        if (!file && !arg_uuid) {
+                fprintf(stderr, "xenvm: a config file or --uuid is needed\n");
+                return EXIT_USAGE;
+        }
+        if (paths_init(&paths, arg_state_dir, arg_runtime_dir, arg_bus) < 0)
+                return EXIT_USAGE;
+        (void) umask(0022);
+        (void) settings_load(&paths);
+        if (file) {
+                /* It is read again later, from wherever we then are. */
+                absolute = realpath(file, NULL);
+                file = absolute ? absolute : file;
+        }
+        status = load_config(file, arg_strict || arg_check, &c);
+        if (status != 0 || arg_check)
+                return status;
+        if (arg_print_backend)
+                return print_backend(&paths, c);
+        if (c->uuid_generated)
+                printf("uuid: %s\n", c->uuid);
+        (void) fflush(stdout);
+        log_fd = arg_foreground && !c->debug ? -EBADF : open_log(&paths, c);
+        status = become_the_only_one(&paths, c->uuid, &lock);
+        if (status != 0)
+                return status;
+        if (!arg_attach && !has_record(&paths, c->uuid) && foreign_vm(&paths, c->uuid)) {
+                log_error("A VM with the uuid %s runs, and no xenvm has made it; --attach takes it on", c->uuid);
+                return EXIT_FOREIGN_VM;
+        }
+        if (!arg_foreground) {
+                r = go_to_background(log_fd);
+                if (r < 0)
+                        return EXIT_USAGE;
+        } else if (log_fd >= 0)
+                (void) dup2(log_fd, 2);
+        {
+                char uuid[37];
+
+                snprintf(uuid, sizeof uuid, "%s", c->uuid);
+                r = monitor_new(&paths, uuid, TAKE_PTR(c), &m);
+        }
+        if (r < 0) {
+                log_errno(r, "Cannot begin");
+                return EXIT_USAGE;
+        }
+        m->lock_fd = TAKE_FD(lock);
+        m->strict = arg_strict;
+        m->backend = choose_backend(m->config);
+        if (!m->backend)
+                return EXIT_USAGE;
+        return run(m);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "monitor.h"
+
+#include <unistd.h>
+
+#include "fs.h"
+#include "log.h"
+#include "strbuf.h"
+
+static const char *const state_words[_STATE_MAX] = {
+        [STATE_SHUTDOWN] = "shutdown",
+        [STATE_CREATING_DOMAIN] = "creating-domain",
+        [STATE_CREATING_DEVICES] = "creating-devices",
+        [STATE_CREATED] = "created",
+        [STATE_RUNNING] = "running",
+        [STATE_PAUSED] = "paused",
+        [STATE_SHUTDOWNING] = "shutdowning",
+        [STATE_REBOOTING] = "rebooting",
+        [STATE_REBOOTED] = "rebooted",
+        [STATE_SUSPENDING] = "suspending",
+        [STATE_SUSPENDED] = "suspended",
+        [STATE_RESTORING] = "restoring",
+};
+
+const char *vm_state_to_text(VmState s)
+{
+        return state_words[s];
+}
+
+VmState vm_state_from_text(const char *s)
+{
+        VmState i = 0;
+
+        while (i < _STATE_MAX && !streq(state_words[i], s))
+                i++;
+        return i;
+}
+
+uint64_t monitor_scaled(uint64_t usec)
+{
+        const char *e = getenv("XENVM_TIMEOUT_SCALE");
+        double factor = e ? strtod(e, NULL) : 1;
+
+        return factor > 0 && factor <= 1 ? (uint64_t) ((double) usec * factor) : usec;
+}
+
+void monitor_save_record(Monitor *m)
+{
+        MonitorRecord r = { .domid = m->domid, .acpi_state = m->acpi_state, .serial_restarts = m->restarts };
+        _cleanup_free_ char *details = NULL;
+        int k;
+
+        snprintf(r.uuid, sizeof r.uuid, "%s", m->uuid);
+        r.name = m->config->name;
+        r.backend = (char *) m->backend->name;
+        r.state = (char *) vm_state_to_text(m->state);
+        r.intent = m->intent[0] ? m->intent : NULL;
+        r.config = m->config->file;
+        r.start = m->start[0] ? m->start : NULL;
+        r.monitor.pid = getpid();
+        (void) process_start_time(r.monitor.pid, &r.monitor.start);
+        if (m->vm) {
+                r.vm = m->backend->process(m->vm);
+                details = m->backend->details(m->vm);
+                r.details = details;
+        }
+        k = monitor_record_write(&m->paths, &r);
+        if (k < 0)
+                log_errno(k, "Cannot write the runtime record");
+}
+
+void monitor_set_state(Monitor *m, VmState s)
+{
+        m->state = s;
+        log_info("State %s", vm_state_to_text(s));
+        if (s == STATE_SHUTDOWN)
+                monitor_switch_config(m);
+        monitor_save_record(m);
+        notify_send(m->notify, NOTIFY_STATE, "vm:state:%s", vm_state_to_text(s));
+}
+
+void monitor_set_intent(Monitor *m, const char *intent)
+{
+        if (streq(m->intent, intent))
+                return;
+        snprintf(m->intent, sizeof m->intent, "%s", intent);
+        monitor_save_record(m);
+}
+
+void monitor_announce(Monitor *m)
+{
+        ChannelRecord c = { .domid = m->domid, .start = m->start };
+        _cleanup_free_ char *socket = path_join(m->dir, "rpc.sock");
+        int r;
+
+        snprintf(c.uuid, sizeof c.uuid, "%s", m->uuid);
+        c.socket = socket;
+        r = socket ? channel_record_write(&m->paths, &c) : -ENOMEM;
+        if (r < 0)
+                log_errno(r, "The guest channel could not be announced");
+}
+
+void monitor_drop_vm(Monitor *m)
+{
+        (void) channel_record_remove(&m->paths, m->uuid);
+        if (m->vm)
+                m->vm = m->backend->free(m->vm);
+        m->domid = -1;
+        m->acpi_state = 5;
+        m->start[0] = '\0';
+        m->intent[0] = '\0';
+}
+
+const VmConfig *monitor_next_config(const Monitor *m)
+{
+        return m->next ? m->next : m->config;
+}
+
+void monitor_switch_config(Monitor *m)
+{
+        /* A Vm keeps a pointer to its config. */
+        if (!m->next || m->vm)
+                return;
+        notify_set_target(m->notify, &m->next->notify);
+        vmconfig_free(m->config);
+        m->config = TAKE_PTR(m->next);
+}
+
+int monitor_copy_next(Monitor *m, VmConfig **ret)
+{
+        return vmconfig_copy(monitor_next_config(m), ret);
+}
+
+void monitor_take_next(Monitor *m, VmConfig *c)
+{
+        vmconfig_free(m->next);
+        m->next = c;
+        if (m->state == STATE_SHUTDOWN)
+                monitor_switch_config(m);
+}
+
+int monitor_read_config(Monitor *m, const char *path, char **ret_why)
+{
+        _cleanup_problems_ ConfigProblems problems = { 0 };
+        _cleanup_config_ VmConfig *c = NULL;
+        int r;
+
+        if (!path)
+                path = m->config->file;
+        if (!path) {
+                *ret_why = strdup("this monitor was started without a config file");
+                return -ENOENT;
+        }
+        r = vmconfig_load(path, m->uuid, &problems, &c);
+        for (size_t i = 0; i < problems.n; i++) {
+                _cleanup_free_ char *text = config_problem_format(&problems.items[i], path, m->strict);
+
+                log_warning("%s", strempty(text));
+        }
+        if (r >= 0 && config_problems_stop(&problems, m->strict))
+                r = -EBADMSG;
+        if (r < 0) {
+                *ret_why = problems.n > 0 ? config_problem_format(&problems.items[0], path, m->strict)
+                                          : strformat("cannot read %s: %s", path, strerror(-r));
+                return r;
+        }
+        monitor_take_next(m, TAKE_PTR(c));
+        return 0;
+}
+
+void monitor_quit(Monitor *m, int status)
+{
+        m->exit_status = status;
+        (void) sd_event_exit(m->event, status);
+}
+
+/* Adoption */
+
+
+/*
+ * What was going on when the former monitor died is given up: a VM that was not complete is killed, a halt
+ * or suspend was the monitor's doing and is forgotten, the VM itself decides what its state is.
+ */
+static void on_adopted(void *userdata, int r, const char *text)
+{
+        Monitor *m = userdata;
+
+        if (r < 0)
+                log_warning("The VM runs, but cannot be controlled: %s", text);
+        if (m->op) { /* an event from the journal has led to an operation */
+                m->adopted(m);
+                return;
+        }
+        switch (r < 0 ? VM_STATUS_OTHER : m->backend->status(m->vm)) {
+        case VM_STATUS_RUNNING:
+                m->state = STATE_RUNNING;
+                break;
+        case VM_STATUS_PAUSED:
+                m->state = STATE_PAUSED;
+                break;
+        case VM_STATUS_CREATED:
+                m->state = STATE_CREATED;
+                if (streq(m->intent, "start"))
+                        m->intent[0] = '\0';
+                break;
+        case VM_STATUS_ENDED:
+                /* It was seen and acted upon before: on_* is preserve, or the kill was under way. */
+                if (!m->intent[0])
+                        break;
+                op_resume(m);
+                m->adopted(m);
+                return;
+        case VM_STATUS_OTHER:
+                log_warning("The VM was not complete; it is destroyed");
+                op_destroy(m, NULL);
+                m->adopted(m);
+                return;
+        }
+        m->intent[0] = '\0';
+        monitor_announce(m);
+        log_notice("Found the VM running, domid %lld", (long long) m->domid);
+        monitor_set_state(m, m->state);
+        m->adopted(m);
+}
+
+int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor *m))
+{
+        VmSpec spec = { .paths = &m->paths, .event = m->event, .config = m->config, .uuid = m->uuid, .dir = m->dir,
+                        .domid = record->domid, .restore_fd = -EBADF, .events = &monitor_vm_events, .userdata = m };
+        VmState state = record->state ? vm_state_from_text(record->state) : _STATE_MAX;
+        int r;
+
+        m->adopted = done;
+        m->restarts = record->serial_restarts;
+        if (record->vm.pid <= 0) {
+                /* States without a VM outlive the monitor. */
+                if (state == STATE_REBOOTED || state == STATE_SUSPENDED)
+                        m->state = state;
+                (void) channel_record_remove(&m->paths, m->uuid);
+                return 0;
+        }
+        m->domid = record->domid;
+        m->acpi_state = (int) record->acpi_state;
+        m->state = state < _STATE_MAX ? state : STATE_RUNNING;
+        snprintf(m->start, sizeof m->start, "%s", strempty(record->start));
+        snprintf(m->intent, sizeof m->intent, "%s", strempty(record->intent));
+        m->started_at = now_usec();
+        r = m->backend->adopt(&spec, record, on_adopted, m, &m->vm);
+        if (r < 0) {
+                if (r != -ESRCH)
+                        log_errno(r, "The VM that ran cannot be taken on");
+                monitor_vm_events.gone(m, "the VM ended while no monitor was there");
+                return 0;
+        }
+        return 1;
+}
+
+int monitor_new(const Paths *paths, const char *uuid, VmConfig *config, Monitor **ret)
+{
+        _cleanup_(monitor_freep) Monitor *m = calloc(1, sizeof *m);
+        int r;
+
+        if (!m) {
+                vmconfig_free(config);
+                return -ENOMEM;
+        }
+        *m = (Monitor) { .paths = *paths, .config = config, .domid = -1, .acpi_state = 5, .lock_fd = -EBADF };
+        snprintf(m->uuid, sizeof m->uuid, "%s", uuid);
+        m->timeline.failed = _TIMELINE_MAX;
+        m->dir = paths_format(paths, PATH_VM, "%s", uuid);
+        if (!m->dir)
+                return -ENOMEM;
+        r = sd_event_default(&m->event);
+        if (r >= 0)
+                r = notify_new(m->event, uuid, monitor_bus_emit, m, &m->notify);
+        if (r < 0)
+                return r;
+        notify_set_target(m->notify, &config->notify);
+        *ret = TAKE_PTR(m);
+        return 0;
+}
+
+Monitor *monitor_free(Monitor *m)
+{
+        if (!m)
+                return NULL;
+        monitor_bus_stop(m);
+        monitor_socket_stop(m);
+        if (m->vm)
+                m->backend->free(m->vm);
+        notify_free(m->notify);
+        vmconfig_free(m->config);
+        vmconfig_free(m->next);
+        timeline_done(&m->timeline);
+        safe_close(m->lock_fd);
+        free(m->dir);
+        sd_event_unref(m->event);
+        free(m);
+        return NULL;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* The inside of a Vm of the QEMU back end, shared by its source files. */
+#include "backend.h"
+#include "journal.h"
+#include "linebuf.h"
+#include "qemu-args.h"
+#include "qmp.h"
+
+#define QMP_TIMEOUT (10 * USEC_PER_SEC)
+/* How long a process may take to be gone after SIGKILL, and to end by itself after `quit`. */
+#define KILL_TIMEOUT (30 * USEC_PER_SEC)
+#define QUIT_TIMEOUT (5 * USEC_PER_SEC)
+#define ERROR_LINES 8
+
+typedef struct Operation {
+        VmDone done; /* NULL: none runs */
+        void *userdata;
+} Operation;
+
+/* Programs that serve one VM and end with it. */
+typedef struct Helper {
+        char *name;
+        ProcessRef process;
+        int pidfd;
+} Helper;
+
+#define HELPERS_MAX 40
+
+struct Vm {
+        VmSpec spec;
+        ProcessRef process;
+        int pidfd;                  /* -EBADF: no process */
+        sd_event_source *exit_source, *error_source, *deadline;
+        int error_fd;               /* FIFO with QEMU's messages */
+        LineBuf error_in;
+        char *errors[ERROR_LINES];  /* the last ones, oldest first */
+        unsigned n_errors;
+        Qmp *qmp;
+        Journal *journal;
+        char *journal_prefix;
+        VmStatus status;
+        int acpi_state;
+        int64_t clock_base;         /* time-offset of the config: RTC_CHANGE counts from there */
+        bool suspend_disk;
+        bool ending;                /* we have told it to end */
+        bool gone;
+        unsigned round_trips;       /* of connections that are closed */
+        Operation create, kill, save, change;
+        struct {
+                int fd;
+                bool live, was_running, cancelled;
+                sd_event_source *poll;
+                int64_t total_hint;
+        } saving;
+        Helper helpers[HELPERS_MAX];
+        unsigned n_helpers;
+        char **warnings;
+};
+
+/* Finishes an operation: calls its done once. The Vm may be freed by that. */
+void operation_done(Operation *o, int r, const char *text);
+/* The text of the failure that QEMU itself gave, or fallback. */
+const char *vm_last_error(const Vm *vm, const char *fallback);
+int vm_request(Vm *vm, const char *command, json_object *arguments, QmpDone done, void *userdata);
+
+/* qemu-save.c */
+int qemu_save(Vm *vm, int fd, bool live, VmDone done, void *userdata);
+void qemu_save_cancel(Vm *vm);
+char *qemu_cannot_save(const Vm *vm);
+int qemu_restore_begin(Vm *vm); /* after the greeting; ends in operation create */
+void qemu_save_on_event(Vm *vm, const char *name, json_object *data);
+void qemu_save_release(Vm *vm);
+
+/* qemu-hotplug.c */
+int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
+int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
+int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata);
+int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
+int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
+int qemu_vnc_port(Vm *vm, VmDone done, void *userdata);
+void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
+
+/* qemu-helpers.c: passt, swtpm, firmware */
+typedef struct HostSide {
+        QemuLink *links;      /* one for each nic */
+        int *fds;             /* to hand to QEMU, in order, from descriptor `first_fd` on */
+        size_t n_fds;
+        char *tpm_socket, *firmware_code, *firmware_vars;
+        char **paths;         /* what links point to */
+} HostSide;
+int qemu_host_side(Vm *vm, int first_fd, HostSide *ret, char **ret_why);
+void host_side_done(HostSide *h);
+void qemu_helpers_kill(Vm *vm);
