@@ -2,6 +2,7 @@
 /*
  * For the tests: follows a path with a DbMirror, prints what it is told, and for each line on its input
  * the copy, in the form of `db-ls -f` with a line "." behind it. "write PATH VALUE" commits instead.
+ * A second argument is a bus name to own: a marker name makes it a guest's.
  */
 #include <systemd/sd-event.h>
 #include <unistd.h>
@@ -77,6 +78,8 @@ int main(_unused_ int argc, char *argv[])
         r = sd_event_default(&event);
         if (r >= 0)
                 r = bus_open(NULL, &bus);
+        if (r >= 0 && argv[2])
+                r = sd_bus_request_name(bus, argv[2], 0);
         if (r >= 0)
                 r = sd_bus_attach_event(bus, event, 0);
         if (r >= 0)

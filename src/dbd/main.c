@@ -81,6 +81,9 @@ static int open_database(Server *s, const char *path)
         if (r < 0)
                 return log_errno(r, "Cannot read the database %s: %s", path, store_error(store));
         s->revision = (uint64_t) revision;
+        r = watches_load(s, store);
+        if (r < 0)
+                return log_errno(r, "Cannot read the history in %s: %s", path, store_error(store));
         if (s->tree.next_id <= NODE_ROOT_ID + 1 && revision == 0) {
                 tree_done(&s->tree);
                 r = fill_default(store, &s->tree);

@@ -173,6 +173,8 @@ void watches_remove_all(Server *s, const Sender *sender);
 void watches_note(Server *s, const Operation *o, uint64_t revision);
 /* Sends what was noted. */
 void watches_flush(Server *s);
+/* At the start: what changed last, from the history. */
+int watches_load(Server *s, Store *store);
 void watches_done(Server *s);
 
 /* methods.c, db1.c */

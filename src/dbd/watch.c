@@ -5,6 +5,7 @@
  * goes out as one signal for each watch.
  */
 #include "db-client.h"
+#include "history.h"
 #include "log.h"
 #include "server.h"
 
@@ -41,7 +42,7 @@ static bool ring_touched(const Server *s, const char *path, uint64_t since)
 {
         const struct Ring *ring = s->ring;
 
-        if (since > s->revision || !ring || since < ring->complete_from)
+        if (since > s->revision || since < ring->complete_from)
                 return true;
         for (size_t i = 0; i < RING_SIZE; i++)
                 if (ring->entry[i].path && ring->entry[i].revision > since &&
@@ -55,14 +56,6 @@ static void ring_note(Server *s, const char *path, uint64_t revision)
         struct Ring *ring = s->ring;
         char *copy = strdup(path);
 
-        if (!ring) {
-                ring = s->ring = calloc(1, sizeof *ring);
-                if (!ring) {
-                        free(copy);
-                        return;
-                }
-                ring->complete_from = s->revision;
-        }
         if (ring->entry[ring->next].path)
                 ring->complete_from = ring->entry[ring->next].revision;
         if (!copy)
@@ -71,6 +64,36 @@ static void ring_note(Server *s, const char *path, uint64_t revision)
         ring->entry[ring->next].path = copy;
         ring->entry[ring->next].revision = revision;
         ring->next = (ring->next + 1) % RING_SIZE;
+}
+
+typedef struct Loading {
+        Server *server;
+        uint64_t last;
+} Loading;
+
+static int load_entry(const HistoryEntry *e, void *userdata)
+{
+        Loading *l = userdata;
+
+        if (e->revision > l->last + 1)
+                l->server->ring->complete_from = e->revision - 1; /* there is a gap before it */
+        l->last = e->revision;
+        ring_note(l->server, e->path, e->revision);
+        return 0;
+}
+
+int watches_load(Server *s, Store *store)
+{
+        Loading l = { .server = s };
+        int r;
+
+        s->ring = calloc(1, sizeof *s->ring);
+        if (!s->ring)
+                return -ENOMEM;
+        r = history_read(store, "/", s->revision > RING_SIZE ? s->revision - RING_SIZE : 1, UINT64_MAX, load_entry, &l);
+        if (l.last != s->revision)
+                s->ring->complete_from = s->revision;
+        return r;
 }
 
 static void watch_forget(Watch *w)
