@@ -325,9 +325,11 @@ static int daemon_setup(Daemon *d, char *words[])
                 if (r < 0)
                         return r;
         }
-        r = bus_connect(d);
-        if (r < 0)
-                return r;
+        if (!spec->no_bus) {
+                r = bus_connect(d);
+                if (r < 0)
+                        return r;
+        }
         if (arg_pidfile)
                 write_pidfile(arg_pidfile);
         d->state->ready = true;

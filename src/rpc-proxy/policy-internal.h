@@ -34,4 +34,30 @@ PolicyTruth condition_holds(const PolicyCondition *c, const PolicyClient *client
 bool rule_has_subject(const PolicyRule *r, const PolicyMessage *m);
 bool rule_matches(const PolicyRule *r, const PolicyClient *client, const PolicyMessage *m);
 
+/* The interface whose property is meant; NULL: not said. The empty name means "any" to many services. */
+static inline const char *message_property_interface(const PolicyMessage *m)
+{
+        return m->arg0 && m->arg0[0] ? m->arg0 : NULL;
+}
+
+/* What is looked up of one message, filled in as indexes ask for it. */
+typedef struct PolicyKey {
+        uint16_t done;    /* bits by PolicyField */
+        uint16_t unknown; /* a condition on this field cannot be true */
+        uint16_t vague;   /* it may be unknown */
+        uint16_t never;         /* no condition on this field can hold or be unknown */
+        bool has_property_interface;
+        uint64_t property_interface;
+        uint64_t values[POLICY_BOOLEAN];
+} PolicyKey;
+
+void policy_key_init(PolicyKey *k);
+
+/* The index of the n rules of one policy, without those of its base. */
+int policy_index_new(const PolicyRule *rules, size_t n, PolicyIndex **ret);
+PolicyIndex *policy_index_free(PolicyIndex *x);
+/* The last of these rules that matches, or NULL. */
+const PolicyRule *policy_index_judge(const PolicyIndex *x, const PolicyRule *rules, PolicyKey *k,
+                                     const PolicyClient *client, const PolicyMessage *m);
+
 #define PROPERTIES_INTERFACE "org.freedesktop.DBus.Properties"

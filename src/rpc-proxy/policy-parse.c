@@ -460,8 +460,13 @@ static int read_text(Policy *p, const char *text, size_t size, const char *file,
         return k;
 }
 
+/* Makes the index and hands the policy over. */
 static int policy_finish(Policy **p, Policy **ret)
 {
+        int r = policy_index_new((*p)->rules, (*p)->n_rules, &(*p)->index);
+
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(*p);
         return 0;
 }

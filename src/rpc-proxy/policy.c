@@ -75,6 +75,7 @@ Policy *policy_unref(Policy *p)
                 next = c->next;
                 free(c);
         }
+        policy_index_free(p->index);
         free(p->rules);
         policy_unref(p->base);
         free(p);
@@ -162,12 +163,6 @@ static PolicyTruth compare(const char *value, const char *wanted)
         return streq(value, wanted) ? POLICY_TRUE : POLICY_FALSE;
 }
 
-/* The empty interface name means "any interface that has the property" to many services. */
-static const char *property_interface(const PolicyMessage *m)
-{
-        return m->arg0 && m->arg0[0] ? m->arg0 : NULL;
-}
-
 static PolicyTruth interface_holds(const char *wanted, const PolicyMessage *m)
 {
         PolicyTruth is_property_call;
@@ -178,7 +173,7 @@ static PolicyTruth interface_holds(const char *wanted, const PolicyMessage *m)
                 return POLICY_TRUE;
         is_property_call = message_is_property_call(m);
         return is_property_call == POLICY_FALSE ? POLICY_FALSE
-                                                : both(is_property_call, compare(property_interface(m), wanted));
+                                                : both(is_property_call, compare(message_property_interface(m), wanted));
 }
 
 static PolicyTruth property_holds(const PolicyCondition *c, const PolicyMessage *m)
@@ -188,7 +183,7 @@ static PolicyTruth property_holds(const PolicyCondition *c, const PolicyMessage 
 
         if (r == POLICY_FALSE)
                 return r;
-        return both(r, both(compare(property_interface(m), c->name), compare(name, c->value)));
+        return both(r, both(compare(message_property_interface(m), c->name), compare(name, c->value)));
 }
 
 static PolicyTruth domid_holds(const char *wanted, int64_t domid)
@@ -292,7 +287,16 @@ PolicyVerdict policy_judge_each(const Policy *p, const PolicyClient *client, con
 
 PolicyVerdict policy_judge(const Policy *p, const PolicyClient *client, const PolicyMessage *m)
 {
-        return policy_judge_each(p, client, m);
+        PolicyKey key;
+
+        policy_key_init(&key);
+        for (; p; p = p->base) {
+                const PolicyRule *r = policy_index_judge(p->index, p->rules, &key, client, m);
+
+                if (r)
+                        return (PolicyVerdict) { .allow = r->allow, .rule = r };
+        }
+        return (PolicyVerdict) { .allow = m->solicited };
 }
 
 PolicyVerdict policy_decide(const Policy *p, const PolicyClient *client, const PolicyMessage *m)

@@ -159,18 +159,17 @@ static void check_message(const Space *s, const Policy *a, const Policy *b, cons
                         n++;
                         assert(l->list[i].a_allows == va);
                 }
-        if (n != (va != vb)) { /* in one class, or in none */
+        /* In one class or in none; and the index gives what looking at each rule gives. */
+        if (n != (va != vb) || policy_judge(a, client, m).rule != policy_judge_each(a, client, m).rule) {
                 for (int i = 0; i < 2; i++)
                         for (size_t k = 0; k < policy_count(i ? b : a); k++)
                                 fprintf(stderr, "%c: %s\n", i ? 'b' : 'a', policy_rule(i ? b : a, k)->text);
                 fprintf(stderr, "%s %s.%s arg0 %s %s to %s: %d, %d, in %u classes\n", policy_subject(m->direction, m->type),
                         strempty(m->interface), strempty(m->member), strempty(m->arg0), strempty(m->property_name),
                         strempty(m->destination), va, vb, n);
-                abort();
+                fprintf(stderr, "%s / %s\n", policy_judge(a, client, m).rule ? policy_judge(a, client, m).rule->text : "-", policy_judge_each(a, client, m).rule ? policy_judge_each(a, client, m).rule->text : "-"); abort();
         }
         *differing += n;
-        /* The index gives what looking at each rule gives. */
-        assert(policy_judge(a, client, m).rule == policy_judge_each(a, client, m).rule);
 }
 
 static const char *member_of(const SpaceSet *set, const char *other)

@@ -173,7 +173,7 @@ const char *programs_dir(void)
                 char *slash;
 
                 if (n <= 0)
-                        return strcpy(dir, OXT_BINDIR);
+                        return strcpy(dir, OXT_BINDIR); /* no /proc */
                 dir[n] = '\0';
                 slash = strrchr(dir, '/');
                 if (slash)
@@ -182,16 +182,37 @@ const char *programs_dir(void)
         return dir;
 }
 
+const char *installed_prefix(void)
+{
+        static char prefix[4096];
+
+        if (!prefix[0]) {
+                const char *dir = programs_dir(), *end;
+
+                if (startswith(dir, OXT_BUILD_ROOT "/"))
+                        return NULL;
+                end = endswith(dir, "/libexec/oxt");
+                if (!end)
+                        end = strrchr(dir, '/');
+                if (!end || end == dir)
+                        return NULL;
+                memcpy(prefix, dir, (size_t) (end - dir));
+        }
+        return prefix;
+}
+
 const char *data_dir(void)
 {
         const char *e = getenv("OXT_DATA_DIR");
-        static char dir[4096];
+        static char dir[4200];
 
         if (e && e[0] == '/')
                 return e;
-        if (!dir[0])
-                strcpy(dir, streq(programs_dir(), OXT_BINDIR) || streq(programs_dir(), OXT_LIBEXECDIR)
-                                    ? OXT_DATADIR
-                                    : OXT_SOURCE_DATADIR);
+        if (!dir[0]) {
+                if (installed_prefix())
+                        snprintf(dir, sizeof dir, "%s/share/oxt", installed_prefix());
+                else
+                        strcpy(dir, OXT_SOURCE_DATADIR);
+        }
         return dir;
 }

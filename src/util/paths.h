@@ -73,4 +73,5 @@ char *paths_map(const Paths *p, const char *path);
  * lies in a build tree, in that tree. Needs no Paths. The result is static.
  */
 const char *programs_dir(void); /* the folder of the running program */
+const char *installed_prefix(void); /* what the running program is installed below; NULL: it lies in a build tree */
 const char *data_dir(void);     /* $OXT_DATA_DIR, else <prefix>/share/oxt, else <source>/data */

@@ -17,6 +17,8 @@ const Setting setting_table[_SETTING_MAX] = {
                               "What builds VMs; auto: Xen on a Xen host, else QEMU" },
         [SETTING_BUS] = { "bus", SETTING_TEXT, "private", 0, 0, "private system",
                           "Which D-Bus the stack uses" },
+        [SETTING_HELPER_BRIDGES] = { "helper.bridges", SETTING_TEXT, "", 0, 0, NULL,
+                                     "Bridges on which VMs may have network devices, blank separated" },
         [SETTING_LOG_SIZE] = { "log.size", SETTING_INT, "1048576", 4096, 1 << 30, NULL,
                                "Bytes after which a daemon's log file is turned over" },
         [SETTING_LOG_KEEP] = { "log.keep", SETTING_INT, "2", 1, 100, NULL,

@@ -12,6 +12,7 @@ typedef enum SettingId {
         SETTING_ACCEL,
         SETTING_BACKEND,
         SETTING_BUS,
+        SETTING_HELPER_BRIDGES,
         SETTING_LOG_SIZE,
         SETTING_LOG_KEEP,
         SETTING_PROXY_CONNECTIONS,

@@ -11,7 +11,6 @@
 
 #include "paths.h"
 #include "strbuf.h"
-#include "version.h"
 
 extern char **environ;
 
@@ -42,16 +41,20 @@ static bool is_program(const char *path)
 
 const char *spawn_program_path(SpawnProgram program)
 {
-        static char own[_SPAWN_MAX][4200];
+        static const char *const folders[] = { "bin", "libexec/oxt" };
+        static char own[_SPAWN_MAX][4300];
 
         if (program_table[program].own) {
                 snprintf(own[program], sizeof own[program], "%s/%s", programs_dir(), program_table[program].own);
                 if (is_program(own[program]))
                         return own[program];
-                if (!streq(programs_dir(), OXT_BINDIR)) /* what runs from a build tree keeps to it */
-                        return NULL;
-                snprintf(own[program], sizeof own[program], "%s/%s", OXT_LIBEXECDIR, program_table[program].own);
-                return is_program(own[program]) ? own[program] : NULL;
+                for (size_t i = 0; installed_prefix() && i < ELEMENTSOF(folders); i++) {
+                        snprintf(own[program], sizeof own[program], "%s/%s/%s", installed_prefix(), folders[i],
+                                 program_table[program].own);
+                        if (is_program(own[program]))
+                                return own[program];
+                }
+                return NULL;
         }
         for (size_t i = 0; i < ELEMENTSOF(program_table[program].paths); i++) {
                 const char *p = program_table[program].paths[i];

@@ -45,6 +45,20 @@ def case(function):
     return function
 
 
+class Skip(Exception):
+    """A case that cannot be run here; its text says why."""
+
+
+def needs_root():
+    if os.geteuid() != 0:
+        raise Skip("needs root")
+
+
+def as_user(user, *command):
+    """The command as another user, with that user's groups; for root."""
+    return ["setpriv", "--reuid", user, "--regid", user if user != "nobody" else "nogroup", "--init-groups", *command]
+
+
 def wait_for(condition, seconds=10, what="condition"):
     """Polls until condition() is true and returns its value."""
     end = time.monotonic() + seconds
@@ -152,6 +166,8 @@ def main():
         try:
             c()
             print("ok %d - %s" % (number, name), flush=True)
+        except Skip as e:
+            print("ok %d - %s # SKIP %s" % (number, name, e), flush=True)
         except Exception:  # a failed case must not hide the others
             failed += 1
             print("not ok %d - %s" % (number, name))

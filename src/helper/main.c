@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * oxt-helper: does for the VMs' user what only root can do, and nothing else. It listens on a socket
+ * that the group oxt-mgr alone may write to, looks at who called, and takes the few requests of
+ * request.c. It starts no program, reads no file that a caller names, and keeps no state.
+ */
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <pwd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <linux/sockios.h>
+
+#include "daemon.h"
+#include "fs.h"
+#include "json.h"
+#include "log.h"
+#include "parse.h"
+#include "request.h"
+#include "settings.h"
+#include "strbuf.h"
+
+#define CLIENTS_MAX 32
+#define CALLER_GROUP "oxt-mgr"
+#define CALLER_USER "oxt-mgr"
+
+typedef struct Helper Helper;
+
+typedef struct Client {
+        Helper *helper;
+        int fd;
+        uid_t uid;
+        char line[HELPER_LINE_MAX + 1];
+        size_t n;
+        sd_event_source *io;
+} Client;
+
+struct Helper {
+        Daemon *daemon;
+        int listen_fd;
+        uid_t caller_uid;
+        Client *clients[CLIENTS_MAX];
+        sd_event_source *io;
+};
+
+typedef struct Answer {
+        const char *error; /* static; NULL: success */
+        char name[16];     /* of a device that was made */
+        int fd;            /* to be handed over, or -EBADF */
+} Answer;
+
+static int is_bridge(const char *name)
+{
+        _cleanup_free_ char *path = strformat("/sys/class/net/%s/bridge", name);
+
+        return path && access(path, F_OK) == 0;
+}
+
+static int bridge_add(const char *bridge, const char *tap)
+{
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct ifreq r = { 0 };
+
+        if (fd < 0)
+                return -errno;
+        snprintf(r.ifr_name, sizeof r.ifr_name, "%s", bridge);
+        r.ifr_ifindex = (int) if_nametoindex(tap);
+        if (r.ifr_ifindex == 0 || ioctl(fd, SIOCBRADDIF, &r) < 0)
+                return -errno;
+        r = (struct ifreq) { 0 };
+        snprintf(r.ifr_name, sizeof r.ifr_name, "%s", tap);
+        if (ioctl(fd, SIOCGIFFLAGS, &r) < 0)
+                return -errno;
+        r.ifr_flags |= IFF_UP;
+        return ioctl(fd, SIOCSIFFLAGS, &r) < 0 ? -errno : 0;
+}
+
+static const char *check_bridge(const char *bridge)
+{
+        if (!helper_bridge_allowed(setting_text(SETTING_HELPER_BRIDGES), bridge))
+                return "the setting helper.bridges does not name this bridge";
+        return is_bridge(bridge) ? NULL : "there is no such bridge";
+}
+
+/* The device lives as long as its descriptor is open somewhere, so that nothing is left behind. */
+static void tap_create(_unused_ Helper *h, const Client *c, const HelperRequest *q, Answer *a)
+{
+        struct ifreq r = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, .ifr_name = "oxt%d" };
+        _cleanup_close_ int fd = -EBADF;
+
+        a->error = check_bridge(q->bridge);
+        if (a->error)
+                return;
+        fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0)
+                a->error = "/dev/net/tun does not open";
+        else if (ioctl(fd, TUNSETIFF, &r) < 0 || ioctl(fd, TUNSETOWNER, (unsigned long) c->uid) < 0)
+                a->error = "the kernel makes no tap device";
+        else if (bridge_add(q->bridge, r.ifr_name) < 0)
+                a->error = "the tap device cannot be added to the bridge";
+        else {
+                snprintf(a->name, sizeof a->name, "%s", r.ifr_name);
+                a->fd = TAKE_FD(fd);
+        }
+}
+
+/* Of the device's owner, as tap_create() set it. */
+static bool tap_belongs_to(const char *tap, uid_t uid)
+{
+        _cleanup_free_ char *path = strformat("/sys/class/net/%s/owner", tap), *text = NULL;
+        uint64_t owner;
+
+        return path && read_file(path, 64, &text, NULL) >= 0 && parse_u64(strstrip(text), &owner) >= 0 && owner == uid;
+}
+
+static void tap_move(_unused_ Helper *h, const Client *c, const HelperRequest *q, Answer *a)
+{
+        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        _cleanup_free_ char *master = strformat("/sys/class/net/%s/master", q->tap);
+        char old[256];
+        ssize_t n;
+
+        a->error = check_bridge(q->bridge);
+        if (a->error)
+                return;
+        if (fd < 0 || !master || !tap_belongs_to(q->tap, c->uid)) {
+                a->error = "there is no such tap device of this user";
+                return;
+        }
+        n = readlink(master, old, sizeof old - 1);
+        if (n > 0) {
+                struct ifreq r = { .ifr_ifindex = (int) if_nametoindex(q->tap) };
+
+                old[n] = '\0';
+                snprintf(r.ifr_name, sizeof r.ifr_name, "%.15s", strrchr(old, '/') ? strrchr(old, '/') + 1 : old);
+                (void) ioctl(fd, SIOCBRDELIF, &r);
+        }
+        if (bridge_add(q->bridge, q->tap) < 0)
+                a->error = "the tap device cannot be added to the bridge";
+}
+
+static void device_open(_unused_ Helper *h, _unused_ const Client *c, const HelperRequest *q, Answer *a)
+{
+        a->fd = open(helper_device_path(q->device), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (a->fd < 0)
+                a->error = "the device does not open";
+}
+
+/* systemd is asked, on the host's bus; it takes milliseconds, so this waits for it. */
+static void vm_scope(_unused_ Helper *h, const Client *c, const HelperRequest *q, Answer *a)
+{
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        _cleanup_free_ char *unit = strformat("oxt-vm-%s-%d.scope", q->uuid, (int) q->pid), *proc = strformat("/proc/%d", (int) q->pid);
+        struct stat st;
+
+        if (!unit || !proc || stat(proc, &st) < 0 || st.st_uid != c->uid) {
+                a->error = "there is no such process of this user";
+                return;
+        }
+        if (access("/run/systemd/system", F_OK) < 0) {
+                a->error = "systemd does not run this host";
+                return;
+        }
+        if (bus_open("unix:path=/run/dbus/system_bus_socket", &bus) < 0 || sd_bus_set_method_call_timeout(bus, 2 * USEC_PER_SEC) < 0 ||
+            sd_bus_call_method(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
+                               "StartTransientUnit", NULL, NULL, "ssa(sv)a(sa(sv))", unit, "fail", 3, "PIDs", "au", 1, (uint32_t) q->pid,
+                               "Slice", "s", "oxt.slice", "CollectMode", "s", "inactive-or-failed", 0) < 0)
+                a->error = "systemd makes no scope";
+}
+
+static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, const Client *, const HelperRequest *, Answer *) = {
+        [HELPER_TAP_CREATE] = tap_create,
+        [HELPER_TAP_MOVE] = tap_move,
+        [HELPER_DEVICE_OPEN] = device_open,
+        [HELPER_VM_SCOPE] = vm_scope,
+};
+
+static void client_free(Client *c)
+{
+        for (size_t i = 0; i < CLIENTS_MAX; i++)
+                if (c->helper->clients[i] == c)
+                        c->helper->clients[i] = NULL;
+        sd_event_source_disable_unref(c->io);
+        safe_close(c->fd);
+        free(c);
+}
+
+static int send_answer(Client *c, const Answer *a)
+{
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(sizeof(int))];
+        } control = { 0 };
+        _cleanup_free_ char *text = NULL;
+        struct iovec iov;
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (a->error)
+                text = strformat("{\"error\":\"%s\"}\n", a->error);
+        else
+                text = a->name[0] ? strformat("{\"ok\":true,\"name\":\"%s\"}\n", a->name) : strdup("{\"ok\":true}\n");
+        if (!text)
+                return -ENOMEM;
+        iov = (struct iovec) { text, strlen(text) };
+        if (a->fd >= 0) {
+                m.msg_control = &control;
+                m.msg_controllen = sizeof control;
+                control.header = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+                memcpy(CMSG_DATA(&control.header), &a->fd, sizeof(int));
+        }
+        return sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/* One request after the other; a client that breaks the protocol is let go. */
+static int serve(Client *c, size_t n)
+{
+        Answer a = { .fd = -EBADF };
+        HelperRequest q;
+        int r;
+
+        if (helper_request_parse(c->line, n, &q, &a.error) >= 0) {
+                a.error = NULL;
+                request_functions[q.id](c->helper, c, &q, &a);
+                log_info("%s for uid %u: %s%s", helper_request_name(q.id), (unsigned) c->uid, a.error ? a.error : "done ", a.name);
+        } else
+                log_warning("A request of uid %u was refused: %s", (unsigned) c->uid, a.error);
+        r = send_answer(c, &a);
+        safe_close(a.fd);
+        return r;
+}
+
+static int on_client(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
+{
+        Client *c = userdata;
+        ssize_t n = recv(fd, c->line + c->n, sizeof c->line - c->n, MSG_DONTWAIT);
+        char *end;
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return 0;
+        if (n <= 0) {
+                client_free(c);
+                return 0;
+        }
+        c->n += (size_t) n;
+        while ((end = memchr(c->line, '\n', c->n))) {
+                size_t l = (size_t) (end - c->line);
+
+                if (serve(c, l) < 0) {
+                        client_free(c);
+                        return 0;
+                }
+                c->n -= l + 1;
+                memmove(c->line, end + 1, c->n);
+        }
+        if (c->n == sizeof c->line)
+                client_free(c);
+        return 0;
+}
+
+static int on_connect(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
+{
+        Helper *h = userdata;
+        _cleanup_close_ int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        struct ucred cred;
+        socklen_t size = sizeof cred;
+        size_t slot = 0;
+        Client *c;
+
+        if (client_fd < 0)
+                return 0;
+        if (getsockopt(client_fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0 || (cred.uid != 0 && cred.uid != h->caller_uid)) {
+                log_warning("A connection of uid %u was refused", (unsigned) cred.uid);
+                return 0;
+        }
+        while (slot < CLIENTS_MAX && h->clients[slot])
+                slot++;
+        c = slot < CLIENTS_MAX ? calloc(1, sizeof *c) : NULL;
+        if (!c)
+                return 0;
+        *c = (Client) { .helper = h, .fd = TAKE_FD(client_fd), .uid = cred.uid };
+        h->clients[slot] = c;
+        if (sd_event_add_io(h->daemon->event, &c->io, c->fd, EPOLLIN, on_client, c) < 0)
+                client_free(c);
+        return 0;
+}
+
+static int helper_start(Daemon *d, void *userdata, _unused_ char *words[])
+{
+        const char *path = paths_get(&d->paths, PATH_HELPER_SOCKET);
+        struct passwd *pw = getpwnam(CALLER_USER);
+        struct group *gr = getgrnam(CALLER_GROUP);
+        Helper *h = userdata;
+        int r;
+
+        h->daemon = d;
+        if (geteuid() != 0) {
+                log_error("oxt-helper does what needs root, and so only works as root");
+                return -EPERM;
+        }
+        if (!pw || !gr) {
+                log_error("The user and group %s do not exist. Make them with: systemd-sysusers %s/sysusers.d/oxt.conf", CALLER_USER, data_dir());
+                return -ENOENT;
+        }
+        h->caller_uid = pw->pw_uid;
+        h->listen_fd = unix_listen(path, 0600);
+        if (h->listen_fd < 0)
+                return log_errno(h->listen_fd, "Cannot listen on %s", path);
+        if (chown(path, (uid_t) -1, gr->gr_gid) < 0 || chmod(path, 0660) < 0)
+                return log_errno(errno, "Cannot give %s to the group %s", path, CALLER_GROUP);
+        r = sd_event_add_io(d->event, &h->io, h->listen_fd, EPOLLIN, on_connect, h);
+        return r < 0 ? log_errno(r, "Cannot watch %s", path) : 0;
+}
+
+static void helper_end(_unused_ Daemon *d, void *userdata)
+{
+        Helper *h = userdata;
+
+        for (size_t i = 0; i < CLIENTS_MAX; i++)
+                if (h->clients[i])
+                        client_free(h->clients[i]);
+        sd_event_source_unref(h->io);
+        safe_close(h->listen_fd);
+}
+
+int main(int argc, char *argv[])
+{
+        static const DaemonSpec spec = {
+                .program = { .name = "oxt-helper", .synopsis = "[OPTIONS]", .flags = PROGRAM_PERMUTE,
+                             .summary = "Does for the VMs' user what only root can do: a fixed list of requests." },
+                .no_bus = true,
+                .start = helper_start,
+                .end = helper_end,
+        };
+        Helper h = { .listen_fd = -EBADF };
+
+        return daemon_run(&spec, &h, argc, argv);
+}

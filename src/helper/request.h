@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What may be asked of oxt-helper: a fixed table. A request is one line, a JSON object of at most
+ * HELPER_LINE_MAX bytes with the member "request" and the parameters of that row, each a text that
+ * passes the row's check; anything else in it is refused. The answer is one line:
+ * {"ok":true,…} (for some requests with one descriptor), or {"error":"why"}.
+ */
+#include <sys/types.h>
+
+#include "util.h"
+
+#define HELPER_LINE_MAX 1024
+
+typedef enum HelperRequestId {
+        HELPER_TAP_CREATE,  /* a tap device on a bridge that the setting helper.bridges names; its descriptor */
+        HELPER_TAP_MOVE,    /* a tap device that this user got, to another such bridge */
+        HELPER_DEVICE_OPEN, /* the descriptor of a device node out of a fixed list */
+        HELPER_VM_SCOPE,    /* a process of this user into a systemd scope of its own */
+        _HELPER_REQUEST_MAX,
+} HelperRequestId;
+
+typedef struct HelperRequest {
+        HelperRequestId id;
+        char bridge[16];
+        char tap[16];
+        char device[32]; /* a word of helper_device_path() */
+        char uuid[37];
+        pid_t pid;
+} HelperRequest;
+
+/* Returns 0, or -EINVAL with *ret_why (static) set. */
+int helper_request_parse(const char *untrusted_line, size_t n, HelperRequest *ret, const char **ret_why);
+
+const char *helper_request_name(HelperRequestId id);
+
+/* The node for a device's word, or NULL. */
+const char *helper_device_path(const char *device);
+
+/* Whether name is in a blank separated list. */
+bool helper_bridge_allowed(const char *list, const char *name);

@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""oxt-helper: what it does for the VMs' user, and for nobody else."""
+import json
+import os
+import subprocess
+import sys
+
+import oxt
+
+# A client that prints the answers, and what it got a descriptor of.
+CLIENT = r"""
+import array, os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+held = []
+for request in sys.argv[2:]:
+    s.sendall(request.encode() + b"\n")
+    text, ancillary, _, _ = s.recvmsg(4096, socket.CMSG_SPACE(16))
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        fds.frombytes(data)
+    held += fds
+    print(text.decode().strip(), [os.readlink("/proc/self/fd/%d" % fd) for fd in fds], flush=True)
+sys.stdin.read()
+"""
+
+
+class Helper:
+    """A helper in a network of its own, with two bridges of which it may use one."""
+
+    def __init__(self):
+        oxt.needs_root()
+        self.stack = oxt.Stack(bus=False)
+        self.socket = os.path.join(self.stack.runtime, "helper.sock")
+        self.stack.env["OXT_HELPER_BRIDGES"] = "other br-test"
+        self.process = self.stack.start(
+            ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && ip link add br-test type bridge && ip link add br-no type bridge && exec "$0"',
+             oxt.program("oxt-helper")], ready=lambda: os.path.exists(self.socket) and os.stat(self.socket).st_mode & 0o777 == 0o660)
+
+    def ask(self, *requests, user="oxt-mgr"):
+        """The lines that a client gets; it keeps what it was given until close()."""
+        self.client = subprocess.Popen(oxt.as_user(user, sys.executable, "-c", CLIENT, self.socket,
+                                                   *[r if isinstance(r, str) else json.dumps(r) for r in requests]),
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return [self.client.stdout.readline().strip() for _ in requests]
+
+    def close(self):
+        self.client.communicate("")
+
+    def links(self):
+        return subprocess.run(["nsenter", "-t", str(self.process.pid), "-n", "ip", "-o", "link"], text=True,
+                              stdout=subprocess.PIPE, check=True).stdout
+
+
+@oxt.case
+def tap():
+    """A tap device comes up on an allowed bridge and goes with the descriptor that was handed over."""
+    h = Helper()
+    try:
+        answer, other = h.ask({"request": "tap-create", "bridge": "br-test"}, {"request": "tap-create", "bridge": "br-no"})
+        assert answer == '{"ok":true,"name":"oxt0"} [\'/dev/net/tun\']', answer
+        assert "helper.bridges" in other and "[]" in other, other
+        line = [x for x in h.links().splitlines() if "oxt0" in x]
+        assert line and "master br-test" in line[0] and "UP" in line[0], h.links()
+        h.close()
+        oxt.wait_for(lambda: "oxt0" not in h.links(), what="the end of the device")
+    finally:
+        h.stack.stop()
+
+
+@oxt.case
+def refused_requests():
+    """Requests that are not of the list are refused, and the connection goes on."""
+    h = Helper()
+    try:
+        answers = h.ask("{}", {"request": "run", "path": "/bin/sh"}, {"request": "device-open", "device": "/dev/mem"},
+                        {"request": "tap-create", "bridge": "lo"}, {"request": "tap-create", "bridge": "other"},
+                        {"request": "tap-move", "tap": "oxt0", "bridge": "br-test"},
+                        {"request": "vm-scope", "uuid": "00000000-0000-0000-0000-000000000001", "pid": str(os.getpid())})
+        h.close()
+        for answer in answers:
+            assert '"error"' in answer and answer.endswith("[]"), answers
+        assert "no such process of this user" in answers[-1], answers
+    finally:
+        h.stack.stop()
+
+
+@oxt.case
+def other_users():
+    """Nobody but root and the VMs' user is heard, not even another user of oxt."""
+    h = Helper()
+    try:
+        # oxt-proxy and nobody are kept out by the socket's mode, oxt-dbd with the group added by its uid.
+        for user in ("nobody", "oxt-proxy"):
+            h.ask("{}", user=user)
+            rest = h.client.communicate("")[0]
+            assert "PermissionError" in rest, rest
+        group = subprocess.run(["setpriv", "--reuid", "oxt-dbd", "--regid", "oxt-mgr", "--clear-groups", sys.executable, "-c", CLIENT,
+                                h.socket, "{}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert group.stdout.strip() in ("[]", "") or "Traceback" in group.stdout, group.stdout
+        assert "was refused" in h.stack.log("unshare"), h.stack.log("unshare")
+    finally:
+        h.stack.stop()
+
+
+@oxt.case
+def long_line():
+    """A line without an end costs the client its connection, and the helper nothing."""
+    h = Helper()
+    try:
+        answer = h.ask("x" * 5000)[0]
+        assert answer in ("[]", "") or "Traceback" in answer, answer
+        h.client.communicate("")
+        assert h.process.poll() is None
+        assert "error" in h.ask("{}")[0]
+        h.close()
+    finally:
+        h.stack.stop()
+
+
+oxt.main()
