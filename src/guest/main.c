@@ -54,14 +54,16 @@ static void on_attached(Mux *m _unused_, void *userdata _unused_)
 {
         log_info("Connected with the host");
         relay_attached(true);
-        agent_attached(true);
+        if (arg_agent)
+                agent_attached(true);
 }
 
 static void on_detached(Mux *m _unused_, const char *why, void *userdata _unused_)
 {
         log_info("No longer connected with the host: %s", why);
         relay_attached(false);
-        agent_attached(false);
+        if (arg_agent)
+                agent_attached(false);
 }
 
 static void on_data(MuxStream *s, const void *untrusted_data, size_t size, void *userdata _unused_)

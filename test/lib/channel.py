@@ -25,6 +25,7 @@ class Host:
         self.services = []
         self.streams = {}  # number: socket to the bus
         self.credit = {}
+        self.pending = {}  # number: bytes that the bus has not taken yet; they get no credit
         self.wake, self._woken = socket.socketpair()
         self.running = True
         self.socket.sendall(self.hello(self.epoch))
@@ -49,8 +50,12 @@ class Host:
 
     def _run(self):
         while self.running:
-            waiting = [self._woken, self.socket] + [s for n, s in self.streams.items() if self.credit[n] > 0]
-            for ready in select.select(waiting, [], [])[0]:
+            readable = [self._woken, self.socket] + [s for n, s in self.streams.items() if self.credit[n] > 0]
+            writable = [s for n, s in self.streams.items() if self.pending[n]]
+            readable, writable, _ = select.select(readable, writable, [])
+            for ready in writable:
+                self._to_bus(ready)
+            for ready in readable:
                 if ready is self.socket:
                     data = ready.recv(65536)
                     if not data:
@@ -92,17 +97,29 @@ class Host:
             s.connect(self.bus)
             self.streams[stream] = s
             self.credit[stream] = 65536
+            self.pending[stream] = b""
         elif kind == DATA and stream in self.streams:
-            self.streams[stream].sendall(payload)
-            self.frame(CREDIT, stream, struct.pack("<I", len(payload)))
+            self.pending[stream] += payload
+            assert len(self.pending[stream]) <= self.window
         elif kind == CREDIT and stream in self.credit:
             self.credit[stream] += struct.unpack("<I", payload)[0]
         elif kind == CLOSE and stream in self.streams:
             self.streams.pop(stream).close()
             self.frame(CLOSE, stream, bytes(4))
 
+    def _number(self, s):
+        return next((n for n, k in self.streams.items() if k is s), None)
+
+    def _to_bus(self, s):
+        stream = self._number(s)
+        n = s.send(self.pending[stream], socket.MSG_DONTWAIT)
+        self.pending[stream] = self.pending[stream][n:]
+        self.frame(CREDIT, stream, struct.pack("<I", n))
+
     def _from_bus(self, s):
-        stream = next(n for n, k in self.streams.items() if k is s)
+        stream = self._number(s)
+        if stream is None:
+            return  # closed a moment ago
         data = s.recv(min(DATA_MAX, self.credit[stream]))
         if data:
             self.credit[stream] -= len(data)
