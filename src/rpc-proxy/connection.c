@@ -13,6 +13,7 @@
 #define ARENA_SIZE (160 * KIB)
 #define ARENA_MESSAGE_MAX (72 * KIB) /* larger ones are sent on their own */
 #define BATCH_MAX 64
+#define TURN_MESSAGES 32 /* handled before others have their turn */
 #define BUS_QUEUE_MAX (1 * MIB) /* of answers that we made up towards the bus */
 #define SETUP_LINE_MAX 1024
 
@@ -29,6 +30,13 @@ static struct {
                 int n;
         } to_client, to_bus;
 } io;
+
+/* Times are looked at once a second, and only while something is under way. */
+static void tick_again(Proxy *p)
+{
+        (void) sd_event_source_set_time_relative(p->tick, USEC_PER_SEC);
+        (void) sd_event_source_set_enabled(p->tick, SD_EVENT_ONESHOT);
+}
 
 static uint32_t now_seconds(void)
 {
@@ -246,8 +254,12 @@ static bool grow(void **list, unsigned n, unsigned *allocated, size_t size)
 
 bool connection_add_call(Connection *c, const WireMessage *m, CallKind kind)
 {
+        int enabled;
+
         if (!grow((void **) &c->calls, c->n_calls, &c->n_calls_allocated, sizeof *c->calls))
                 return false;
+        if (c->peer->n_pending == 0 && sd_event_source_get_enabled(c->proxy->tick, &enabled) >= 0 && enabled == SD_EVENT_OFF)
+                tick_again(c->proxy);
         c->calls[c->n_calls++] = (PendingCall) { .serial = m->serial, .since = now_seconds(), .kind = (uint8_t) kind,
                                                  .in_window = true };
         c->peer->in_flight++;
@@ -296,12 +308,12 @@ bool connection_take_host_call(Connection *c, uint32_t serial, const char *desti
 /* Whether bytes of the client may be looked at: its answers and what it sends must have somewhere to go. */
 static bool client_blocked(const Connection *c)
 {
-        return c->dead || c->held || side_busy(&c->client) || side_busy(&c->bus);
+        return c->dead || c->held || c->ready || side_busy(&c->client) || side_busy(&c->bus);
 }
 
 static bool bus_blocked(const Connection *c)
 {
-        return c->dead || side_busy(&c->client);
+        return c->dead || c->ready || side_busy(&c->client);
 }
 
 static void hold(Connection *c)
@@ -326,10 +338,77 @@ static void unhold(Connection *c)
         c->held = false;
 }
 
+static void ready_remove(Connection *c)
+{
+        Proxy *p = c->proxy;
+
+        for (Connection **r = &p->ready; *r; r = &(*r)->next_ready)
+                if (*r == c) {
+                        *r = c->next_ready;
+                        if (!*r)
+                                p->ready_end = r;
+                        break;
+                }
+        c->ready = false;
+}
+
+/* Its next turn comes after those of all others that are ready. */
+static void ready_add(Connection *c)
+{
+        Proxy *p = c->proxy;
+
+        if (c->ready)
+                return;
+        c->ready = true;
+        c->next_ready = NULL;
+        *p->ready_end = c;
+        p->ready_end = &c->next_ready;
+        (void) sd_event_source_set_enabled(p->turn, SD_EVENT_ONESHOT);
+}
+
+/* Has the bus say when it has seen the messages without a reply that went before. */
+static void barrier_send(Connection *c)
+{
+        WireMessage ping = { .type = WIRE_CALL, .serial = UINT32_MAX, .path = "/org/freedesktop/DBus",
+                             .interface = "org.freedesktop.DBus.Peer", .member = "Ping", .destination = BUS_DRIVER,
+                             .signature = "" };
+
+        for (unsigned i = 0; i < c->n_calls; i++)
+                if (c->calls[i].serial == ping.serial) {
+                        ping.serial--;
+                        i = (unsigned) -1;
+                }
+        c->barrier = ping.serial;
+        c->n_barrier = c->n_one_way;
+        c->n_one_way = 0;
+        connection_send(c, &c->bus, &ping);
+}
+
+void connection_add_one_way(Connection *c)
+{
+        if (peer_is_host(c->peer))
+                return;
+        c->n_one_way++;
+        c->peer->in_flight++;
+}
+
+bool connection_take_barrier(Connection *c, const WireMessage *m)
+{
+        if (!c->barrier || m->reply_serial != c->barrier)
+                return false;
+        c->barrier = 0;
+        c->peer->in_flight -= c->n_barrier;
+        c->n_barrier = 0;
+        if (c->n_one_way > 0)
+                barrier_send(c);
+        return true;
+}
+
 /* Handles whole messages; returns how many bytes are done with. */
 static size_t messages(Connection *c, Side *from, const uint8_t *data, size_t n)
 {
         bool from_client = from == &c->client;
+        unsigned turn = 0;
         size_t at = 0;
 
         while (at < n && !(from_client ? client_blocked(c) : bus_blocked(c))) {
@@ -344,6 +423,10 @@ static size_t messages(Connection *c, Side *from, const uint8_t *data, size_t n)
                 }
                 if (size >= 0 && (size == 0 || (size_t) size > n - at))
                         break;
+                if (turn++ == TURN_MESSAGES) {
+                        ready_add(c);
+                        break;
+                }
                 if (size < 0 || wire_parse(data + at, (size_t) size, &m, &why) < 0) {
                         char text[200];
 
@@ -361,6 +444,8 @@ static size_t messages(Connection *c, Side *from, const uint8_t *data, size_t n)
                 at += (size_t) size;
                 c->proxy->n_messages++;
         }
+        if (c->n_one_way > 0 && !c->barrier && !c->dead)
+                barrier_send(c);
         flush(c);
         return at;
 }
@@ -368,7 +453,7 @@ static size_t messages(Connection *c, Side *from, const uint8_t *data, size_t n)
 /* Messages that wait in a side's buffer. */
 static void pump_kept(Connection *c, Side *from)
 {
-        if (side_waiting(from) == 0)
+        if (c->dead || side_waiting(from) == 0)
                 return;
         from->in_at += messages(c, from, from->in + from->in_at, side_waiting(from));
         if (side_waiting(from) == 0)
@@ -639,6 +724,89 @@ static void peer_run(Peer *p)
         }
 }
 
+/* One turn for each connection that was ready when it began. */
+static int on_turn(_unused_ sd_event_source *source, void *userdata)
+{
+        Proxy *p = userdata;
+        unsigned n = 0;
+
+        for (Connection *c = p->ready; c; c = c->next_ready)
+                n++;
+        for (; n > 0 && p->ready; n--) {
+                Connection *c = p->ready;
+                Peer *peer = peer_ref(c->peer);
+
+                ready_remove(c);
+                pump_kept(c, &c->bus);
+                pump_kept(c, &c->client);
+                settle(c);
+                peer_run(peer);
+                peer_unref(peer);
+        }
+        if (p->ready)
+                (void) sd_event_source_set_enabled(p->turn, SD_EVENT_ONESHOT);
+        return 0;
+}
+
+/* What has taken too long. Returns whether to look again. */
+static bool check_time(Connection *c, uint32_t now)
+{
+        const Limits *l = &c->proxy->limits;
+        bool more = !c->hello_done;
+
+        if (!c->hello_done && now - c->opened > l->auth_timeout)
+                connection_end(c, "it did not authenticate and say Hello in time");
+        for (unsigned i = 0; i < c->n_calls; i++) {
+                if (c->calls[i].in_window && now - c->calls[i].since >= l->patience) {
+                        c->calls[i].in_window = false;
+                        c->peer->in_flight--;
+                }
+                more = more || c->calls[i].in_window;
+        }
+        return more;
+}
+
+static int on_tick(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
+{
+        Proxy *p = userdata;
+        bool more = false;
+
+        for (Connection *c = p->connections; c; c = c->next)
+                more = check_time(c, now_seconds()) || more;
+        connections_retry(p);
+        for (Peer *i = p->peers, *next; i; i = next) {
+                peer_ref(i);
+                peer_run(i);
+                next = i->next;
+                peer_unref(i);
+        }
+        if (more)
+                tick_again(p);
+        return 0;
+}
+
+int connections_start(Proxy *p)
+{
+        int r;
+
+        p->ready_end = &p->ready;
+        r = sd_event_add_defer(p->event, &p->turn, on_turn, p);
+        if (r >= 0)
+                r = sd_event_source_set_priority(p->turn, PRIORITY_CLIENTS);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(p->turn, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_add_time_relative(p->event, &p->tick, CLOCK_MONOTONIC, USEC_PER_SEC, 0, on_tick, p);
+        return r;
+}
+
+void connections_stop(Proxy *p)
+{
+        connections_end(p, NULL, NULL);
+        p->turn = sd_event_source_disable_unref(p->turn);
+        p->tick = sd_event_source_disable_unref(p->tick);
+}
+
 /* Every event of a connection ends here. */
 static void leave(Connection *c)
 {
@@ -718,6 +886,7 @@ int connection_new(Proxy *p, Peer *peer, const Instance *instance, Link *client)
                 c->next->pprev = &c->next;
         p->connections = c;
         peer->n_connections++;
+        tick_again(p);
         log_debug("Connection %llu opens for domain %lld", (unsigned long long) c->number, (long long) peer->domid);
         if (instance->auto_auth)
                 bus_connect(c);
@@ -733,6 +902,9 @@ Connection *connection_free(Connection *c)
                 return NULL;
         if (c->held)
                 unhold(c);
+        if (c->ready)
+                ready_remove(c);
+        c->peer->in_flight -= c->n_one_way + c->n_barrier;
         while (c->n_calls > 0) {
                 (void) connection_take_call(c, c->calls[0].serial, &call);
                 free(call.asked);
@@ -761,7 +933,7 @@ void connections_retry(Proxy *p)
 {
         for (Connection *c = p->connections, *next; c; c = next) {
                 next = c->next;
-                if (c->running)
+                if (c->running && !c->dead)
                         continue;
                 go_on(c);
                 settle(c);

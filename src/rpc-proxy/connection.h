@@ -10,7 +10,12 @@
  * replies and signals, whose serials nobody looks at. Whichever side ends, both do.
  *
  * Flow: bytes are read into one shared buffer and written from there in one go. What the other side
- * does not take is kept, and then nothing more is read from either side that would add to it.
+ * does not take is kept, and then nothing more is read from either side that would add to it. In one turn
+ * a connection has a few messages handled; if there are more, others come first.
+ *
+ * Window: at most proxy.window messages of a peer are at the bus at once, the rest waits in the peer's
+ * own buffers and sockets. A call gives its place back with its reply. Messages without a reply take
+ * places as well: a Ping of ours goes behind them, and its answer says that the bus has seen them.
  */
 #include "link.h"
 #include "peer.h"
@@ -66,16 +71,20 @@ struct Connection {
         const Instance *instance;
         Connection *next, **pprev;       /* all */
         Connection *next_waiting;        /* of the peer; with held */
+        Connection *next_ready;          /* with ready */
         Side client, bus;
         Sasl *sasl;                      /* until it is done */
         BusState bus_state;
         bool running;                    /* messages are read from the client */
         bool hello_done;
         bool held;                       /* waits for a place in the window */
+        bool ready;                      /* waits for its next turn */
         bool dead;
         uint32_t opened;                 /* seconds */
         uint64_t number;
         char *unique, *marker;
+        uint32_t barrier;                /* serial of our Ping that is at the bus; 0: none */
+        unsigned n_one_way, n_barrier;   /* messages without a reply since that Ping, and before it */
         PendingCall *calls;
         unsigned n_calls, n_calls_allocated;
         unsigned n_matches;
@@ -90,6 +99,10 @@ Connection *connection_free(Connection *c);
 /* Ends it at the next chance; why is logged (NULL: an orderly end, at debug level). */
 void connection_end(Connection *c, const char *why);
 
+/* What all connections share; before the first and after the last. */
+int connections_start(Proxy *p);
+void connections_stop(Proxy *p);
+
 /* Something that connections wait for came to be: goes on with those that can. */
 void connections_retry(Proxy *p);
 /* Ends all connections of that peer, or all (NULL). */
@@ -100,6 +113,11 @@ void connection_send(Connection *c, Side *to, const WireMessage *m);
 /* A reply to the client's message m, from the bus driver. */
 void connection_reply(Connection *c, const WireMessage *m, const char *signature, const WireBody *body);
 void connection_reply_error(Connection *c, const WireMessage *m, const char *name, const char *text);
+
+/* Notes a forwarded message that has no reply. */
+void connection_add_one_way(Connection *c);
+/* Whether the bus's reply is the one to our Ping; then places are given back. */
+bool connection_take_barrier(Connection *c, const WireMessage *m);
 
 /* Notes a forwarded call. False: out of memory. */
 bool connection_add_call(Connection *c, const WireMessage *m, CallKind kind);

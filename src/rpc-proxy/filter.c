@@ -264,18 +264,21 @@ static PolicyVerdict judge_destination(const Connection *c, PolicyMessage *pm, c
         return v;
 }
 
-/* Room for one more call of this peer? Calls without a reply take none. */
+/* No room for one more call or signal of this peer, or its serial is that of our own Ping. */
 static bool window_full(const Connection *c, const WireMessage *m)
 {
-        return !(m->flags & WIRE_NO_REPLY_EXPECTED) && !peer_is_host(c->peer) &&
-               c->peer->in_flight >= (unsigned) c->proxy->limits.window;
+        if (peer_is_host(c->peer) || (m->type != WIRE_CALL && m->type != WIRE_SIGNAL))
+                return false;
+        return c->peer->in_flight >= (unsigned) c->proxy->limits.window || (c->barrier && m->serial == c->barrier);
 }
 
 /* Notes an allowed call. asked: the name that GetNameOwner asks for, with --owner-name. */
 static Fate forward_call(Connection *c, const WireMessage *m, CallKind kind, const char *asked)
 {
-        if (m->flags & WIRE_NO_REPLY_EXPECTED)
+        if (m->flags & WIRE_NO_REPLY_EXPECTED) {
+                connection_add_one_way(c);
                 return FATE_PASS;
+        }
         if (!connection_add_call(c, m, kind)) {
                 connection_end(c, "out of memory");
                 return FATE_DONE;
@@ -377,8 +380,6 @@ static Fate client_call(Connection *c, WireMessage *m, PolicyMessage *pm)
         PolicyVerdict v;
         Fate fate;
 
-        if (window_full(c, m))
-                return FATE_HOLD;
         if (c->peer->n_pending >= (unsigned) c->proxy->limits.pending && !(m->flags & WIRE_NO_REPLY_EXPECTED)) {
                 record(c, m, pm, (PolicyVerdict) { 0 }, "the VM has proxy.pending unanswered calls already");
                 connection_reply_error(c, m, DBUS_ERROR_LIMITS_EXCEEDED, "There are too many unanswered calls");
@@ -434,7 +435,7 @@ Fate filter_from_client(Connection *c, WireMessage *m)
         }
         if (m->sender && !streq(m->sender, c->unique))
                 return deny_because(c, m, &pm, "the sender is not its own");
-        if (m->type == WIRE_CALL && window_full(c, m) && c->hello_done)
+        if (c->hello_done && window_full(c, m))
                 return FATE_HOLD;
         if (m->unknown_fields) { /* the bus must not take them for something that it wrote itself */
                 Fate fate;
@@ -456,6 +457,7 @@ Fate filter_from_client(Connection *c, WireMessage *m)
                 if (!v.allow)
                         return deny(c, m, &pm, v, why);
                 record(c, m, &pm, v, why);
+                connection_add_one_way(c);
                 return FATE_PASS;
         default:
                 if (!m->destination || !connection_take_host_call(c, m->reply_serial, m->destination))
@@ -532,6 +534,8 @@ static Fate bus_reply(Connection *c, const WireMessage *m, PolicyMessage *pm)
         PolicyVerdict v;
         Fate fate = FATE_PASS;
 
+        if (connection_take_barrier(c, m))
+                return FATE_DONE;
         if (!connection_take_call(c, m->reply_serial, &call)) {
                 log_debug("Connection %llu: dropped a reply that nobody waits for", (unsigned long long) c->number);
                 return FATE_DONE;

@@ -110,7 +110,9 @@ static int proxy_start(Daemon *d, void *userdata, char *words[])
                 return log_errno(errno, "Cannot get random bytes");
         for (size_t i = 0; i < sizeof random; i++)
                 snprintf(p->guid + 2 * i, 3, "%02x", random[i]);
-        r = audit_new(p, &p->audit);
+        r = connections_start(p);
+        if (r >= 0)
+                r = audit_new(p, &p->audit);
         if (r >= 0)
                 r = vminfo_new(p, &p->vminfo);
         if (r >= 0)
@@ -170,7 +172,7 @@ static void proxy_end(_unused_ Daemon *d, void *userdata)
         Proxy *p = userdata;
 
         p->listener = listener_free(p->listener);
-        connections_end(p, NULL, NULL);
+        connections_stop(p);
         p->rules = ruleset_free(p->rules);
         p->vminfo = vminfo_free(p->vminfo);
         p->audit = audit_free(p->audit);

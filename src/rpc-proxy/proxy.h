@@ -63,5 +63,7 @@ struct Proxy {
         Listener *listener;
         Peer *peers;
         Connection *connections;
+        Connection *ready, **ready_end; /* those with messages left from their last turn */
+        sd_event_source *turn, *tick;
         uint64_t n_connections, n_messages, n_denied;
 };
