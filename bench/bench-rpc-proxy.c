@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "wire.h"
@@ -196,7 +197,7 @@ static void set_serial(uint8_t *m, uint32_t serial)
         memcpy(m + 8, &serial, 4); /* little-endian, as the rest */
 }
 
-static int serve(const char *way, const char *name)
+_Noreturn static void serve(const char *way, const char *name)
 {
         Conn c = open_bus(way);
         uint8_t *out = malloc(1 << 21);
@@ -233,7 +234,7 @@ static int serve(const char *way, const char *name)
         }
 }
 
-static int echo(const char *path)
+_Noreturn static void echo(const char *path)
 {
         int fd = listen_at(path);
         static uint8_t buf[1 << 18];
@@ -261,7 +262,7 @@ static int echo(const char *path)
         }
 }
 
-static int hop(const char *path, const char *target)
+_Noreturn static void hop(const char *path, const char *target)
 {
         int fd = listen_at(path);
         static uint8_t buf[1 << 18];
@@ -448,11 +449,11 @@ int main(int argc, char *argv[])
         const char *verb = argc > 1 ? argv[1] : "";
 
         if (streq(verb, "serve") && argc == 4)
-                return serve(argv[2], argv[3]);
+                serve(argv[2], argv[3]);
         if (streq(verb, "echo") && argc == 3)
-                return echo(argv[2]);
+                echo(argv[2]);
         if (streq(verb, "hop") && argc == 4)
-                return hop(argv[2], argv[3]);
+                hop(argv[2], argv[3]);
         if (streq(verb, "latency") && argc >= 5)
                 return latency(argv[2], argv[3], atof(argv[4]), argc > 5 ? (size_t) atol(argv[5]) : 8);
         if (streq(verb, "pipeline") && argc == 6)
