@@ -13,6 +13,7 @@
 #define ARENA_SIZE (160 * KIB)
 #define ARENA_MESSAGE_MAX (72 * KIB) /* larger ones are sent on their own */
 #define BATCH_MAX 64
+#define HELD_MAX (64 * KIB) /* bytes that are read from one that waits, in search of answers */
 #define TURN_MESSAGES 32 /* handled before others have their turn */
 #define BUS_QUEUE_MAX (1 * MIB) /* of answers that we made up towards the bus */
 #define SETUP_LINE_MAX 1024
@@ -319,6 +320,7 @@ static bool bus_blocked(const Connection *c)
 static void hold(Connection *c)
 {
         c->held = true;
+        c->scanned = 0;
         c->next_waiting = NULL;
         *c->peer->waiting_end = c;
         c->peer->waiting_end = &c->next_waiting;
@@ -460,6 +462,40 @@ static void pump_kept(Connection *c, Side *from)
                 buffer_free(c, &from->in, &from->in_at, &from->in_used, &from->in_size);
 }
 
+/* Sends answers on that stand behind what waits for a place, and marks them as done. */
+static void overtake(Connection *c)
+{
+        Side *s = &c->client;
+
+        while (c->held && !c->dead && !side_busy(&c->client) && !side_busy(&c->bus)) {
+                uint8_t *d = s->in + s->in_at + c->scanned;
+                size_t have = side_waiting(s) - c->scanned;
+                const char *why;
+                ssize_t size = have > 0 ? wire_size(d, have, &why) : 0;
+                WireMessage m;
+
+                if (size <= 0 || (size_t) size > have)
+                        break;
+                if (d[1] == WIRE_RETURN || d[1] == WIRE_ERROR) {
+                        if (wire_parse(d, (size_t) size, &m, &why) < 0)
+                                break; /* told when its turn comes */
+                        if (filter_from_client(c, &m) == FATE_PASS)
+                                batch_add(c, &c->bus, d, (size_t) size);
+                        flush(c);
+                        d[1] = UINT8_MAX; /* a type that is ignored */
+                }
+                c->scanned += (size_t) size;
+        }
+}
+
+static bool can_read_client(const Connection *c)
+{
+        if (c->client.ended)
+                return false;
+        return c->held ? !c->dead && !side_busy(&c->client) && !side_busy(&c->bus) && side_waiting(&c->client) < HELD_MAX
+                       : !client_blocked(c);
+}
+
 static void side_end(Connection *c, Side *s, ssize_t error)
 {
         s->ended = true;
@@ -472,10 +508,11 @@ static void pump(Connection *c, Side *from)
 {
         ssize_t n;
 
-        pump_kept(c, from);
-        if (c->dead || from->ended || (from == &c->client ? client_blocked(c) : bus_blocked(c)))
+        if (from != &c->client || !client_blocked(c))
+                pump_kept(c, from);
+        if (c->dead || from->ended || (from == &c->client ? !can_read_client(c) : bus_blocked(c)))
                 return;
-        n = link_read(from->link, io.scratch, sizeof io.scratch);
+        n = link_read(from->link, io.scratch, from == &c->client && c->held ? HELD_MAX : sizeof io.scratch);
         if (n == -EAGAIN)
                 return;
         if (n <= 0) {
@@ -483,7 +520,7 @@ static void pump(Connection *c, Side *from)
                 return;
         }
         if (side_waiting(from) > 0) {
-                if (side_keep_in(c, from, io.scratch, (size_t) n) >= 0)
+                if (side_keep_in(c, from, io.scratch, (size_t) n) >= 0 && !(from == &c->client && c->held))
                         pump_kept(c, from);
         } else {
                 size_t done = messages(c, from, io.scratch, (size_t) n);
@@ -491,6 +528,8 @@ static void pump(Connection *c, Side *from)
                 if (!c->dead)
                         (void) side_keep_in(c, from, io.scratch + done, (size_t) n - done);
         }
+        if (from == &c->client && c->held)
+                overtake(c);
 }
 
 static void on_bus(void *userdata, bool in, bool out);
@@ -696,7 +735,10 @@ static void client_input(Connection *c)
 /* What is waited for next; frees a connection that is over. */
 static void settle(Connection *c)
 {
-        if (!c->dead && ((c->client.ended && !side_busy(&c->bus)) || (c->bus.ended && !side_busy(&c->client))))
+        /* What the client sent before it ended is still sent on, as far as it was whole. */
+        if (c->client.ended && !side_busy(&c->bus) && !c->held && !c->ready)
+                connection_end(c, NULL);
+        if (c->bus.ended && !side_busy(&c->client))
                 connection_end(c, NULL);
         if (!c->dead && c->bus.out_used - c->bus.out_at > BUS_QUEUE_MAX + (size_t) c->proxy->limits.message_size)
                 connection_end(c, "the bus does not take what is for it");
@@ -704,7 +746,7 @@ static void settle(Connection *c)
                 connection_free(c);
                 return;
         }
-        link_watch(c->client.link, !c->client.ended && (c->running ? !client_blocked(c) : c->sasl != NULL), side_busy(&c->client));
+        link_watch(c->client.link, c->running ? can_read_client(c) : !c->client.ended && c->sasl, side_busy(&c->client));
         if (c->bus.link)
                 link_watch(c->bus.link, !c->bus.ended && (c->running ? !bus_blocked(c) : c->bus_state < BUS_READY),
                            side_busy(&c->bus));

@@ -16,6 +16,7 @@
  * Window: at most proxy.window messages of a peer are at the bus at once, the rest waits in the peer's
  * own buffers and sockets. A call gives its place back with its reply. Messages without a reply take
  * places as well: a Ping of ours goes behind them, and its answer says that the bus has seen them.
+ * Answers of the client need no place and overtake what waits, since its calls may wait for them.
  */
 #include "link.h"
 #include "peer.h"
@@ -79,6 +80,7 @@ struct Connection {
         bool hello_done;
         bool held;                       /* waits for a place in the window */
         bool ready;                      /* waits for its next turn */
+        size_t scanned;                  /* with held: bytes of client.in that were searched for replies */
         bool dead;
         uint32_t opened;                 /* seconds */
         uint64_t number;
