@@ -7,7 +7,9 @@ import os
 import random
 import secrets
 import select
+import sqlite3
 import subprocess
+import time
 
 import dbus
 
@@ -457,6 +459,265 @@ def mirrors():
         assert lines == ["write /m/mine", "committed "], lines
         assert d.db.read("/m/mine") == "5"
         probe.stop()
+
+
+def write_file(path, content):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(content if isinstance(content, bytes) else content.encode())
+
+
+def files_below(folder):
+    found = {}
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(where, name), "rb") as f:
+                found[os.path.relpath(os.path.join(where, name), folder)] = f.read()
+    return found
+
+
+VM_FILE = '{\n  "uuid": "%s",\n  "name": "work \u00e4",\n  "config": {\n    "disk": { },\n    "n": 5,\n    "f": 1.500000,\n' \
+          '    "list": [\n      1,\n      "a\\/b"\n    ],\n    "none": null\n  }\n}\n' % UUID
+
+
+def make_files(folder):
+    """OpenXT's files in the documented form, so that they must come back byte for byte."""
+    write_file(folder + "/db", '{\n  "db-version": "42",\n  "xenmgr": {\n    "showMsgOnVmStart": true\n  }\n}\n')
+    write_file(folder + "/vms/%s.db" % UUID, VM_FILE)
+    write_file(folder + "/vms/%s.db" % OTHER, '"a leaf"\n')
+    write_file(folder + "/dom-store/%s.db" % UUID, '{\n  "k": "v",\n  "logo.png": null,\n  "sub": {\n    "x.bin": null\n  }\n}\n')
+    write_file(folder + "/dom-store/%s/logo.png" % UUID, bytes(range(256)))
+    write_file(folder + "/dom-store/%s/sub/x.bin" % UUID, b"\0\1")
+
+
+@oxt.case
+def import_export():
+    """OpenXT's files come in and go out again byte for byte; binary nodes keep working."""
+    with Db() as d:
+        folder, out = d.stack.root + "/config", d.stack.root + "/out"
+        make_files(folder)
+        before = files_below(folder)
+        d.db.write("/gone", "1")
+        revision = int(d.db1.Snapshot("/")[0])
+        r = d.tool("oxt", "db", "import", folder)
+        assert r.returncode == 0 and not r.stderr, r
+        assert files_below(folder) == before
+        assert not d.db.exists("/gone") and d.db.read("/vm/%s/name" % UUID) == "work ä"
+        assert int(d.db1.Snapshot("/")[0]) == revision + 1
+        logo = "/dom-store/%s/logo.png" % UUID
+        assert bytes(d.db.read_binary(logo)) == bytes(range(256))
+        assert d.db.read(logo) == "file:/config" + logo
+        assert error_of(d.db.write, logo, "x") == (FAILED, "cannot overwrite binary file nodes")
+        assert error_of(d.db.inject, logo + "/y", "1") == (FAILED, "cannot overwrite binary file nodes")
+        assert error_of(d.db.rm, logo) == (FAILED, "cannot remove binary file nodes")
+        guest, _ = d.guest()
+        assert guest.read("/logo.png") == "file:/logo.png" and bytes(guest.read_binary("/sub/x.bin")) == b"\0\1"
+        r = subprocess.run([oxt.program("db-cat"), logo], env=d.stack.env, stdout=subprocess.PIPE)
+        assert r.returncode == 0 and r.stdout == bytes(range(256))
+        r = d.tool("oxt", "db", "export", out)
+        assert r.returncode == 0, r
+        assert files_below(out) == before, files_below(out)
+        assert d.tool("oxt", "db", "export", out).returncode == 1
+        assert d.tool("db-diff", out).returncode == 0
+        d.restart()
+        assert bytes(d.db.read_binary(logo)) == bytes(range(256))
+        # A VM's removal takes its binary nodes along.
+        d.db.rm("/dom-store/" + UUID)
+        assert not d.db.exists(logo)
+        # db-diff: what is different from the export.
+        r = d.tool("db-diff", out, "/dom-store")
+        assert r.returncode == 1 and '- /dom-store/%s/k = "v"\n' % UUID in r.stdout, r
+        assert [line for line in r.stdout.splitlines() if line[0] == "+"] == ["+ /dom-store = { }"], r
+        assert d.tool("db-diff", out, "/vm").returncode == 0
+        d.db.write("/vm/%s/name" % UUID, "play")
+        r = d.tool("db-diff", out, "/vm")
+        assert r.returncode == 1 and r.stdout == '- /vm/%s/name = "work ä"\n+ /vm/%s/name = "play"\n' % (UUID, UUID), r
+        write_file(d.stack.root + "/dump", d.tool("db-read", "--json", "/vm").stdout)
+        assert d.tool("db-diff", d.stack.root + "/dump", "/vm").returncode == 0
+
+
+@oxt.case
+def import_damaged():
+    """Files left half written by the original are read as far as they are good; others are named."""
+    with Db() as d:
+        folder = d.stack.root + "/config"
+        make_files(folder)
+        os.rename(folder + "/db", folder + "/db.tmp")
+        write_file(folder + "/vms/%s.db.tmp" % OTHER, '{"late": "1"} old bytes behind it')
+        os.unlink(folder + "/vms/%s.db" % OTHER)
+        write_file(folder + "/vms/bad.db", "{ half")
+        write_file(folder + "/vms/half.db", "{ half")
+        write_file(folder + "/vms/half.db.tmp", '{"whole":"1"}')
+        write_file(folder + "/vms/empty.db", "")
+        os.symlink("/nonexistent", folder + "/vms/dangling.db")
+        r = d.tool("oxt", "db", "import", folder)
+        assert r.returncode == 0, r
+        assert "bad.db: left out: it is not JSON" in r.stderr and "dangling.db" in r.stderr, r
+        assert d.db.read("/db-version") == "42" and d.db.read("/vm/%s/late" % OTHER) == "1"
+        assert d.db.read("/vm/half/whole") == "1" and d.db.exists("/vm/empty") and not d.db.exists("/vm/bad")
+        # Without a main file nothing is changed.
+        os.unlink(folder + "/db.tmp")
+        before = d.db.dump("/")
+        assert d.tool("oxt", "db", "import", folder).returncode == 2 and d.db.dump("/") == before
+
+
+@oxt.case
+def backups():
+    """A backup of a live database is whole; restore brings it back, with or without dbd; check and compact."""
+    with Db() as d:
+        d.db.write("/b/v", "1")
+        assert "good" in d.tool("oxt", "db", "check").stdout
+        backup = d.stack.root + "/backup.db"
+        assert d.tool("oxt", "db", "backup", backup).returncode == 0
+        assert d.tool("oxt", "db", "backup", backup).returncode == 1
+        assert d.tool("oxt", "db", "backup", "--force", backup).returncode == 0
+        assert os.stat(backup).st_mode & 0o777 == 0o600
+        d.db.write("/b/v", "2")
+        revision = int(d.db1.Snapshot("/")[0])
+        w = Lines(d.stack, "db-watch", "/b")
+        w.process.stderr.readline()
+        r = d.tool("oxt", "db", "restore", backup)
+        assert r.returncode == 0, r
+        assert w.line() == 'inject /b = { "v": "1" }'
+        w.stop()
+        assert d.db.read("/b/v") == "1" and int(d.db1.Snapshot("/")[0]) == revision + 1
+        write_file(d.stack.root + "/junk", b"SQLite format 3\0" + bytes(5000))
+        r = d.tool("oxt", "db", "restore", d.stack.root + "/junk")
+        assert r.returncode == 2 and r.stderr, r
+        assert d.db.read("/b/v") == "1"
+        for i in range(300):
+            d.db.write("/big/%d" % i, "x" * 10000)
+        d.db.rm("/big")
+        r = d.tool("oxt", "db", "compact")
+        assert r.returncode == 0 and "bytes before" in r.stdout, r
+        d.db.write("/b/v", "3")
+        d.daemon.terminate()
+        d.daemon.wait(10)
+        assert d.tool("oxt", "db", "restore", backup).returncode == 0
+        assert d.tool("oxt", "db", "compact").returncode == 0
+        assert d.tool("oxt", "db", "check").returncode == 0
+        d.start()
+        db, _ = d.interfaces(d.bus)
+        assert db.read("/b/v") == "1"
+        status = json.loads(d.bus.call_blocking(NAME, "/", "org.oxt.Db1.Host", "Status", "", ()))
+        assert status["nodes"] > 5 and status["failed-commits"] == 0
+        guest = d.connect()
+        guest.request_name(marker(UUID, 7))
+        for member, signature, args in [("Status", "", ()), ("Compact", "", ())]:
+            name, _ = error_of(guest.call_blocking, NAME, "/", "org.oxt.Db1.Host", member, signature, args)
+            assert name == "org.freedesktop.DBus.Error.AccessDenied"
+
+
+@oxt.case
+def history():
+    """The history says who changed what; diff and undo go by it; secrets never appear in it."""
+    with Db() as d:
+        d.db.inject("/", '{"a":{"x":"1"}}')
+        base = int(d.db1.Snapshot("/")[0])
+        d.db.write("/a/x", "2")
+        d.db.write("/n/e/w", "3")
+        d.db.inject("/a/y", '{"z":[1],"q":null}')
+        d.db.rm("/a/x")
+        guest, _ = d.guest()
+        guest.write("/mine", "4")
+        d.db1.Transact([("write", "/t1", "a"), ("write", "/t2", "b"), ("rm", "/n", "")])
+        d.tool("db-write", "/tool", "5")
+
+        def log(*args):
+            r = d.tool("oxt", "db", "log", "--json", *args)
+            assert r.returncode == 0, r
+            return [json.loads(line) for line in r.stdout.splitlines()]
+        entries = log("--since", str(base))
+        assert [(e["revision"] - base, e["path"], e["old"], e["new"]) for e in entries] == [
+            (1, "/a/x", "1", "2"), (2, "/n", None, {"e": {"w": "3"}}), (3, "/a/y", None, {"z": [1], "q": None}),
+            (4, "/a/x", "2", None), (5, "/dom-store", None, {UUID: {"mine": "4"}}),
+            (6, "/t1", None, "a"), (6, "/t2", None, "b"), (6, "/n", {"e": {"w": "3"}}, None), (7, "/tool", None, "5")]
+        assert entries[4]["who"] == "vm %s domid 7" % UUID
+        assert entries[0]["who"] == "uid %d pid %d python3" % (os.getuid(), os.getpid()), entries[0]
+        assert entries[-1]["who"].endswith(" db-write"), entries[-1]
+        assert [e["revision"] - base for e in log("--since", str(base), "/n/e")] == [2, 6]
+        assert [e["revision"] - base for e in log("--last", "1")] == [7]
+        text = d.tool("oxt", "db", "log", "/a/x").stdout
+        assert '    /a/x: "1" -> "2"\n' in text and '    /a/x: "2" -> nothing\n' in text, text
+        r = d.tool("oxt", "db", "diff", "--since", str(base))
+        assert r.returncode == 1 and r.stdout == (
+            '- /a/x = "1"\n+ /a/y/z = [ 1 ]\n+ /a/y/q = null\n+ /dom-store/%s/mine = "4"\n+ /t1 = "a"\n+ /t2 = "b"\n'
+            '+ /tool = "5"\n' % UUID), r.stdout
+        # Undo: not what has changed since, else exactly.
+        r = d.tool("oxt", "db", "undo", str(base + 1))
+        assert r.returncode == 1 and "changed since" in r.stderr, r
+        for revision in range(base + 7, base, -1):
+            r = d.tool("oxt", "db", "undo", str(revision))
+            assert r.returncode == 0, r
+        assert d.tool("oxt", "db", "diff", "--since", str(base)).returncode == 0
+        assert d.tool("oxt", "db", "undo", "99999").returncode == 1
+        # Secrets.
+        place = "/dom-store/%s/nm-connections/home" % UUID
+        d.db.inject(place, '{"802-11-wireless":{"ssid":"net"},"802-11-wireless-security":{"psk":"correct horse"}}')
+        d.db.write(place + "/802-11-wireless-security/psk", "battery staple")
+        d.db.rm(place)
+        last = int(d.db1.Snapshot("/")[0])
+        assert "net" in d.tool("oxt", "db", "log", place).stdout
+        r = d.tool("oxt", "db", "undo", str(last))
+        assert r.returncode == 1 and "secret" in r.stderr, r
+        d.daemon.terminate()
+        d.daemon.wait(10)
+        with sqlite3.connect(d.stack.state + "/db/oxt.db") as db:
+            everything = repr(db.execute("SELECT * FROM history").fetchall())
+        assert "net" in everything and "horse" not in everything and "staple" not in everything
+    # Bounded in size.
+    os.environ["OXT_DB_HISTORY_SIZE"] = "20000"
+    try:
+        d = Db()
+    finally:
+        del os.environ["OXT_DB_HISTORY_SIZE"]
+    with d:
+        for i in range(200):
+            d.db.write("/h", "%d" % i * 100)
+        lines = d.tool("oxt", "db", "log", "--json").stdout.splitlines()
+        assert 10 < len(lines) < 150 and json.loads(lines[-1])["new"] == "199" * 100, len(lines)
+
+
+@oxt.case
+def damage():
+    """A damaged database is set aside unchanged, and the service goes on with the daily copy or a new one."""
+    with Db() as d:
+        d.db.write("/old", "x" * 100000)
+        d.restart()
+        folder = d.stack.state + "/db"
+        assert os.path.exists(folder + "/daily-copy.db")
+        os.unlink(folder + "/daily-copy.db")
+        d.restart()  # makes it anew, with /old
+        d.db.write("/newer", "1")
+        revision = int(d.db1.Snapshot("/")[0])
+
+        def spoil():
+            d.daemon.terminate()
+            d.daemon.wait(10)
+            with open(folder + "/oxt.db", "r+b") as f:
+                f.seek(4096)
+                f.write(os.urandom(8192))
+            with open(folder + "/oxt.db", "rb") as f:
+                bad = f.read()
+            d.start()
+            d.db, d.db1 = d.interfaces(d.bus)
+            aside = [n for n in os.listdir(folder) if ".damaged-" in n and not n.endswith(("-wal", "-shm"))]
+            with open(os.path.join(folder, sorted(aside)[-1]), "rb") as f:
+                assert f.read() == bad
+        spoil()
+        assert d.db.read("/old") == "x" * 100000 and not d.db.exists("/newer")
+        assert int(d.db1.Snapshot("/")[0]) > revision
+        assert "set aside" in d.stack.log("dbd") and "oxt db restore" in d.stack.log("dbd")
+        assert "damaged" in d.tool("oxt", "db", "check").stdout
+        assert d.tool("oxt", "db", "check").returncode == 0
+        d.db.write("/works", "1")
+        time.sleep(1.1)  # for another name
+        write_file(folder + "/daily-copy.db", "no database either")
+        spoil()
+        assert d.db.read("/db-version") == "42" and not d.db.exists("/old")
+        d.db.write("/works", "1")
+        d.restart()
+        assert d.db.read("/works") == "1"
 
 
 oxt.main()

@@ -17,6 +17,13 @@
  * Operations are (kind, path, value): write, rm, inject, and the preconditions equals (value), equals-json
  * (the whole subtree, as Snapshot gives it), exists, absent. A missing node's Snapshot is "". Last_revision 0 means a new watch. A Changed signal is sent before the writer has its reply.
  * Paths are those that the caller sees.
+ *
+ * For the host alone there is org.oxt.Db1.Host:
+ *
+ *     Replace(h file, s how) -> (t revision)     everything becomes what that database file holds; how
+ *                                                ("import", "restore") is for the history
+ *     Compact() -> (t bytes_before, t bytes_after)
+ *     Status() -> (s json)
  */
 #include <systemd/sd-bus.h>
 
@@ -25,6 +32,7 @@
 #define DB_SERVICE "com.citrix.xenclient.db"
 #define DB_INTERFACE "com.citrix.xenclient.db"
 #define DB1_INTERFACE "org.oxt.Db1"
+#define DB1_HOST_INTERFACE "org.oxt.Db1.Host"
 #define DB1_ERROR_FAILED "org.oxt.Db1.Error.Failed"
 
 /* An in-memory copy of a subtree: an ordered tree of texts. */

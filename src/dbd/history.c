@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "history.h"
 
+#include <time.h>
+
 #include "db-secrets.h"
 #include "json-tree.h"
 #include "path.h"
@@ -133,5 +135,28 @@ int history_read(Store *s, const char *path, uint64_t first_revision, uint64_t l
         if (r == 0 && code != SQLITE_DONE)
                 r = store_errno(s, code);
         sqlite3_finalize(st);
+        return r;
+}
+
+int store_replace(Store *s, const Tree *t, uint64_t revision, const char *who, const char *how)
+{
+        HistoryEntry e = { revision, (int64_t) time(NULL), NULL, "/", NULL, NULL, HISTORY_ALL };
+        _cleanup_free_ char *text = strformat("%s (%s)", who, how);
+        int r;
+
+        if (!text)
+                return -ENOMEM;
+        e.who = text;
+        r = store_begin(s);
+        if (r >= 0)
+                r = store_put_tree(s, t);
+        if (r >= 0)
+                r = history_add(s, &e);
+        if (r >= 0)
+                r = store_set_meta(s, "revision", (int64_t) revision);
+        if (r >= 0)
+                r = store_commit(s);
+        if (r < 0)
+                store_rollback(s);
         return r;
 }

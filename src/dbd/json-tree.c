@@ -393,6 +393,7 @@ typedef struct Output {
         StrBuf path; /* of the node that is written, with hidden() only */
         bool (*hidden)(const char *path);
         bool has_hidden;
+        const char *const *without; /* names that are left out at the top */
 } Output;
 
 static void write_node(Output *o, const Node *n, size_t indent);
@@ -400,11 +401,15 @@ static void write_node(Output *o, const Node *n, size_t indent);
 static void write_children(Output *o, const Node *n, size_t indent)
 {
         size_t path_len = o->path.len;
+        bool first = true;
 
         strbuf_addc(o->b, '{');
         for (const Node *k = node_first(n); k && o->b->len <= o->max; k = k->next) {
-                if (k->prev)
+                if (indent == 0 && o->without && strv_contains((char *const *) o->without, k->name))
+                        continue;
+                if (!first)
                         strbuf_addc(o->b, ',');
+                first = false;
                 add_indent(o->b, indent + 1);
                 json_write_string(o->b, k->name);
                 strbuf_add(o->b, ": ");
@@ -418,7 +423,10 @@ static void write_children(Output *o, const Node *n, size_t indent)
                         o->path.data[path_len] = '\0';
                 }
         }
-        add_indent(o->b, indent);
+        if (first) /* all were left out */
+                strbuf_add(o->b, " ");
+        else
+                add_indent(o->b, indent);
         strbuf_addc(o->b, '}');
 }
 
@@ -457,6 +465,14 @@ void json_write_bounded(StrBuf *b, const Node *n, size_t max)
         Output o = { .b = b, .max = max };
 
         write_node(&o, n, 0);
+}
+
+void json_write_without(StrBuf *b, const Node *n, const char *const *names)
+{
+        Output o = { .b = b, .max = SIZE_MAX, .without = names };
+
+        write_node(&o, n, 0);
+        strbuf_addc(b, '\n');
 }
 
 bool json_write_hiding(StrBuf *b, const Node *n, size_t max, const char *path, bool (*hidden)(const char *path))

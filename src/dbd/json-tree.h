@@ -18,6 +18,9 @@ int json_read(const char *text, size_t size, size_t max_depth, Node **ret, size_
 /* The node as `dump` writes it, with a newline at the end; n may be NULL: "null". */
 void json_write(StrBuf *b, const Node *n);
 
+/* The same without the children of these names; names ends with NULL. */
+void json_write_without(StrBuf *b, const Node *n, const char *const *names);
+
 /*
  * The same without the newline, for texts kept in the database. Stops early, leaving garbage, once b is
  * longer than max.

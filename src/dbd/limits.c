@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a guest may use. The host has no limits but those of the messages and of the tree's depth. */
+#include <json-c/json.h>
 #include <search.h>
 
 #include "server.h"
@@ -142,4 +143,24 @@ int limit_rate(Call *c, void *userdata)
                 return limit_call(c, LIMIT_RATE, rate + 1);
         g->tokens -= USEC_PER_SEC;
         return 0;
+}
+
+static void add_status(const void *node, VISIT which, void *list)
+{
+        const Guest *g = *(Guest *const *) node;
+        json_object *o;
+
+        if (which != postorder && which != leaf)
+                return;
+        o = json_object_new_object();
+        json_object_object_add(o, "nodes", json_object_new_int64((int64_t) g->nodes));
+        json_object_object_add(o, "bytes", json_object_new_int64((int64_t) g->bytes));
+        json_object_object_add(o, "watches", json_object_new_int64(g->n_watches));
+        json_object_object_add(o, "waiting", json_object_new_int64(g->n_waiting));
+        json_object_object_add(list, g->uuid, o);
+}
+
+void guests_status(Server *s, json_object *list)
+{
+        twalk_r(s->guests, add_status, list);
 }

@@ -5,7 +5,7 @@
 #include "log.h"
 #include "server.h"
 
-static const BusInterface *const interfaces[] = { &db_interface, &db1_interface, NULL };
+static const BusInterface *const interfaces[] = { &db_interface, &db1_interface, &db1_host_interface, NULL };
 
 static const BusInterface *const *find_object(_unused_ void *userdata, const char *path, void **ret_object)
 {
@@ -36,71 +36,12 @@ static const ServiceSpec service = {
         .unknown_method_text = "no such method",
 };
 
-/* A new database starts with the contract's default keys. */
-static int fill_default(Store *store, Tree *t)
-{
-        _cleanup_free_ char *path = path_join(data_dir(), "db.default"), *text = NULL;
-        Node *defaults;
-        size_t size;
-        int r;
-
-        if (!path)
-                return -ENOMEM;
-        r = read_file(path, MIB, &text, &size);
-        if (r >= 0)
-                r = json_read(text, size, TREE_DEPTH_MAX, &defaults, NULL);
-        if (r < 0)
-                return log_errno(r, "Cannot read the default database %s", path);
-        r = tree_init(t);
-        if (r >= 0) {
-                TreeLog log = { .tree = t };
-
-                r = tree_inject(&log, "/", defaults);
-                treelog_done(&log);
-        } else
-                node_free(defaults);
-        if (r >= 0)
-                r = store_save(store, t);
-        return r < 0 ? log_errno(r, "Cannot store the default database: %s", store_error(store)) : 0;
-}
-
-static int open_database(Server *s, const char *path)
-{
-        _cleanup_(store_freep) Store *store = NULL;
-        int64_t revision = 0;
-        int r;
-
-        r = store_open(path, true, true, &store);
-        if (r < 0)
-                return log_errno(r, "Cannot open the database %s: %s", path, store ? store_error(store) : "");
-        r = store_check(store, false, NULL);
-        if (r >= 0)
-                r = store_load(store, &s->tree);
-        if (r >= 0)
-                r = store_get_meta(store, "revision", &revision);
-        if (r < 0)
-                return log_errno(r, "Cannot read the database %s: %s", path, store_error(store));
-        s->revision = (uint64_t) revision;
-        r = watches_load(s, store);
-        if (r < 0)
-                return log_errno(r, "Cannot read the history in %s: %s", path, store_error(store));
-        if (s->tree.next_id <= NODE_ROOT_ID + 1 && revision == 0) {
-                tree_done(&s->tree);
-                r = fill_default(store, &s->tree);
-                if (r < 0)
-                        return r;
-        }
-        r = writer_new(s->daemon->event, TAKE_PTR(store), &s->writer);
-        return r < 0 ? log_errno(r, "Cannot start the writer") : 0;
-}
-
 static int on_start(Daemon *d, void *userdata, _unused_ char *words[])
 {
-        _cleanup_free_ char *path = paths_format(&d->paths, PATH_DB, STORE_FILE);
         _cleanup_free_ char *lock = paths_format(&d->paths, PATH_DB, STORE_LOCK);
         Server *s = userdata;
 
-        if (!path || !lock)
+        if (!lock)
                 return log_oom();
         s->daemon = d;
         s->lock_fd = lock_file(lock);
@@ -108,7 +49,7 @@ static int on_start(Daemon *d, void *userdata, _unused_ char *words[])
                 return log_errno(s->lock_fd, s->lock_fd == -EAGAIN ? "The database is in use by another dbd or by a tool: %s"
                                                                    : "Cannot lock the database with %s",
                                  lock);
-        return open_database(s, path);
+        return database_open(s);
 }
 
 static int on_bus_up(_unused_ Daemon *d, void *userdata)
@@ -141,6 +82,7 @@ static void on_end(_unused_ Daemon *d, void *userdata)
         watches_done(s);
         s->lock_fd = safe_close(s->lock_fd);
         guests_done(s);
+        free(s->set_aside);
         tree_done(&s->tree);
 }
 

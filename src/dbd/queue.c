@@ -16,7 +16,7 @@ typedef struct Batch {
         Server *server;
         Request *requests;
         uint64_t revision;
-        bool history;
+        bool history, empty;
         int64_t time;
 } Batch;
 
@@ -33,6 +33,8 @@ Request *request_free(Request *r)
         }
         free(r->operations);
         treelog_done(&r->log);
+        if (r->special)
+                r->special->free(r->special);
         free(r->full);
         sd_bus_message_unref(r->answer);
         call_unref(r->call);
@@ -121,7 +123,7 @@ static void request_run(Server *s, Request *r)
 /* Committing */
 
 /* In the writer's thread; nobody touches the requests meanwhile. */
-static int write_history(Store *store, Request *q, int64_t time)
+static int write_history(Store *store, Request *q, int64_t time, int64_t *bytes)
 {
         int r = 0;
 
@@ -133,9 +135,27 @@ static int write_history(Store *store, Request *q, int64_t time)
                         continue;
                 o->full[o->top_len] = '\0';
                 r = history_add(store, &(HistoryEntry) { q->revision, time, q->who, o->full, o->old, o->new, o->flags });
+                *bytes += 128 + (int64_t) (strlen(o->full) + strlen(strempty(o->old)) + strlen(strempty(o->new)));
                 o->full[o->top_len] = kept;
         }
         return r;
+}
+
+/*
+ * The sum of sizes is kept here rather than asked for each time. Once in a while a tenth more than must
+ * go goes, so that this is rarely done.
+ */
+static int prune_history(Store *store, const Batch *b)
+{
+        Server *s = b->server;
+        int64_t max = setting_int(SETTING_DB_HISTORY_SIZE), oldest = b->time - setting_int(SETTING_DB_HISTORY_DAYS) * 86400;
+        int r;
+
+        if (s->history_bytes <= max && b->time < s->history_pruned + 3600)
+                return 0;
+        s->history_pruned = b->time;
+        r = history_prune(store, oldest, max - max / 10);
+        return r < 0 ? r : history_size(store, &s->history_bytes);
 }
 
 static int batch_write(Job *job, Store *store)
@@ -147,8 +167,10 @@ static int batch_write(Job *job, Store *store)
         for (Request *q = b->requests; r >= 0 && q; q = q->next) {
                 r = store_apply(store, q->log.rows, q->log.n_rows);
                 if (r >= 0 && b->history && q->revision)
-                        r = write_history(store, q, b->time);
+                        r = write_history(store, q, b->time, &b->server->history_bytes);
         }
+        if (r >= 0 && b->history)
+                r = prune_history(store, b);
         if (r >= 0)
                 r = store_set_meta(store, "revision", (int64_t) b->revision);
         if (r >= 0)
@@ -163,6 +185,7 @@ static int batch_write(Job *job, Store *store)
 static void batch_failed(Server *s, Batch *b, int result)
 {
         guests_uncount(s);
+        s->n_failed++;
         log_errno(result, "A commit failed: %s", b->job.error);
         for (Request *q = b->requests; q; q = q->next) {
                 if (q->read) { /* what it saw has never been */
@@ -178,6 +201,7 @@ static void batch_finished(Server *s, Batch *b)
         for (Request *q = b->requests; q; q = q->next) {
                 if (!q->revision)
                         continue;
+                s->n_committed++;
                 /* Step by step: each watcher is told what a subtree was at that point. */
                 for (size_t i = 0; i < q->n_operations; i++) {
                         Operation *o = &q->operations[i];
@@ -189,6 +213,7 @@ static void batch_finished(Server *s, Batch *b)
                 }
         }
         s->revision = b->revision;
+        s->n_commits += !b->empty;
         watches_flush(s);
 }
 
@@ -210,6 +235,41 @@ static void batch_end(Job *job, int result)
         free(b);
         s->batch = NULL;
         server_next(s);
+}
+
+/* In the writer's thread. */
+static int special_write(Job *job, Store *store)
+{
+        Batch *b = (Batch *) job;
+
+        return b->requests->special->run(b->requests->special, store, job->error);
+}
+
+static void special_end(Job *job, int result)
+{
+        Batch *b = (Batch *) job;
+        Server *s = b->server;
+        Request *q = b->requests;
+
+        q->special->done(s, q, result, job->error);
+        request_answer(s, q);
+        free(b);
+        s->batch = NULL;
+        server_next(s);
+}
+
+static void special_start(Server *s, Batch *b)
+{
+        Request *q = b->requests;
+
+        b->job = (Job) { .run = special_write, .done = special_end };
+        s->queue = q->next;
+        q->next = NULL;
+        if (!s->queue)
+                s->queue_end = &s->queue;
+        if (q->special->begin)
+                q->special->begin(s, q);
+        writer_submit(s->writer, &b->job);
 }
 
 static void undo_backwards(Request *q)
@@ -238,8 +298,12 @@ static void server_next(Server *s)
         *b = (Batch) { .job = { .run = batch_write, .done = batch_end }, .server = s, .requests = s->queue,
                        .history = setting_int(SETTING_DB_HISTORY_DAYS) > 0, .time = (int64_t) time(NULL) };
         s->batch = b;
+        if (b->requests->special) {
+                special_start(s, b);
+                return;
+        }
         /* Who asks has to be known for the history; the bus tells that at once. */
-        for (end = &b->requests; *end && n < BATCH_MAX && !(*end)->sender->asking; end = &(*end)->next, n++)
+        for (end = &b->requests; *end && n < BATCH_MAX && !(*end)->sender->asking && !(*end)->special; end = &(*end)->next, n++)
                 request_run(s, *end);
         s->queue = *end;
         *end = NULL;
@@ -252,8 +316,10 @@ static void server_next(Server *s)
                 ;
         if (q)
                 writer_submit(s->writer, &b->job);
-        else
+        else {
+                b->empty = true;
                 batch_end(&b->job, 0);
+        }
 }
 
 void server_submit(Server *s, Request *r)

@@ -18,6 +18,8 @@
 #include "tree.h"
 #include "writer.h"
 
+struct json_object;
+
 typedef struct Server Server;
 typedef struct Request Request;
 typedef struct Sender Sender;
@@ -56,6 +58,18 @@ typedef struct Operation {
         int flags;
 } Operation;
 
+/*
+ * A request that has the writer's thread for itself: begin() before, run() there, done() (which makes
+ * the answer) after it.
+ */
+typedef struct Special Special;
+struct Special {
+        void (*begin)(Server *s, Request *q); /* may be NULL */
+        int (*run)(Special *special, Store *store, char error[static 256]);
+        void (*done)(Server *s, Request *q, int result, const char *error);
+        void (*free)(Special *special);
+};
+
 struct Request {
         Request *next;
         Call *call;
@@ -66,6 +80,7 @@ struct Request {
         size_t n_operations;
         int (*read)(Server *s, Call *c, const char *full, sd_bus_message **ret);
         char *full;
+        Special *special;
 
         bool transaction; /* failures name the operation, the answer is the revision */
         TreeLog log;
@@ -87,9 +102,15 @@ struct Server {
         Sender *all_senders;
         Watch *watches;
         uint64_t last_watch;
+        uint64_t n_commits, n_committed, n_failed; /* commits, requests in them, failed commits */
+        char *set_aside; /* where a damaged database was put at the start */
+        int64_t history_bytes, history_pruned; /* the writer's: roughly how large it is, when it was cut */
         struct Ring *ring; /* the last changes, to tell who missed something */
         sd_bus_slot *match;
 };
+
+/* database.c: opens the database and starts the writer. Logs. */
+int database_open(Server *s);
 
 /* queue.c */
 Request *request_new(Server *s, Call *c, size_t n_operations);
@@ -155,6 +176,7 @@ struct Guest {
 };
 Guest *guest_get(Server *s, const char *uuid);
 void guests_done(Server *s);
+void guests_status(Server *s, struct json_object *list);
 void guests_uncount(Server *s); /* their trees changed in another way than by themselves */
 void guest_count(Server *s, Guest *g);
 uint64_t limit_get(LimitId id);
@@ -177,5 +199,5 @@ void watches_flush(Server *s);
 int watches_load(Server *s, Store *store);
 void watches_done(Server *s);
 
-/* methods.c, db1.c */
-extern const BusInterface db_interface, db1_interface;
+/* methods.c, db1.c, maintain.c */
+extern const BusInterface db_interface, db1_interface, db1_host_interface;

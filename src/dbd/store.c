@@ -173,6 +173,8 @@ int store_open(const char *path, bool write, bool create, Store **ret)
         /* Untrusted values reach SQL as bound values alone; the schema of a damaged file may do nothing either. */
         (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        /* Until it is known that all can be read (store_load), closing the file must not write into it. */
+        (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         r = write ? store_exec(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;") : 0;
         return r < 0 ? r : check_version(s, create);
 }
@@ -305,7 +307,7 @@ static int load_row(Store *s, Tree *t, Loaded *l, sqlite3_stmt *st)
         return kind == NODE_INNER ? loaded_add(l, n) : 0;
 }
 
-int store_load(Store *s, Tree *t)
+static int load(Store *s, Tree *t, bool salvage)
 {
         Loaded l = { 0 };
         sqlite3_stmt *st;
@@ -315,15 +317,30 @@ int store_load(Store *s, Tree *t)
         if (code != SQLITE_OK)
                 return store_errno(s, code);
         r = tree_init(t);
-        while (r >= 0 && (code = sqlite3_step(st)) == SQLITE_ROW)
+        while (r >= 0 && (code = sqlite3_step(st)) == SQLITE_ROW) {
                 r = load_row(s, t, &l, st);
-        if (r >= 0 && code != SQLITE_DONE)
+                if (r == -EUCLEAN && salvage)
+                        r = 0;
+        }
+        if (r >= 0 && code != SQLITE_DONE && !salvage)
                 r = store_errno(s, code);
         sqlite3_finalize(st);
         free(l.nodes);
         if (r < 0)
                 tree_done(t);
+        else if (!salvage)
+                (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
         return r;
+}
+
+int store_load(Store *s, Tree *t)
+{
+        return load(s, t, false);
+}
+
+int store_salvage(Store *s, Tree *t)
+{
+        return load(s, t, true);
 }
 
 /* Saving */
@@ -432,17 +449,61 @@ static int save_node(Store *s, const Node *n, int64_t parent)
         return r;
 }
 
+int store_put_tree(Store *s, const Tree *t)
+{
+        int r = store_exec(s, "DELETE FROM node");
+
+        return r < 0 ? r : save_node(s, t->root, 0);
+}
+
 int store_save(Store *s, const Tree *t)
 {
         int r = store_begin(s);
 
         if (r >= 0)
-                r = store_exec(s, "DELETE FROM node");
-        if (r >= 0)
-                r = save_node(s, t->root, 0);
+                r = store_put_tree(s, t);
         if (r >= 0)
                 r = store_commit(s);
         if (r < 0)
                 store_rollback(s);
+        return r;
+}
+
+int store_compact(Store *s)
+{
+        int r = store_exec(s, "VACUUM");
+
+        return r < 0 ? r : store_exec(s, "PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+int store_finish(Store *s)
+{
+        return store_exec(s, "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE");
+}
+
+int store_file_size(Store *s, int64_t *ret)
+{
+        int64_t pages, size;
+        int r;
+
+        r = get_pragma(s, "PRAGMA page_count", &pages);
+        if (r >= 0)
+                r = get_pragma(s, "PRAGMA page_size", &size);
+        if (r >= 0)
+                *ret = pages * size;
+        return r;
+}
+
+int store_backup(Store *s, const char *path)
+{
+        sqlite3_stmt *st;
+        int code, r;
+
+        code = sqlite3_prepare_v2(s->db, "VACUUM INTO ?1", -1, &st, NULL);
+        if (code != SQLITE_OK)
+                return store_errno(s, code);
+        (void) sqlite3_bind_text(st, 1, path, -1, SQLITE_STATIC);
+        r = store_step(s, st);
+        sqlite3_finalize(st);
         return r;
 }

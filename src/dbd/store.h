@@ -29,6 +29,8 @@ const char *store_error(const Store *s);
 int store_check(Store *s, bool full, char **ret_why);
 
 int store_load(Store *s, Tree *t);
+/* Of a damaged database what can be read. */
+int store_salvage(Store *s, Tree *t);
 
 int store_begin(Store *s);
 int store_apply(Store *s, const TreeRow *rows, size_t n);
@@ -38,5 +40,22 @@ void store_rollback(Store *s);
 int store_get_meta(Store *s, const char *key, int64_t *ret); /* -ENOENT: 0 is meant */
 int store_set_meta(Store *s, const char *key, int64_t value);
 
-/* Replaces everything by the rows of a tree, as a transaction of its own. */
+/* Replaces all nodes by those of a tree, within a transaction. */
+int store_put_tree(Store *s, const Tree *t);
+/* The same as a transaction of its own. */
 int store_save(Store *s, const Tree *t);
+
+/* Replaces everything by the tree as one transaction, which the history shows as done by who ("import", …). */
+int store_replace(Store *s, const Tree *t, uint64_t revision, const char *who, const char *how);
+
+/*
+ * Makes the file as small as it can be, and the log beside it empty. Readers go on meanwhile.
+ * store_file_size: of the database file, in bytes.
+ */
+int store_compact(Store *s);
+/* Leaves everything in the one file, without a log beside it. */
+int store_finish(Store *s);
+int store_file_size(Store *s, int64_t *ret);
+
+/* Copies the database, as the last commit left it, to a new file; also while others write. */
+int store_backup(Store *s, const char *path);

@@ -67,6 +67,7 @@ static const Verb verbs[] = {
         { "up", "", 0, -1, oxt_up, "Start the stack, or adopt what runs of it" },
         { "down", "", 0, -1, oxt_down, "Shut the VMs down and end the stack" },
         { "status", "", 0, -1, oxt_status, "Show daemons, VMs, channels and denied calls" },
+        { "db", "COMMAND ...", 0, -1, oxt_db, "Check, back up, import and inspect the configuration database" },
         { "policy", "COMMAND ...", 0, -1, oxt_policy, "Explain and check the rules between VMs and the host" },
         { "env", "", 0, -1, oxt_env, "Print shell lines that make tools talk to the stack" },
         { "logs", "", 0, -1, oxt_logs, "Show what the daemons have logged" },

@@ -11,3 +11,4 @@ int oxt_config(int argc, char *argv[], void *userdata);
 int oxt_doctor(int argc, char *argv[], void *userdata);
 int oxt_enable(int argc, char *argv[], void *userdata);
 int oxt_policy(int argc, char *argv[], void *userdata);
+int oxt_db(int argc, char *argv[], void *userdata);
