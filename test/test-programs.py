@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What every program has: help, version, a man page, completion."""
 import glob
+import json
 import os
 import re
 import subprocess
 
 import oxt
 
-PROGRAMS = sorted(name for name in os.listdir(os.path.join(oxt.BUILD, "src", "bin"))
-                  if os.path.isfile(oxt.program(name)) and os.access(oxt.program(name), os.X_OK))
+# Those that are installed; tests have programs of their own.
+PROGRAMS = sorted(os.path.basename(path) for path in json.loads(subprocess.run(
+    ["meson", "introspect", oxt.BUILD, "--installed"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout)
+    if os.path.dirname(path) == os.path.join(os.path.realpath(oxt.BUILD), "src", "bin"))
 
 
 def run(name, *args):
@@ -71,7 +74,7 @@ def man_pages():
 @oxt.case
 def completion():
     """bash completes the options of every program."""
-    script = os.path.join(oxt.SOURCE, "data", "completion", "oxt")
+    script = os.path.join(oxt.BUILD, "data", "oxt")
 
     def complete(*words):
         command = 'PATH="$1:$PATH"; . "$2"; shift 2; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _oxt_complete "$1"; echo "${COMPREPLY[@]}"'

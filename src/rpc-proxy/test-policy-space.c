@@ -32,7 +32,7 @@ static const int64_t domids[] = { -1, 5, 77 };
 static void random_rule(StrBuf *b)
 {
         static const char *const words[] = { "destination d", "interface i.j", "interface i.k",
-                                             "interface " PROPERTIES_INTERFACE, "member M", "member Get",
+                                             ("interface " PROPERTIES_INTERFACE), "member M", "member Get",
                                              "member GetAll", "arg0 i.j", "arg0 \"\"", "property i.j.x", "property i.k.x",
                                              "path /p", "sender d", "dom-uuid u", "dom-id 5", "dom-id 0", "dom-type svm",
                                              "if-boolean type true", "if-boolean p true", "if-boolean p false",

@@ -27,7 +27,7 @@ static void collect(void *userdata, const PolicyError *e)
 /* `;` separates rules, as in the tables. */
 static Policy *rules(const char *text)
 {
-        _cleanup_free_ char *s = strformat("%s\n", text), *errors = NULL;
+        _cleanup_free_ char *s = strformat("%s\n", text);
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
         Policy *p = NULL;
 

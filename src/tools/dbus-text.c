@@ -337,7 +337,6 @@ int dbus_text_append(sd_bus_message *m, const char *type, const char *text, cons
 static void print_double(double d, StrBuf *b)
 {
         char text[40], *exponent;
-        _cleanup_free_ char *digits = NULL;
         int e, n;
 
         if (isnan(d) || isinf(d)) {
