@@ -37,7 +37,7 @@ static const struct {
         [PATH_XENVM_SOCKETS] = { "/var/run/xenvm", PATH_RUNTIME, "xenvm", false },
         [PATH_XENVM_STATE] = { "/var/lib/xenvm", PATH_STATE, "xenvm", false },
         [PATH_XENVM_DEBUG] = { "/tmp", PATH_RUNTIME, "xenvm-debug", false },
-        [PATH_DOMID] = { NULL, PATH_STATE, "domid", false },
+        [PATH_DOMID] = { "/var/lib/xenvm/domid", PATH_STATE, "xenvm/domid", false },
         [PATH_HELPER_SOCKET] = { NULL, PATH_RUNTIME, "helper.sock", true },
         [PATH_DBD_PIDFILE] = { "/var/run/dbd.pid", PATH_RUNTIME, "dbd.pid", false },
         [PATH_RULES] = { "/etc/rpc-proxy.rules", PATH_STATE, "rpc-proxy.rules", false },

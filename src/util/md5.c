@@ -3,7 +3,9 @@
 
 #include <endian.h>
 
-/* floor(2^32 * |sin(i + 1)|), RFC 1321 section 3.4. */
+static const uint8_t shifts[4][4] = { { 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 } };
+
+/* floor(2^32 * |sin(i + 1)|), as RFC 1321 defines its constants. */
 static const uint32_t sines[64] = {
         0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
         0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
@@ -15,40 +17,45 @@ static const uint32_t sines[64] = {
         0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391,
 };
 
-static const uint8_t shifts[4][4] = { { 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 } };
+static uint32_t rotate(uint32_t x, unsigned n)
+{
+        return x << n | x >> (32 - n);
+}
 
 static void md5_block(uint32_t state[static 4], const uint8_t *block)
 {
         uint32_t a = state[0], b = state[1], c = state[2], d = state[3], words[16];
 
-        memcpy(words, block, sizeof words);
+        for (size_t i = 0; i < 16; i++) {
+                memcpy(&words[i], block + i * 4, 4);
+                words[i] = le32toh(words[i]);
+        }
         for (unsigned i = 0; i < 64; i++) {
-                unsigned round = i / 16, k;
-                uint32_t f, t;
+                uint32_t f, t = d;
+                unsigned g;
 
-                switch (round) {
+                switch (i / 16) {
                 case 0:
                         f = (b & c) | (~b & d);
-                        k = i;
+                        g = i;
                         break;
                 case 1:
                         f = (d & b) | (~d & c);
-                        k = 5 * i + 1;
+                        g = (5 * i + 1) % 16;
                         break;
                 case 2:
                         f = b ^ c ^ d;
-                        k = 3 * i + 5;
+                        g = (3 * i + 5) % 16;
                         break;
                 default:
                         f = c ^ (b | ~d);
-                        k = 7 * i;
+                        g = 7 * i % 16;
                         break;
                 }
-                t = a + f + sines[i] + le32toh(words[k % 16]);
-                a = d;
                 d = c;
                 c = b;
-                b += t << shifts[round][i % 4] | t >> (32 - shifts[round][i % 4]);
+                b += rotate(a + f + sines[i] + words[g], shifts[i / 16][i % 4]);
+                a = t;
         }
         state[0] += a;
         state[1] += b;
@@ -61,20 +68,19 @@ void md5(const void *data, size_t size, uint8_t ret[static 16])
         uint32_t state[4] = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476 };
         const uint8_t *p = data;
         uint8_t tail[128] = { 0 };
-        size_t rest = size % 64, n = rest < 56 ? 64 : 128;
+        size_t left = size % 64, n = left < 56 ? 64 : 128;
         uint64_t bits = htole64((uint64_t) size * 8);
 
         for (size_t i = 0; i + 64 <= size; i += 64)
                 md5_block(state, p + i);
-        if (rest)
-                memcpy(tail, p + size - rest, rest);
-        tail[rest] = 0x80;
+        memcpy(tail, p + size - left, left);
+        tail[left] = 0x80;
         memcpy(tail + n - 8, &bits, 8);
         for (size_t i = 0; i < n; i += 64)
                 md5_block(state, tail + i);
-        for (int i = 0; i < 4; i++) {
-                uint32_t w = htole32(state[i]);
+        for (size_t i = 0; i < 4; i++) {
+                uint32_t v = htole32(state[i]);
 
-                memcpy(ret + 4 * i, &w, 4);
+                memcpy(ret + i * 4, &v, 4);
         }
 }

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "create.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "config-writer.h"
+#include "fs.h"
+#include "hooks.h"
+#include "lifecycle.h"
+#include "log.h"
+#include "parse.h"
+#include "strbuf.h"
+#include "templates.h"
+#include "vm.h"
+
+#define SLOT_MAX 9
+
+struct Create {
+        Manager *manager;
+        Create *next;
+        char uuid[37];
+        int slot; /* taken while it is under way; -1: none */
+        bool committed;
+        Call *call;
+        Hook *hook;
+};
+
+static void create_end(Create *w, const char *error)
+{
+        Create **p = &w->manager->creates;
+        char path[48], u[37];
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
+
+        while (*p && *p != w)
+                p = &(*p)->next;
+        if (*p)
+                *p = w->next;
+        snprintf(path, sizeof path, "/vm/%s", uuid_to_path(w->uuid, u));
+        if (vm && w->committed) {
+                vm->own_create = false;
+                if (!error)
+                        log_info("VM %s was created", w->uuid);
+                manager_emit(w->manager, "vm_created", "so", w->uuid, path);
+        }
+        if (error)
+                (void) call_fail_text(w->call, error);
+        else
+                (void) call_reply(w->call, "o", path);
+        call_unref(w->call);
+        hook_cancel(w->hook);
+        free(w);
+}
+
+bool create_is_ours(const Manager *m, const char *uuid)
+{
+        for (const Create *w = m->creates; w; w = w->next)
+                if (streq(w->uuid, uuid))
+                        return true;
+        return false;
+}
+
+void create_bus_down(Manager *m)
+{
+        while (m->creates)
+                create_end(m->creates, "The bus went away");
+}
+
+static void on_hook(const char *error, void *userdata)
+{
+        Create *w = userdata;
+        _cleanup_free_ char *text = error ? error_format(ERROR_IO, error) : NULL;
+
+        w->hook = NULL;
+        create_end(w, error ? strempty(text) : NULL);
+}
+
+static void on_committed(const sd_bus_error *error, void *userdata)
+{
+        Create *w = userdata;
+        Vm *vm;
+        int r;
+
+        if (error) {
+                _cleanup_free_ char *text = strformat("The database did not take the VM: %s", strempty(error->message));
+
+                create_end(w, strempty(text));
+                return;
+        }
+        w->committed = true;
+        vm = manager_find_vm(w->manager, w->uuid);
+        r = vm ? hook_run(vm, "run-post-create", NULL, on_hook, w, &w->hook) : 0;
+        if (r < 0) {
+                _cleanup_free_ char *text = error_format(ERROR_IO, "run-post-create cannot be run");
+
+                create_end(w, strempty(text));
+        } else if (r == 0)
+                create_end(w, NULL);
+}
+
+/* The lowest slot that no user's VM has; -1: none is free. */
+static int free_slot(Manager *m)
+{
+        bool taken[SLOT_MAX + 1] = { 0 };
+
+        for (size_t i = 0; i < m->n_vms; i++) {
+                int64_t slot;
+
+                if (vm_is_service(m->vms[i]))
+                        continue;
+                slot = vm_int(m->vms[i], "slot", 0);
+                if (slot > 0 && slot <= SLOT_MAX)
+                        taken[slot] = true;
+        }
+        for (const Create *w = m->creates; w; w = w->next)
+                if (w->slot > 0)
+                        taken[w->slot] = true;
+        for (int i = 1; i <= SLOT_MAX; i++)
+                if (!taken[i])
+                        return i;
+        return -1;
+}
+
+/* Replaces ${NAME} in all texts of a tree. */
+static int substitute(json_object *tree, const char *name, const char *value)
+{
+        _cleanup_strv_ char **keys = NULL;
+        int r = 0;
+
+        json_object_object_foreach(tree, key, v)
+        {
+                if (json_object_is_type(v, json_type_object))
+                        r = substitute(v, name, value);
+                else if (strstr(json_object_get_string(v), name))
+                        r = strv_extend(&keys, key);
+                if (r < 0)
+                        return r;
+        }
+        for (char **k = keys; k && *k; k++) {
+                const char *text = json_object_get_string(json_object_object_get(tree, *k)), *at;
+                _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+
+                while ((at = strstr(text, name))) {
+                        strbuf_addn(&b, text, (size_t) (at - text));
+                        strbuf_add(&b, value);
+                        text = at + strlen(name);
+                }
+                strbuf_add(&b, text);
+                if (b.oom || json_object_object_add(tree, *k, json_object_new_string(b.data)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* What the template of a child wants to have in its parent's tree, as part of the same transaction. */
+static int override_parent(DbTx *tx, Vm *parent, json_object *tree, const char *uuid)
+{
+        _cleanup_json_ json_object *merged = NULL;
+        json_object *over = json_get_member(tree, "parent-override", json_type_object);
+        char path[64];
+        int r;
+
+        if (!over)
+                return 0;
+        r = substitute(over, "${PARENT_UUID}", parent->uuid);
+        if (r >= 0)
+                r = substitute(over, "${UUID}", uuid);
+        merged = vm_node(parent) ? dbnode_to_json(vm_node(parent)) : NULL;
+        if (!merged || !json_object_is_type(merged, json_type_object))
+                return -ENOMEM;
+        if (r >= 0)
+                r = json_merge(merged, over);
+        snprintf(path, sizeof path, "/vm/%s", parent->uuid);
+        if (r >= 0)
+                r = db_tx_inject(tx, path, json_object_to_json_string_ext(merged, JSON_C_TO_STRING_PLAIN));
+        return r;
+}
+
+static int fail_template(Call *c, const char *name, int r)
+{
+        _cleanup_free_ char *text = NULL;
+
+        if (r == -EBADMSG || r == -EFBIG)
+                return call_fail(c, DBUS_ERROR_FAILED, "The template %s is not an object of texts", name);
+        text = strformat("the template %s cannot be read: %s", name, strerror(-r));
+        return call_fail_code(c, ERROR_IO, text);
+}
+
+/* The template with the argument over it; answers c and returns 0 with *ret NULL when it cannot be. */
+static int make_tree(Manager *m, const CreateRequest *q, Call *c, json_object **ret)
+{
+        _cleanup_json_ json_object *tree = NULL, *over = NULL;
+        int r;
+
+        r = template_load(m, q->template, &tree);
+        if (r < 0)
+                return fail_template(c, q->template, r);
+        if (q->json && *q->json) {
+                if (strlen(q->json) > JSON_MAX_BYTES)
+                        return call_fail(c, DBUS_ERROR_FAILED, "The JSON text is longer than %d bytes", (int) JSON_MAX_BYTES);
+                r = json_parse(q->json, strlen(q->json), 20, &over);
+                if (r < 0 || !json_object_is_type(over, json_type_object) || tree_normalise(over, 16) < 0)
+                        return call_fail(c, DBUS_ERROR_FAILED, "The JSON text is not an object of texts");
+                if (c->caller.guest) {
+                        _cleanup_free_ char *denied = tree_denied_to_guests(over);
+
+                        if (denied)
+                                return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone", denied);
+                }
+                r = json_merge(tree, over);
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE_PTR(tree);
+        return 0;
+}
+
+static int fill_tree(const CreateRequest *q, json_object *tree, Create *w)
+{
+        char text[64];
+        int r;
+
+        r = tree_set(tree, "uuid", w->uuid);
+        if (r >= 0)
+                r = tree_keep_sums(w->manager, w->uuid, tree);
+        if (r >= 0)
+                r = tree_set(tree, "seamless-id", w->uuid);
+        if (r >= 0 && !tree_get(tree, "name", NULL)) {
+                snprintf(text, sizeof text, "name-%s", w->uuid);
+                r = tree_set(tree, "name", q->name && *q->name ? q->name : text);
+        }
+        if (r >= 0 && !q->parent && !tree_get(tree, "slot", NULL)) {
+                snprintf(text, sizeof text, "%d", w->slot);
+                r = tree_set(tree, "slot", text);
+        }
+        if (r >= 0 && q->description)
+                r = tree_set(tree, "description", q->description);
+        if (r >= 0 && q->image_path)
+                r = tree_set(tree, "image_path", q->image_path);
+        return r;
+}
+
+int create_vm(Manager *m, const CreateRequest *q, Call *c)
+{
+        _cleanup_json_ json_object *tree = NULL;
+        const char *fixed;
+        char path[64];
+        Create *w;
+        DbTx *tx;
+        int r;
+
+        if (!q->unrestricted && db_bool(m, "/vm-create-disallowed", false))
+                return call_fail_code(c, ERROR_HOST_POLICY, NULL);
+        if (m->n_vms >= VMS_MAX || (c->caller.guest && m->n_vms >= VMS_OF_GUESTS_MAX))
+                return call_fail_code(c, ERROR_TOO_MANY_VMS, NULL);
+        if (q->name && strlen(q->name) > NAME_MAX_BYTES)
+                return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES);
+        if (q->uuid && !uuid_valid(q->uuid))
+                return call_fail(c, DBUS_ERROR_FAILED, "'%s' is not a uuid", q->uuid);
+        r = make_tree(m, q, c, &tree);
+        if (r < 0 || !tree)
+                return r;
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        *w = (Create) { .manager = m, .slot = -1 };
+        fixed = q->uuid ? q->uuid : tree_get(tree, "uuid", NULL);
+        if (fixed && uuid_valid(fixed))
+                memcpy(w->uuid, fixed, sizeof w->uuid);
+        else if (!uuid_random(w->uuid)) {
+                free(w);
+                return -EIO;
+        }
+        /* Another VM's identity is taken over only by the host, and only while that VM does not run. */
+        if (manager_find_vm(m, w->uuid) &&
+            (c->caller.guest || vm_is_running(manager_find_vm(m, w->uuid)) || manager_find_vm(m, w->uuid)->job)) {
+                (void) call_fail(c, DBUS_ERROR_FAILED, "A VM with the uuid %s exists%s", w->uuid,
+                                 c->caller.guest ? "" : " and is in use");
+                free(w);
+                return 0;
+        }
+        if (create_is_ours(m, w->uuid)) {
+                (void) call_fail(c, DBUS_ERROR_FAILED, "A VM with the uuid %s is being created", w->uuid);
+                free(w);
+                return 0;
+        }
+        if (!q->parent && !tree_get(tree, "slot", NULL)) {
+                w->slot = free_slot(m);
+                if (w->slot < 0 && db_bool(m, "/xenmgr/strict-slots", false)) {
+                        free(w);
+                        return call_fail_code(c, ERROR_TOO_MANY_VMS, "no slot is free");
+                }
+        }
+        r = fill_tree(q, tree, w);
+        tx = db_tx_new();
+        snprintf(path, sizeof path, "/vm/%s", w->uuid);
+        if (r >= 0)
+                r = db_tx_inject(tx, path, json_object_to_json_string_ext(tree, JSON_C_TO_STRING_PLAIN));
+        if (r >= 0 && q->parent)
+                r = override_parent(tx, q->parent, tree, w->uuid);
+        if (r < 0) {
+                db_tx_free(tx);
+                free(w);
+                return r;
+        }
+        w->call = call_ref(c);
+        w->next = m->creates;
+        m->creates = w;
+        r = db_tx_commit(tx, m->bus, on_committed, w);
+        if (r < 0)
+                create_end(w, strerror(-r));
+        return 0;
+}
+
+/* Delete */
+
+typedef struct Delete {
+        Manager *manager;
+        char uuid[37];
+        Call *call;
+        Hook *hook;
+} Delete;
+
+static void delete_end(Delete *w, const char *error)
+{
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
+
+        if (vm)
+                vm->deleting = false;
+        if (error)
+                (void) call_fail_text(w->call, error);
+        else
+                (void) call_reply(w->call, NULL);
+        call_unref(w->call);
+        free(w);
+}
+
+/* The one key file of that disk in the platform's key folder; two that fit are left alone. */
+static void delete_key(Vm *vm, const char *vhd)
+{
+        const char *base = strrchr(vhd, '/');
+        _cleanup_free_ char *dir = NULL, *stem = NULL, *found = NULL;
+        _cleanup_strv_ char **dirs = NULL;
+        struct dirent *e;
+        size_t n = 0;
+        DIR *d;
+
+        stem = strndup(base ? base + 1 : vhd, strcspn(base ? base + 1 : vhd, "."));
+        if (!stem || !*stem ||
+            strv_split(db_text(vm->manager, "/xenmgr/platform-crypto-key-dirs", "/config/platform-crypto-keys"), ',', &dirs) < 0)
+                return;
+        dir = paths_map(manager_paths(vm->manager), dirs[0]);
+        d = dir ? opendir(dir) : NULL;
+        while (d && (e = readdir(d))) {
+                const char *rest = startswith(e->d_name, stem);
+
+                if (rest && *rest == ',') {
+                        n++;
+                        free(found);
+                        found = path_join(dir, e->d_name);
+                }
+        }
+        if (d)
+                (void) closedir(d);
+        if (n == 1 && found)
+                (void) unlink(found);
+}
+
+void delete_disk_file(Vm *vm, unsigned id)
+{
+        Manager *m = vm->manager;
+        _cleanup_free_ char *mapped = NULL;
+        const char *stored;
+        char path[64];
+
+        snprintf(path, sizeof path, "config/disk/%u/type", id);
+        if (!streq(vm_text(vm, path, ""), "vhd"))
+                return;
+        snprintf(path, sizeof path, "config/disk/%u/shared", id);
+        if (vm_bool(vm, path, false))
+                return;
+        snprintf(path, sizeof path, "config/disk/%u/path", id);
+        stored = vm_text(vm, path, "");
+        for (size_t i = 0; i < m->n_vms; i++) {
+                unsigned ids[DISKS_MAX];
+                size_t n = m->vms[i] == vm ? 0 : vm_record_ids(m->vms[i], "disk", ids, DISKS_MAX);
+
+                for (size_t k = 0; k < n; k++) {
+                        snprintf(path, sizeof path, "config/disk/%u/path", ids[k]);
+                        if (streq(vm_text(m->vms[i], path, ""), stored))
+                                return;
+                }
+        }
+        mapped = paths_map(manager_paths(m), stored);
+        if (!mapped || mapped[0] != '/')
+                return;
+        delete_key(vm, mapped);
+        if (unlink(mapped) < 0 && errno != ENOENT)
+                log_errno_full(LOG_WARNING, errno, "Cannot remove %s", mapped);
+}
+
+static int remove_tree_at(int parent, const char *name, int depth)
+{
+        int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct dirent *e;
+        DIR *d;
+
+        if (fd < 0 || depth == 0) {
+                safe_close(fd);
+                return unlinkat(parent, name, 0);
+        }
+        d = fdopendir(fd);
+        if (!d) {
+                safe_close(fd);
+                return -1;
+        }
+        while ((e = readdir(d)))
+                if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
+                        (void) remove_tree_at(dirfd(d), e->d_name, depth - 1);
+        (void) closedir(d);
+        return unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+static void delete_runtime(Vm *vm)
+{
+        const Paths *p = manager_paths(vm->manager);
+        _cleanup_free_ char *ovf = paths_format(p, PATH_STORAGE, "ovffiles/%s", vm->uuid);
+        _cleanup_free_ char *run = paths_get(p, PATH_VM) ? paths_format(p, PATH_VM, "%s", vm->uuid) : NULL;
+
+        if (ovf)
+                (void) remove_tree_at(AT_FDCWD, ovf, 16);
+        if (run && !vm->monitor)
+                (void) remove_tree_at(AT_FDCWD, run, 4);
+}
+
+static void on_deleted(const sd_bus_error *error, void *userdata)
+{
+        Delete *w = userdata;
+        _cleanup_free_ char *text = error ? strformat("The database did not take it: %s", strempty(error->message)) : NULL;
+
+        delete_end(w, error ? strempty(text) : NULL);
+}
+
+static void delete_go(Delete *w)
+{
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
+        unsigned ids[DISKS_MAX];
+        char path[64];
+        DbTx *tx;
+        int r;
+
+        if (!vm || vm_is_running(vm)) {
+                _cleanup_free_ char *text = error_format(ERROR_RUNNING, NULL);
+
+                delete_end(w, vm ? strempty(text) : NULL);
+                return;
+        }
+        if (!vm_has(vm, "backend")) {
+                size_t n = vm_record_ids(vm, "disk", ids, DISKS_MAX);
+
+                for (size_t i = 0; i < n; i++)
+                        delete_disk_file(vm, ids[i]);
+        }
+        delete_runtime(vm);
+        vm->deleting = true;
+        tx = db_tx_new();
+        snprintf(path, sizeof path, "/vm/%s", w->uuid);
+        r = db_tx_rm(tx, path);
+        snprintf(path, sizeof path, "/dom-store/%s", w->uuid);
+        if (r >= 0)
+                r = db_tx_rm(tx, path);
+        if (r >= 0)
+                r = db_tx_commit(tx, w->manager->bus, on_deleted, w);
+        else
+                db_tx_free(tx);
+        if (r < 0)
+                delete_end(w, strerror(-r));
+}
+
+static void on_delete_hook(const char *error, void *userdata)
+{
+        Delete *w = userdata;
+        _cleanup_free_ char *text = error ? error_format(ERROR_IO, error) : NULL;
+
+        if (error)
+                delete_end(w, strempty(text));
+        else
+                delete_go(w);
+}
+
+int delete_vm(Vm *vm, bool unrestricted, Call *c)
+{
+        Delete *w;
+        int r;
+
+        if (!unrestricted && db_bool(vm->manager, "/vm-delete-disallowed", false))
+                return call_fail_code(c, ERROR_HOST_POLICY, NULL);
+        if (vm_is_running(vm) || vm->job || vm->deleting)
+                return call_fail_code(c, ERROR_RUNNING, vm->deleting ? "it is being deleted" : NULL);
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        *w = (Delete) { .manager = vm->manager, .call = call_ref(c) };
+        memcpy(w->uuid, vm->uuid, sizeof w->uuid);
+        vm->deleting = true;
+        r = hook_run(vm, "run-pre-delete", NULL, on_delete_hook, w, NULL);
+        if (r == 0)
+                delete_go(w);
+        else if (r < 0)
+                delete_end(w, strerror(-r));
+        return 0;
+}

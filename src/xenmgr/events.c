@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "events.h"
+
+#include "hooks.h"
+#include "lifecycle.h"
+#include "log.h"
+#include "monitor-client.h"
+#include "parse.h"
+#include "strbuf.h"
+
+#define EVENTS_MAX 256
+#define KEEP_ALIVE_QUICK_USEC (10 * USEC_PER_SEC)
+#define KEEP_ALIVE_MAX_USEC (60 * USEC_PER_SEC)
+#define QUERY_USEC (10 * USEC_PER_SEC)
+
+struct VmEvent {
+        VmEvent *next;
+        char text[];
+};
+
+static void events_run(Vm *vm);
+
+/* Signals and hooks */
+
+static void tell_state(Vm *vm, VmState s)
+{
+        manager_emit(vm->manager, "vm_state_changed", "sosi", vm->uuid, vm->path, vm_state_public(s),
+                     (int32_t) vm_acpi_state(vm));
+}
+
+static void run_hook(Vm *vm, const char *key, const char *argument)
+{
+        int r = hook_run(vm, key, argument, NULL, NULL, NULL);
+
+        if (r < 0)
+                log_warning("The hook %s of %s cannot be run: %s", key, vm->uuid, strerror(-r));
+}
+
+static void run_acpi_hook(Vm *vm, int64_t n)
+{
+        char text[24];
+
+        snprintf(text, sizeof text, "%lld", (long long) n);
+        run_hook(vm, "run-on-acpi-state-change", text);
+}
+
+static void write_key(Vm *vm, const char *key, const char *value)
+{
+        char path[VM_PATH_MAX];
+        DbTx *tx;
+
+        if (streq(vm_text(vm, key, ""), value) || !vm_node(vm))
+                return;
+        tx = db_tx_new();
+        (void) db_tx_write(tx, vm_db_path(vm, path, "%s", key), value);
+        manager_commit_quietly(vm->manager, tx, key);
+}
+
+/* States */
+
+static void on_running(Vm *vm)
+{
+        Manager *m = vm->manager;
+
+        if (vm_bool(vm, "usb-enabled", true))
+                manager_notify_service(m, "com.citrix.xenclient.usbdaemon", "/", "com.citrix.xenclient.usbdaemon",
+                                       "new_vm", "i", (int32_t) vm->domid);
+        if (vm_bool(vm, "provides-network-backend", false))
+                manager_notify_service(m, "com.citrix.xenclient.networkdaemon", "/", "com.citrix.xenclient.networkdaemon",
+                                       "ndvm_status", "siu", vm->uuid, (int32_t) vm->domid, (uint32_t) 1);
+}
+
+static void on_stopped(Vm *vm)
+{
+        Manager *m = vm->manager;
+
+        if (vm_bool(vm, "provides-network-backend", false))
+                manager_notify_service(m, "com.citrix.xenclient.networkdaemon", "/", "com.citrix.xenclient.networkdaemon",
+                                       "ndvm_status", "siu", vm->uuid, (int32_t) -1, (uint32_t) 0);
+        manager_notify_service(m, "com.citrix.xenclient.usbdaemon", "/", "com.citrix.xenclient.usbdaemon", "vm_stopped",
+                               "i", (int32_t) vm->domid);
+        vm->domid = vm->stubdomid = -1;
+        vm->acpi_state = 5;
+}
+
+static int on_keep_alive(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Vm *vm = userdata;
+
+        vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
+        if (vm_bool(vm, "keep-alive", false))
+                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL, NULL, NULL, NULL, NULL);
+        return 0;
+}
+
+/* A VM that dies at once is not started in a tight loop: 1 s, 2 s, 4 s … 60 s, until it lives for 10 s. */
+static void keep_alive(Vm *vm)
+{
+        uint64_t lived = vm->started_usec ? now_usec() - vm->started_usec : 0, delay = 0;
+
+        if (lived < KEEP_ALIVE_QUICK_USEC)
+                delay = MIN2(USEC_PER_SEC << MIN2(vm->quick_deaths++, 10u), KEEP_ALIVE_MAX_USEC);
+        else
+                vm->quick_deaths = 0;
+        if (delay)
+                log_notice("%s ended soon after its start; it is started again in %llu s", vm->uuid,
+                           (unsigned long long) (delay / USEC_PER_SEC));
+        vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
+        (void) sd_event_add_time_relative(vm->manager->event, &vm->keep_alive, CLOCK_MONOTONIC, delay, 0, on_keep_alive, vm);
+}
+
+static void after_stop(Vm *vm, VmState s)
+{
+        if (s == VM_REBOOTED && !vm_bool(vm, "preserve-on-reboot", false)) {
+                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
+                return;
+        }
+        if (s == VM_SHUTDOWN && vm_bool(vm, "keep-alive", false) && vm_node(vm) && !vm->deleting)
+                keep_alive(vm);
+        /* A VM that is not there needs no process. A new start makes a new one, of the version installed then. */
+        if (s == VM_SHUTDOWN && !(vm->job && streq(lifecycle_busy(vm), "start")))
+                monitor_quit(vm);
+}
+
+static void book_reason(Vm *vm, VmState s)
+{
+        switch (s) {
+        case VM_CREATING_DOMAIN:
+                vm->reason = REASON_CREATION_FAILURE;
+                break;
+        case VM_CREATED:
+                vm->reason = REASON_HALT;
+                break;
+        case VM_REBOOTING:
+                vm->reason = REASON_RESTARTING;
+                break;
+        case VM_REBOOTED:
+                vm->reason = REASON_REBOOT;
+                break;
+        default:
+                break;
+        }
+}
+
+/*
+ * A guest's reboot is told as an end with another reason: clients see rebooting, stopped, creating,
+ * running. The internal state keeps the difference.
+ */
+static void handle_state(Vm *vm, VmState s)
+{
+        VmState shown = s == VM_REBOOTED ? VM_SHUTDOWN : s;
+        char text[64];
+
+        log_info("%s: %s", vm->uuid, vm_state_word(s));
+        snprintf(text, sizeof text, "vm:state:%s", vm_state_word(shown));
+        manager_emit(vm->manager, "notify", "ss", vm->uuid, text);
+        timeline_mark(vm, vm_state_word(s));
+        book_reason(vm, s);
+        if (s == VM_RUNNING) {
+                if (vm->state != VM_PAUSED)
+                        vm->started_usec = now_usec();
+                vm->acpi_state = 0;
+                on_running(vm);
+        }
+        if (shown == VM_SHUTDOWN || s == VM_SUSPENDED)
+                on_stopped(vm);
+        vm->state = s;
+        if (s != VM_CREATING_DOMAIN && s != VM_CREATING_DEVICES && s != VM_CREATED)
+                run_hook(vm, "run-on-state-change", vm_state_public(shown));
+        if (s == VM_RUNNING || s == VM_SUSPENDED || shown == VM_SHUTDOWN)
+                run_acpi_hook(vm, s == VM_RUNNING ? 0 : s == VM_SUSPENDED ? 3 : 5);
+        tell_state(vm, shown);
+        lifecycle_state_changed(vm);
+        if (shown == VM_SHUTDOWN)
+                after_stop(vm, s);
+}
+
+static void handle_acpi(Vm *vm, int64_t n)
+{
+        char text[64];
+
+        vm->acpi_state = n;
+        snprintf(text, sizeof text, "power-state:%lld", (long long) n);
+        manager_emit(vm->manager, "notify", "ss", vm->uuid, text);
+        if (n == 4) {
+                vm->reason = REASON_HIBERNATE;
+                write_key(vm, "hibernated", "true");
+        } else if (n == 5)
+                vm->reason = REASON_ACPI_POWEROFF;
+        else if (n == 3 && vm_bool(vm, "auto-s3-wake", false))
+                (void) lifecycle_request(vm, JOB_RESUME, 0, NULL, NULL, NULL, NULL);
+        run_acpi_hook(vm, n);
+        tell_state(vm, vm->state == VM_REBOOTED ? VM_SHUTDOWN : vm->state);
+        lifecycle_state_changed(vm);
+}
+
+static void handle(Vm *vm, const char *status)
+{
+        const char *rest;
+        int64_t n;
+
+        if ((rest = startswith(status, "vm:state:"))) {
+                VmState s = vm_state_from_word(rest);
+                char shown[64];
+
+                if (s < _VM_STATE_MAX)
+                        handle_state(vm, s);
+                else
+                        log_warning("The monitor of %s tells an unknown state: %s", vm->uuid,
+                                    log_untrusted(shown, sizeof shown, rest));
+        } else if ((rest = startswith(status, "power-state:"))) {
+                if (parse_i64(rest, &n) >= 0)
+                        handle_acpi(vm, n);
+        } else if ((rest = startswith(status, "rtc:"))) {
+                if (parse_i64(rest, &n) >= 0)
+                        write_key(vm, "time-offset", rest);
+        } else if ((rest = startswith(status, "error:"))) {
+                char shown[256];
+
+                log_warning("%s: %s", vm->uuid, log_untrusted(shown, sizeof shown, rest));
+        }
+}
+
+/* The queue */
+
+static void on_domid(Vm *vm, const char *reply, const sd_bus_error *error, _unused_ void *userdata)
+{
+        int64_t v;
+
+        if (!error && parse_i64(reply, &v) >= 0 && v >= 0)
+                vm->domid = v;
+        vm->event_waits = false;
+        if (vm->events) {
+                VmEvent *e = vm->events;
+
+                vm->events = e->next;
+                if (!vm->events)
+                        vm->events_end = &vm->events;
+                handle(vm, e->text);
+                free(e);
+        }
+        events_run(vm);
+}
+
+/* Who hears that a VM is created or running finds its domid in place. */
+static bool needs_domid(Vm *vm, const char *status)
+{
+        const char *word = startswith(status, "vm:state:");
+
+        if (!word || vm->domid >= 0)
+                return false;
+        return streq(word, "creating-devices") || streq(word, "created") || streq(word, "running") || streq(word, "paused");
+}
+
+static void events_run(Vm *vm)
+{
+        while (vm->events && !vm->event_waits) {
+                VmEvent *e = vm->events;
+
+                if (needs_domid(vm, e->text) &&
+                    monitor_call(vm, "get_domid", NULL, QUERY_USEC, on_domid, NULL, NULL) >= 0) {
+                        vm->event_waits = true;
+                        return;
+                }
+                vm->events = e->next;
+                if (!vm->events)
+                        vm->events_end = &vm->events;
+                handle(vm, e->text);
+                free(e);
+        }
+}
+
+void lifecycle_notify(Vm *vm, const char *status)
+{
+        size_t n = strlen(status), waiting = 0;
+        VmEvent *e;
+
+        for (e = vm->events; e; e = e->next)
+                waiting++;
+        e = waiting < EVENTS_MAX && n < 4096 ? malloc(sizeof *e + n + 1) : NULL;
+        if (!e) {
+                log_warning("An event of %s is dropped", vm->uuid);
+                return;
+        }
+        e->next = NULL;
+        memcpy(e->text, status, n + 1);
+        *vm->events_end = e;
+        vm->events_end = &e->next;
+        events_run(vm);
+}
+
+void lifecycle_event_state(Vm *vm, const char *word)
+{
+        char text[64];
+
+        snprintf(text, sizeof text, "vm:state:%s", word);
+        lifecycle_notify(vm, text);
+}
+
+void events_adopt(Vm *vm, VmState state)
+{
+        vm->state = state;
+        vm->reason = REASON_HALT;
+        log_info("%s was found %s", vm->uuid, vm_state_word(state));
+        if (state == VM_RUNNING)
+                on_running(vm);
+}
+
+void events_drop(Vm *vm)
+{
+        while (vm->events) {
+                VmEvent *e = vm->events;
+
+                vm->events = e->next;
+                free(e);
+        }
+        vm->events_end = &vm->events;
+        vm->event_waits = false;
+}

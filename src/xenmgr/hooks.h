@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Hooks: programs and D-Bus calls that the run-* keys of a VM name. Only the host can set those keys.
+ * Items run one after the other, each with a time limit; the first failure ends the hook.
+ */
+#include "vm.h"
+
+typedef struct Hook Hook;
+
+/* error NULL: all items succeeded. */
+typedef void (*HookDone)(const char *error, void *userdata);
+
+/*
+ * Runs the hook of that key with the uuid and up to one more argument. Returns 0 when none is
+ * configured (done is not called), 1 when it runs, or a negative errno. ret may be NULL.
+ */
+int hook_run(Vm *vm, const char *key, const char *argument, HookDone done, void *userdata, Hook **ret);
+/* Stops it; done is not called. */
+Hook *hook_cancel(Hook *h);

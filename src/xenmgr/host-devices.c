@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Devices of the host on D-Bus: PCI, GPUs, disks, CD drives, sound. */
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/cdrom.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "host-internal.h"
+#include "log.h"
+#include "parse.h"
+#include "strbuf.h"
+#include "values.h"
+#include "vm.h"
+
+/* Tables of texts: fill() adds the rows. */
+static int reply_rows(Call *c, int (*fill)(Call *c, sd_bus_message *reply))
+{
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = call_new_reply(c, &reply);
+        if (r >= 0)
+                r = rows_open(reply);
+        if (r >= 0)
+                r = fill(c, reply);
+        if (r >= 0)
+                r = rows_close(reply);
+        if (r < 0) {
+                sd_bus_message_unref(reply);
+                return r;
+        }
+        return call_reply_message(c, reply);
+}
+
+/* PCI and GPUs */
+
+static int fill_pci(_unused_ Call *c, sd_bus_message *reply)
+{
+        const PciDevice *list;
+        size_t n = pci_list(&list);
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = pci_append_row(reply, &list[i]);
+        return r;
+}
+
+int method_list_pci(Call *c)
+{
+        return reply_rows(c, fill_pci);
+}
+
+static bool given_to_display(Manager *m, const char *address)
+{
+        return strstr(db_text(m, "/xenmgr/dh/gpu", ""), address);
+}
+
+static int64_t placement(Manager *m, const char *address, size_t index)
+{
+        char path[64];
+
+        snprintf(path, sizeof path, "/xenmgr/gpu-placement/%s", address);
+        return db_int(m, path, (int64_t) index);
+}
+
+static int fill_gpus(Call *c, sd_bus_message *reply)
+{
+        const PciDevice *gpus[32];
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                _cleanup_free_ char *name = pci_name(gpus[i]);
+                char place[24];
+
+                if (given_to_display(c->userdata, gpus[i]->address))
+                        continue;
+                snprintf(place, sizeof place, "%lld", (long long) placement(c->userdata, gpus[i]->address, i));
+                r = rows_add(reply, "addr", gpus[i]->address, "name", name, "placement", place, NULL);
+        }
+        return r;
+}
+
+int method_list_gpus(Call *c)
+{
+        return reply_rows(c, fill_gpus);
+}
+
+static bool assigned_to_vm(Manager *m, const char *address)
+{
+        for (size_t i = 0; i < m->n_vms; i++)
+                if (streq(vm_text(m->vms[i], "gpu", ""), address))
+                        return true;
+        return false;
+}
+
+/* The number of the card below /dev/dri; -1: none. */
+static int drm_card(const char *address)
+{
+        _cleanup_free_ char *path = strformat("/sys/bus/pci/devices/%s/drm", address);
+        DIR *d = path ? opendir(path) : NULL;
+        struct dirent *e;
+        int card = -1;
+
+        while (d && (e = readdir(d)))
+                if (startswith(e->d_name, "card") && !strchr(e->d_name, '-'))
+                        card = atoi(e->d_name + 4);
+        if (d)
+                (void) closedir(d);
+        return card;
+}
+
+static int fill_dh_gpus(Call *c, sd_bus_message *reply)
+{
+        const PciDevice *gpus[32];
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                _cleanup_free_ char *name = pci_name(gpus[i]);
+                char card[16];
+
+                if (assigned_to_vm(c->userdata, gpus[i]->address))
+                        continue;
+                snprintf(card, sizeof card, "%d", drm_card(gpus[i]->address));
+                r = rows_add(reply, "addr", gpus[i]->address, "name", name, "drmcard", card, NULL);
+        }
+        return r;
+}
+
+int method_list_dh_gpus(Call *c)
+{
+        return reply_rows(c, fill_dh_gpus);
+}
+
+/* The index of the GPU in the list; -1 after the call was failed. */
+static int find_gpu(Call *c, const char *id)
+{
+        const PciDevice *gpus[32];
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
+        _cleanup_free_ char *quoted = strformat("\"%.64s\"", id);
+
+        for (size_t i = 0; i < n; i++)
+                if (streq(gpus[i]->address, id))
+                        return (int) i;
+        (void) call_fail_code(c, ERROR_UNKNOWN_GPU, quoted);
+        return -1;
+}
+
+int method_set_placement(Call *c)
+{
+        char path[64], text[24];
+        const char *id;
+        int32_t slot;
+        DbTx *tx;
+        int r;
+
+        r = sd_bus_message_read(c->message, "si", &id, &slot);
+        if (r < 0 || find_gpu(c, id) < 0)
+                return r < 0 ? r : 0;
+        snprintf(path, sizeof path, "/xenmgr/gpu-placement/%s", id);
+        snprintf(text, sizeof text, "%d", slot);
+        tx = db_tx_new();
+        (void) db_tx_write(tx, path, text);
+        return manager_commit(c->userdata, tx, c, NULL);
+}
+
+int method_get_placement(Call *c)
+{
+        const char *id;
+        int r, i;
+
+        r = sd_bus_message_read(c->message, "s", &id);
+        if (r < 0 || (i = find_gpu(c, id)) < 0)
+                return r < 0 ? r : 0;
+        return call_reply(c, "i", (int32_t) placement(c->userdata, id, (size_t) i));
+}
+
+int method_set_dh_gpu(Call *c)
+{
+        Manager *m = c->userdata;
+        _cleanup_strv_ char **list = NULL;
+        char address[13];
+        const char *text;
+        int64_t slot;
+        DbTx *tx;
+        int r;
+
+        if (refuse_guest(c, "The display handler's GPU"))
+                return 0;
+        r = sd_bus_message_read(c->message, "s", &text);
+        if (r >= 0)
+                r = strv_split(text, ',', &list);
+        for (char **a = list; r >= 0 && *text && a && *a; a++)
+                if (pci_address_parse(*a, address, &slot) < 0 || slot >= 0 || assigned_to_vm(m, *a))
+                        return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not the address of a free GPU", *a);
+        if (r < 0)
+                return r;
+        tx = db_tx_new();
+        (void) db_tx_write(tx, "/xenmgr/dh/gpu", text);
+        (void) service_emit(m->daemon->service, "/host", XENMGR_INTERFACE ".host", "displayhandler_gpu_changed", "");
+        return manager_commit(m, tx, c, NULL);
+}
+
+int method_get_dh_gpu(Call *c)
+{
+        Manager *m = c->userdata;
+        _cleanup_strv_ char **list = NULL;
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        _cleanup_free_ char *text = NULL;
+        const PciDevice *gpus[1];
+        int r;
+
+        r = strv_split(db_text(m, "/xenmgr/dh/gpu", ""), ',', &list);
+        for (char **a = list; r >= 0 && a && *a; a++)
+                if (**a)
+                        strbuf_addf(&b, "%s%d", b.len ? "," : "", drm_card(*a));
+        if (!b.len)
+                strbuf_addf(&b, "%d",
+                            host_gpus(gpus, 1) && gpus[0]->boot_vga ? drm_card(gpus[0]->address) : -1);
+        r = strbuf_take(&b, &text);
+        return r < 0 ? r : call_reply(c, "s", text);
+}
+
+/* Disks and CD drives */
+
+static int fill_disks(_unused_ Call *c, sd_bus_message *reply)
+{
+        DIR *d = opendir("/sys/block");
+        struct dirent *e;
+        int r = 0;
+
+        while (d && r >= 0 && (e = readdir(d))) {
+                _cleanup_free_ char *device = NULL, *udi = NULL;
+                char path[512];
+
+                snprintf(path, sizeof path, "/sys/block/%.200s/device", e->d_name);
+                if (e->d_name[0] == '.' || access(path, F_OK) < 0 || startswith(e->d_name, "sr"))
+                        continue;
+                device = strformat("/dev/%s", e->d_name);
+                udi = strformat("/org/freedesktop/Hal/devices/storage_%s", e->d_name);
+                r = device && udi ? rows_add(reply, "udi", udi, "block-device", device, NULL) : -ENOMEM;
+        }
+        if (d)
+                (void) closedir(d);
+        return r;
+}
+
+int method_list_disks(Call *c)
+{
+        return reply_rows(c, fill_disks);
+}
+
+static bool cd_id_ok(const char *id)
+{
+        unsigned colons = 0;
+
+        for (const char *p = id; *p; p++)
+                if (*p == ':')
+                        colons++;
+                else if (!isdigit((unsigned char) *p))
+                        return false;
+        return colons == 3 && strlen(id) < 32;
+}
+
+static void cd_key(const char *id, char ret[static 64])
+{
+        snprintf(ret, 64, "/xenmgr/cdassign/%.32s", id);
+        for (char *p = ret + strlen("/xenmgr/cdassign/"); *p; p++)
+                if (*p == ':')
+                        *p = '_';
+}
+
+static int fill_cds(Call *c, sd_bus_message *reply)
+{
+        char *const *drives = host_cd_drives(c->userdata);
+        int r = 0;
+
+        for (; r >= 0 && drives && *drives; drives++) {
+                _cleanup_free_ char *vendor_path = strformat("/sys/bus/scsi/devices/%s/vendor", *drives);
+                _cleanup_free_ char *model_path = strformat("/sys/bus/scsi/devices/%s/model", *drives);
+                _cleanup_free_ char *vendor = vendor_path ? host_file_text(vendor_path) : NULL;
+                _cleanup_free_ char *model = model_path ? host_file_text(model_path) : NULL;
+                _cleanup_free_ char *name = strformat("%s %s", strempty(vendor), strempty(model));
+                const char *vm;
+                char key[64];
+
+                cd_key(*drives, key);
+                vm = db_text(c->userdata, key, "");
+                r = name ? rows_add(reply, "id", *drives, "name", name, "vm", vm, "vm-sticky", *vm ? "1" : "0", "usb-id", "",
+                                    NULL)
+                         : -ENOMEM;
+        }
+        return r;
+}
+
+int method_list_cds(Call *c)
+{
+        return reply_rows(c, fill_cds);
+}
+
+int method_get_cd(Call *c)
+{
+        const char *id, *vm;
+        char key[64];
+        int r;
+
+        r = sd_bus_message_read(c->message, "s", &id);
+        if (r < 0)
+                return r;
+        if (!cd_id_ok(id))
+                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", id);
+        cd_key(id, key);
+        vm = db_text(c->userdata, key, "");
+        return call_reply(c, "bs", *vm != '\0', vm);
+}
+
+int method_assign_cd(Call *c)
+{
+        Manager *m = c->userdata;
+        const char *id, *uuid;
+        char key[64];
+        Vm *vm;
+        int sticky, r;
+        DbTx *tx;
+
+        r = sd_bus_message_read(c->message, "sbs", &id, &sticky, &uuid);
+        if (r < 0)
+                return r;
+        vm = manager_find_vm(m, uuid);
+        if (!cd_id_ok(id) || (*uuid && !vm))
+                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive, or '%.64s' not a VM", id, uuid);
+        cd_key(id, key);
+        tx = db_tx_new();
+        (void) (vm && sticky ? db_tx_write(tx, key, uuid) : db_tx_rm(tx, key));
+        manager_emit(m, "cd_assignment_changed", "sso", id, vm ? vm->uuid : "", vm ? vm->path : "/");
+        return manager_commit(m, tx, c, NULL);
+}
+
+int method_eject_cd(Call *c)
+{
+        _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        struct dirent *e;
+        const char *id;
+        DIR *d;
+        int r;
+
+        r = sd_bus_message_read(c->message, "s", &id);
+        if (r < 0)
+                return r;
+        if (!cd_id_ok(id))
+                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", id);
+        path = strformat("/sys/bus/scsi/devices/%s/block", id);
+        d = path ? opendir(path) : NULL;
+        while (d && (e = readdir(d)))
+                if (e->d_name[0] != '.') {
+                        char device[300];
+
+                        snprintf(device, sizeof device, "/dev/%s", e->d_name);
+                        fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+                        break;
+                }
+        if (d)
+                (void) closedir(d);
+        if (fd < 0 || ioctl(fd, CDROMEJECT) < 0)
+                return call_fail_code(c, ERROR_IO, "the drive cannot be ejected");
+        return 1;
+}
+
+/* Sound: /proc/asound. A host without it has none, which is no error. */
+
+/* "00-00: name : text : playback 1 : capture 1" */
+static int fill_pcm(Call *c, sd_bus_message *reply)
+{
+        const char *direction = c->method->data;
+        _cleanup_free_ char *text = NULL;
+        _cleanup_strv_ char **lines = NULL;
+        int r;
+
+        if (read_file("/proc/asound/pcm", 64 * KIB, &text, NULL) < 0)
+                return 0;
+        r = strv_split(text, '\n', &lines);
+        for (char **l = lines; r >= 0 && l && *l; l++) {
+                _cleanup_free_ char *id = NULL, *card_path = NULL, *card = NULL, *name = NULL;
+                const char *start = strlen(*l) > 7 ? *l + 7 : "";
+
+                if (!strstr(*l, direction))
+                        continue;
+                id = strndup(*l, 5);
+                name = strndup(start, strcspn(start, ":"));
+                card_path = strformat("/proc/asound/card%d/id", atoi(*l));
+                card = card_path ? host_file_text(card_path) : NULL;
+                r = id && name ? rows_add(reply, "id", id, "name", strstrip(name), "card", card, NULL) : -ENOMEM;
+        }
+        return r;
+}
+
+int method_list_pcm(Call *c)
+{
+        return reply_rows(c, fill_pcm);
+}
+
+/* " 0 [PCH            ]: HDA-Intel - HDA Intel PCH" */
+static int fill_cards(_unused_ Call *c, sd_bus_message *reply)
+{
+        _cleanup_free_ char *text = NULL;
+        _cleanup_strv_ char **lines = NULL;
+        int r;
+
+        if (read_file("/proc/asound/cards", 64 * KIB, &text, NULL) < 0)
+                return 0;
+        r = strv_split(text, '\n', &lines);
+        for (char **l = lines; r >= 0 && l && *l; l++) {
+                const char *name = strstr(*l, "]:");
+                char id[16];
+
+                if (!name || !isdigit((unsigned char) *strstrip(*l)))
+                        continue;
+                snprintf(id, sizeof id, "%d", atoi(*l));
+                r = rows_add(reply, "id", id, "name", name + 2 + strspn(name + 2, " "), NULL);
+        }
+        return r;
+}
+
+int method_list_cards(Call *c)
+{
+        return reply_rows(c, fill_cards);
+}
+
+static int fill_nothing(_unused_ Call *c, _unused_ sd_bus_message *reply)
+{
+        return 0;
+}
+
+int method_card_controls(Call *c)
+{
+        return reply_rows(c, fill_nothing);
+}
+
+int method_card_control(Call *c)
+{
+        return call_fail_code(c, ERROR_IO, "this host has no mixer that oxt could ask");
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* What host.c reads and host-dbus.c serves. Texts are to be freed; NULL: not there. */
+#include "host.h"
+#include "pci.h"
+
+struct HostState {
+        char *facts[8];
+        char **cd_drives;
+        uint64_t cd_read_at;
+        sd_event_source *storage_timer;
+        bool ui_ready;
+};
+
+char *host_file_text(const char *path);
+char *host_proc_value(const char *path, const char *key);
+const char *host_dmi(Manager *m, const char *property);
+int64_t host_storage_mib(Manager *m, bool only_free);
+bool host_is_laptop(void);
+char *host_nic(bool wireless, bool model);
+size_t host_gpus(const PciDevice **ret, size_t max);
+
+/* In host-devices.c: methods on devices. */
+int method_list_pci(Call *c);
+int method_list_gpus(Call *c);
+int method_list_dh_gpus(Call *c);
+int method_set_placement(Call *c);
+int method_get_placement(Call *c);
+int method_set_dh_gpu(Call *c);
+int method_get_dh_gpu(Call *c);
+int method_list_disks(Call *c);
+int method_list_cds(Call *c);
+int method_get_cd(Call *c);
+int method_assign_cd(Call *c);
+int method_eject_cd(Call *c);
+int method_list_pcm(Call *c);
+int method_list_cards(Call *c);
+int method_card_controls(Call *c);
+int method_card_control(Call *c);

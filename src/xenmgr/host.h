@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Facts about the host, from sysfs, procfs and the files of OpenXT. Those that cannot change are read
+ * once; nothing here runs a program or waits.
+ */
+#include "manager.h"
+
+HostState *host_new(Manager *m);
+HostState *host_free(HostState *h);
+
+/* MiB; -1: not known. */
+int64_t host_total_memory_mib(Manager *m);
+int64_t host_free_memory_mib(Manager *m);
+
+/* SCSI addresses "a:b:c:d" of CD drives; NULL-terminated, belongs to the host state; NULL: none. */
+char *const *host_cd_drives(Manager *m);
+
+/* Whether the text is part of the address of one of the GPUs of the host. */
+bool host_gpu_matches(Manager *m, const char *text);
+
+/* The objects "/host". */
+extern const BusInterface *const host_interfaces[];

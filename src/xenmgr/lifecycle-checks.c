@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Everything that may forbid a start, as one table in the contract's order. start uses the first
+ * finding, the dry run lists them all.
+ */
+#include "lifecycle.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "config-writer.h"
+#include "host.h"
+#include "log.h"
+#include "pci.h"
+#include "strbuf.h"
+
+static void finding(Findings *f, const char *step, const char *text)
+{
+        if (text && strv_extend(&f->texts, text) >= 0)
+                (void) strv_extend(&f->steps, step);
+}
+
+static void finding_code(Findings *f, const char *step, ErrorCode code, const char *detail)
+{
+        _cleanup_free_ char *text = error_format(code, detail);
+
+        finding(f, step, text);
+}
+
+void findings_done(Findings *f)
+{
+        f->steps = strv_free(f->steps);
+        f->texts = strv_free(f->texts);
+}
+
+/* Dependencies */
+
+typedef struct Walk {
+        Vm **list;
+        size_t n, depth;
+        Vm *stack[64];
+} Walk;
+
+static int walk(Walk *w, Vm *vm)
+{
+        unsigned ids[NICS_MAX];
+        size_t n = vm_record_ids(vm, "nic", ids, NICS_MAX);
+
+        for (size_t i = 0; i < w->depth; i++)
+                if (w->stack[i] == vm)
+                        return -ELOOP;
+        if (w->depth == ELEMENTSOF(w->stack))
+                return -ELOOP;
+        w->stack[w->depth++] = vm;
+        for (size_t i = 0; i < n; i++) {
+                bool named, known = false;
+                Vm *backend = vm_nic_backend(vm, ids[i], &named);
+                Vm **grown;
+                int r;
+
+                for (size_t k = 0; backend && k < w->n; k++)
+                        known = known || w->list[k] == backend;
+                if (!backend || known)
+                        continue;
+                r = walk(w, backend);
+                if (r < 0)
+                        return r;
+                grown = realloc(w->list, (w->n + 1) * sizeof *grown);
+                if (!grown)
+                        return -ENOMEM;
+                w->list = grown;
+                w->list[w->n++] = backend;
+        }
+        w->depth--;
+        return 0;
+}
+
+int lifecycle_dependencies(Vm *vm, Vm ***ret, size_t *ret_n)
+{
+        Walk w = { 0 };
+        int r = walk(&w, vm);
+
+        if (r < 0) {
+                free(w.list);
+                return r;
+        }
+        *ret = w.list;
+        *ret_n = w.n;
+        return 0;
+}
+
+/* Checks */
+
+static void check_dependencies(Vm *vm, Findings *f)
+{
+        Vm **deps = NULL;
+        size_t n = 0;
+
+        if (vm_bool(vm, "track-dependencies", false) && lifecycle_dependencies(vm, &deps, &n) == -ELOOP)
+                finding(f, "dependencies", "The VM needs a VM that needs it: its network backends form a cycle");
+        free(deps);
+}
+
+/*
+ * A path below the storage folder must not leave it, whoever made links there. Paths elsewhere could
+ * only be set by the host.
+ */
+static int open_disk(const Paths *p, const char *path)
+{
+        const char *rest = startswith(path, paths_get(p, PATH_STORAGE));
+        struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
+        _cleanup_close_ int root = -EBADF;
+        long fd;
+
+        if (!rest || *rest != '/')
+                return open(path, O_PATH | O_CLOEXEC);
+        root = open(paths_get(p, PATH_STORAGE), O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root < 0)
+                return -1;
+        while (*rest == '/')
+                rest++;
+        fd = syscall(SYS_openat2, root, rest, &how, sizeof how);
+        return (int) fd;
+}
+
+static void check_disks(Vm *vm, Findings *f)
+{
+        const Paths *p = manager_paths(vm->manager);
+        unsigned ids[DISKS_MAX];
+        size_t n = vm_record_ids(vm, "disk", ids, DISKS_MAX);
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *mapped = NULL, *text = NULL;
+                _cleanup_close_ int fd = -EBADF;
+                const char *stored;
+                char path[64];
+                struct stat st;
+
+                snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
+                stored = vm_text(vm, path, "");
+                mapped = paths_map(p, stored);
+                fd = mapped && *mapped ? open_disk(p, mapped) : -1;
+                if (fd >= 0 && fstat(fd, &st) >= 0 && !S_ISDIR(st.st_mode))
+                        continue;
+                text = strformat("Bad Physical Path for disk %u (%s)", ids[i], stored);
+                finding(f, "disks", text);
+        }
+}
+
+static void check_kernel(Vm *vm, Findings *f)
+{
+        static const char *const keys[] = { "config/kernel", "config/initrd" };
+        bool needs_extraction = *vm_text(vm, "config/kernel-extract", "");
+
+        for (size_t i = 0; i < ELEMENTSOF(keys) && !vm_is_hvm(vm) && !needs_extraction; i++) {
+                const char *stored = vm_text(vm, keys[i], "");
+                _cleanup_free_ char *mapped = paths_map(manager_paths(vm->manager), stored), *text = NULL;
+
+                if (!*stored || !mapped || access(mapped, R_OK) == 0)
+                        continue;
+                text = strformat("The file %s (%s) cannot be read: %s", mapped, keys[i], strerror(errno));
+                finding_code(f, "kernel", ERROR_IO, text);
+        }
+}
+
+static void check_nics(Vm *vm, Findings *f)
+{
+        unsigned ids[NICS_MAX];
+        size_t n = vm_record_ids(vm, "nic", ids, NICS_MAX);
+
+        for (size_t i = 0; i < n; i++) {
+                bool named;
+                Vm *backend = vm_nic_backend(vm, ids[i], &named);
+
+                if (named && (!backend || backend->domid < 0)) {
+                        char detail[32];
+
+                        snprintf(detail, sizeof detail, "nic %u", ids[i]);
+                        finding_code(f, "network", ERROR_BACKEND_DOWN, detail);
+                }
+        }
+}
+
+/* Another running guest that has the same exclusive thing. */
+static bool taken(Vm *vm, bool (*has)(Vm *vm))
+{
+        if (!has(vm))
+                return false;
+        for (size_t i = 0; i < vm->manager->n_vms; i++) {
+                Vm *v = vm->manager->vms[i];
+
+                if (v != vm && vm_is_running(v) && !vm_is_service(v) && has(v))
+                        return true;
+        }
+        return false;
+}
+
+static bool has_amt(Vm *vm)
+{
+        return db_bool(vm->manager, "/system-amt-pt-active", false) && vm_bool(vm, "amt-pt", false);
+}
+
+static bool has_oem(Vm *vm)
+{
+        return vm_bool(vm, "oem-acpi-features", false);
+}
+
+static void check_amt(Vm *vm, Findings *f)
+{
+        if (taken(vm, has_amt))
+                finding_code(f, "amt", ERROR_AMT_TAKEN, NULL);
+}
+
+static void check_oem(Vm *vm, Findings *f)
+{
+        if (taken(vm, has_oem))
+                finding_code(f, "oem", ERROR_OEM_TAKEN, NULL);
+}
+
+static void check_gpu(Vm *vm, Findings *f)
+{
+        _cleanup_strv_ char **devices = NULL;
+
+        if (pci_devices_of_vm(vm, &devices) < 0)
+                finding(f, "pci", "A passthrough rule names a device that does not exist");
+        for (char **d = devices; d && *d; d++)
+                if (pci_is_intel_gpu(*d) && !pci_is_boot_vga(*d))
+                        finding_code(f, "pci", ERROR_GPU_SECONDARY, *d);
+}
+
+static void check_pci(Vm *vm, Findings *f)
+{
+        _cleanup_strv_ char **devices = NULL;
+
+        if (pci_devices_of_vm(vm, &devices) < 0 || !devices)
+                return;
+        for (size_t i = 0; i < vm->manager->n_vms; i++) {
+                Vm *v = vm->manager->vms[i];
+                _cleanup_strv_ char **theirs = NULL;
+
+                if (v == vm || !vm_is_running(v) || vm_is_service(v) || pci_devices_of_vm(v, &theirs) < 0)
+                        continue;
+                for (char **d = devices; *d; d++)
+                        if (strv_contains(theirs, *d))
+                                finding_code(f, "pci", ERROR_DEVICE_TAKEN, *d);
+        }
+}
+
+/* The VM's own memory, against what the host has left. The monitor checks again when it builds the VM. */
+static void check_memory(Vm *vm, Findings *f)
+{
+        int64_t need = vm_int(vm, "config/memory", 0), free_mib = host_free_memory_mib(vm->manager);
+        _cleanup_free_ char *detail = NULL;
+
+        if (need <= 0 || free_mib < 0 || need <= free_mib)
+                return;
+        detail = strformat("%lld MiB are needed, %lld are free", (long long) need, (long long) free_mib);
+        finding_code(f, "memory", ERROR_NO_MEMORY, detail);
+}
+
+static const struct {
+        const char *name;
+        void (*check)(Vm *vm, Findings *f);
+} checks[] = {
+        { "dependencies", check_dependencies },
+        { "disks", check_disks },
+        { "kernel", check_kernel },
+        { "network", check_nics },
+        { "gpu", check_gpu },
+        { "amt", check_amt },
+        { "pci", check_pci },
+        { "oem", check_oem },
+        { "memory", check_memory },
+};
+
+int start_check(Vm *vm, bool only_first, Findings *ret)
+{
+        for (size_t i = 0; i < ELEMENTSOF(checks) && !(only_first && ret->texts); i++)
+                checks[i].check(vm, ret);
+        return 0;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Everything but starting: shutdown in growing severity, reboot, sleep, pause, files. */
+#include "lifecycle-internal.h"
+
+#include <unistd.h>
+
+#include "config-writer.h"
+#include "fs.h"
+#include "log.h"
+#include "strbuf.h"
+
+#define SHORT_USEC (30 * USEC_PER_SEC)
+#define WAKE_USEC (30 * USEC_PER_SEC)
+#define AGENT_USEC (120 * USEC_PER_SEC)
+#define HALT_USEC (300 * USEC_PER_SEC)
+#define FORCE_USEC (120 * USEC_PER_SEC)
+#define SLEEP_USEC (180 * USEC_PER_SEC)
+#define FILE_USEC (1800 * USEC_PER_SEC)
+
+#define GONE (STATE_BIT(VM_SHUTDOWN) | STATE_BIT(VM_REBOOTED))
+
+static bool job_nothing_runs(Job *j)
+{
+        if (vm_is_running(j->vm) && j->vm->monitor)
+                return false;
+        if (vm_is_running(j->vm))
+                log_warning("%s: its monitor is not there yet; %s does nothing", j->vm->uuid, job_kind_text(j->kind));
+        job_end(j, NULL);
+        return true;
+}
+
+static void job_succeed(Job *j)
+{
+        job_end(j, NULL);
+}
+
+/* Shutdown: the agent is asked, then ACPI or PV drivers, then it is ended; each for a bounded time. */
+
+static void shutdown_force(Job *j)
+{
+        static const char *const forced[] = { "forced", "true", NULL };
+
+        if (!vm_is_running(j->vm)) {
+                job_end(j, NULL);
+                return;
+        }
+        log_warning("%s does not shut down; it is ended", j->vm->uuid);
+        j->step = NULL;
+        job_monitor_tolerant(j, "halt", forced, FORCE_USEC, destroy_first);
+}
+
+static void shutdown_halted(Job *j)
+{
+        if (vm_is_running(j->vm) && j->reply_error) {
+                log_info("%s: %s", j->vm->uuid, j->reply_error);
+                shutdown_force(j);
+        } else
+                job_wait_states(j, GONE, SHORT_USEC, "The VM did not shut down", job_succeed, shutdown_force);
+}
+
+static void shutdown_halt(Job *j)
+{
+        if (!vm_is_running(j->vm))
+                job_end(j, NULL);
+        else
+                job_monitor_tolerant(j, "halt", NULL, HALT_USEC, shutdown_halted);
+}
+
+static void shutdown_ask(Job *j)
+{
+        if (!j->vm->agent) {
+                shutdown_halt(j);
+                return;
+        }
+        job_agent(j, "request_shutdown");
+        job_wait_states(j, GONE, AGENT_USEC, "The agent did not shut the VM down", job_succeed, shutdown_halt);
+}
+
+static void wake_wait(Job *j)
+{
+        if (j->vm->acpi_state == 3 && j->attempts++ < WAKE_USEC / USEC_PER_SEC)
+                job_deadline(j, USEC_PER_SEC, "", wake_wait);
+        else
+                shutdown_ask(j);
+}
+
+static const char *const wake[] = { "params", "s3resume", NULL };
+
+void shutdown_first(Job *j)
+{
+        if (job_nothing_runs(j))
+                return;
+        if (j->vm->state == VM_PAUSED)
+                job_monitor_tolerant(j, "unpause", NULL, SHORT_USEC, shutdown_ask);
+        else if (j->vm->acpi_state == 3)
+                job_monitor_tolerant(j, "trigger", wake, WAKE_USEC, wake_wait);
+        else
+                shutdown_ask(j);
+}
+
+/* Destroy */
+
+static void destroy_done(Job *j)
+{
+        job_wait_states(j, GONE, SHORT_USEC, "104:The VM was not destroyed", job_succeed, NULL);
+}
+
+void destroy_first(Job *j)
+{
+        if (j->vm->monitor)
+                job_monitor(j, "destroy", NULL, FORCE_USEC, destroy_done);
+        else
+                (void) job_nothing_runs(j);
+}
+
+/* Reboot: the monitor leaves the VM in "rebooted"; what happens then is in events.c. */
+
+static void reboot_done(Job *j)
+{
+        job_wait_states(j, GONE | STATE_BIT(VM_REBOOTING), HALT_USEC, "The VM did not reboot", job_succeed, NULL);
+}
+
+static void reboot_forced(Job *j)
+{
+        static const char *const forced[] = { "forced", "true", NULL };
+
+        if (j->reply_error)
+                job_monitor(j, "reboot", forced, FORCE_USEC, reboot_done);
+        else
+                reboot_done(j);
+}
+
+static void reboot_monitor(Job *j)
+{
+        job_monitor_tolerant(j, "reboot", NULL, HALT_USEC, reboot_forced);
+}
+
+static void reboot_ask(Job *j)
+{
+        if (!j->vm->agent) {
+                reboot_monitor(j);
+                return;
+        }
+        job_agent(j, "request_reboot");
+        job_wait_states(j, GONE | STATE_BIT(VM_REBOOTING), AGENT_USEC, "The agent did not reboot the VM", job_succeed,
+                        reboot_monitor);
+}
+
+void reboot_first(Job *j)
+{
+        if (job_nothing_runs(j))
+                return;
+        reboot_ask(j);
+}
+
+/* Sleep and hibernation */
+
+static void sleep_wait(Job *j)
+{
+        if (j->vm->acpi_state == 3)
+                job_end(j, NULL);
+        else if (++j->attempts > SLEEP_USEC / USEC_PER_SEC)
+                job_end_code(j, ERROR_NO_SLEEP, NULL);
+        else
+                job_deadline(j, USEC_PER_SEC, "", sleep_wait);
+}
+
+static void sleep_done(Job *j)
+{
+        job_end(j, NULL);
+}
+
+void sleep_first(Job *j)
+{
+        static const char *const args[] = { "timeout", "90", NULL };
+
+        if (job_nothing_runs(j))
+                return;
+        if (j->vm->acpi_state == 3)
+                job_end(j, NULL);
+        else if (j->vm->agent) {
+                job_agent(j, "request_sleep");
+                sleep_wait(j);
+        } else if (!vm_bool(j->vm, "pv-addons-installed", false))
+                job_end_code(j, ERROR_NEEDS_TOOLS, NULL);
+        else
+                job_monitor(j, "s3suspend", args, SLEEP_USEC, sleep_done);
+}
+
+static void resume_wait(Job *j)
+{
+        if (j->vm->acpi_state == 3 && j->attempts++ < 10)
+                job_deadline(j, USEC_PER_SEC, "", resume_wait);
+        else
+                job_end(j, NULL);
+}
+
+void resume_first(Job *j)
+{
+        if (job_nothing_runs(j))
+                return;
+        job_monitor_tolerant(j, "trigger", wake, SHORT_USEC, resume_wait);
+}
+
+static void hibernate_done(Job *j)
+{
+        char path[VM_PATH_MAX];
+        DbTx *tx = db_tx_new();
+
+        (void) db_tx_write(tx, vm_db_path(j->vm, path, "hibernated"), "true");
+        manager_commit_quietly(j->vm->manager, tx, "hibernated");
+        job_end(j, NULL);
+}
+
+static void hibernate_late(Job *j)
+{
+        job_end_code(j, ERROR_NO_HIBERNATE, NULL);
+}
+
+void hibernate_first(Job *j)
+{
+        static const char *const args[] = { "timeout", "90", NULL };
+
+        if (job_nothing_runs(j))
+                return;
+        if (j->vm->agent) {
+                job_agent(j, "request_hibernate");
+                job_wait_states(j, GONE, SLEEP_USEC, "", hibernate_done, hibernate_late);
+        } else if (!vm_bool(j->vm, "pv-addons-installed", false))
+                job_end_code(j, ERROR_NEEDS_TOOLS, NULL);
+        else
+                job_monitor(j, "s4suspend", args, SLEEP_USEC, hibernate_done);
+}
+
+/* Pause, files */
+
+void pause_first(Job *j)
+{
+        if (!job_nothing_runs(j))
+                job_monitor(j, "pause", NULL, SHORT_USEC, job_succeed);
+}
+
+void unpause_first(Job *j)
+{
+        if (!job_nothing_runs(j))
+                job_monitor(j, "unpause", NULL, SHORT_USEC, job_succeed);
+}
+
+void suspend_first(Job *j)
+{
+        const char *const args[] = { "file", j->file, NULL };
+
+        if (!job_nothing_runs(j))
+                job_monitor(j, "suspend", args, FILE_USEC, job_succeed);
+}
+
+static void restore_go(Job *j)
+{
+        const char *const args[] = { "file", j->file, "delete", "false", "paused", "false", NULL };
+
+        job_monitor(j, "restore", args, FILE_USEC, job_succeed);
+}
+
+void restore_first(Job *j)
+{
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        if (vm_is_running(j->vm) && j->vm->state != VM_SUSPENDED) {
+                job_end_code(j, ERROR_ALREADY_CREATED, NULL);
+                return;
+        }
+        r = config_write_for_start(j->vm, &why);
+        if (r < 0) {
+                job_end(j, why ? why : strerror(-r));
+                return;
+        }
+        if (j->vm->monitor && !j->vm->monitor_quitting)
+                job_monitor(j, "read_config", NULL, SHORT_USEC, restore_go);
+        else if (!j->vm->monitor && monitor_spawn(j->vm) < 0)
+                job_end_code(j, ERROR_MONITOR, "it cannot be started");
+        else
+                job_wait_monitor(j, SHORT_USEC, restore_go);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* What the files of the life cycle share: jobs and their steps. */
+#include "hooks.h"
+#include "lifecycle.h"
+#include "monitor-client.h"
+
+typedef struct Waiter {
+        Call *call;
+        JobDone done;
+        void *userdata;
+        struct Waiter *next;
+} Waiter;
+
+typedef void (*JobStep)(Job *j);
+
+struct Job {
+        Vm *vm;
+        JobKind kind;
+        unsigned flags;
+        char *file;
+        Job *next;
+        Waiter *waiters;
+        bool running; /* not: waits behind another */
+        bool launched; /* the monitor was told to build the VM */
+
+        /* What the job waits for. One at a time, but for the deadline. */
+        JobStep step;          /* the next one, when what it waits for is there */
+        JobStep on_deadline;   /* NULL: the job fails with deadline_text */
+        const char *deadline_text;
+        uint32_t state_mask;   /* waits for one of these states */
+        bool waits_monitor;
+        unsigned waits_others; /* other VMs' jobs */
+        MonitorCall *call;
+        bool tolerant; /* an error answer is kept in `reply_error`, not fatal */
+        char *reply, *reply_error;
+        Hook *hook;
+        sd_bus_slot *slot;     /* a call of an agent */
+        sd_event_source *timer;
+        unsigned attempts;
+};
+
+#define STATE_BIT(s) (1u << (s))
+
+/* The jobs' first steps, by kind. */
+extern const JobStep job_first_steps[_JOB_MAX];
+void start_first(Job *j);
+void shutdown_first(Job *j);
+void destroy_first(Job *j);
+void reboot_first(Job *j);
+void sleep_first(Job *j);
+void resume_first(Job *j);
+void hibernate_first(Job *j);
+void pause_first(Job *j);
+void unpause_first(Job *j);
+void suspend_first(Job *j);
+void restore_first(Job *j);
+
+/* error NULL: success. Frees j; callers return at once. */
+void job_end(Job *j, const char *error);
+void job_end_code(Job *j, ErrorCode code, const char *detail);
+
+/* Each lets the job go on with `step`, or ends it with an error. deadline_text: kept by reference. */
+void job_deadline(Job *j, uint64_t usec, const char *text, JobStep on_deadline);
+void job_monitor(Job *j, const char *member, const char *const *args, uint64_t usec, JobStep step);
+void job_monitor_tolerant(Job *j, const char *member, const char *const *args, uint64_t usec, JobStep step);
+void job_wait_states(Job *j, uint32_t mask, uint64_t usec, const char *text, JobStep step, JobStep on_deadline);
+void job_wait_monitor(Job *j, uint64_t usec, JobStep step);
+void job_hook(Job *j, const char *key, const char *argument, JobStep step);
+/* Calls the guest's agent; the answer does not matter (the state that follows does). */
+void job_agent(Job *j, const char *member);
+
+/* A failed or interrupted start leaves nothing: writes down that one is under way, and takes it back. */
+void start_intent_set(Vm *vm, bool on);
+bool start_intent(Vm *vm);
+/* Queues the end of a start that was under way when we were killed. */
+void start_resume(Vm *vm);
+/* Tells the monitor to destroy what is there, whatever it answers. */
+void start_roll_back(Vm *vm);

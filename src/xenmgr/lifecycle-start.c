@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Starting a VM, in the order in which it happens. */
+#include "lifecycle-internal.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "config-writer.h"
+#include "fs.h"
+#include "log.h"
+#include "parse.h"
+#include "strbuf.h"
+
+#define MONITOR_UP_USEC (30 * USEC_PER_SEC)
+#define START_USEC (300 * USEC_PER_SEC)
+#define SHORT_USEC (30 * USEC_PER_SEC)
+#define CREATED_USEC (60 * USEC_PER_SEC)
+#define SENTINEL_USEC (60 * USEC_PER_SEC)
+
+static void start_checked(Job *j);
+static void start_monitor(Job *j);
+static void start_hibernated(Job *j);
+static void start_pre_boot(Job *j);
+static void start_build(Job *j);
+static void start_built(Job *j);
+static void start_unpause(Job *j);
+static void start_unpaused(Job *j);
+static void start_booted(Job *j);
+static void start_done(Job *j);
+
+/* Intent: a file that exists while a start is between "build it" and "it runs". */
+
+static char *intent_path(Vm *vm)
+{
+        return paths_format(manager_paths(vm->manager), PATH_VM, "%s/starting", vm->uuid);
+}
+
+void start_intent_set(Vm *vm, bool on)
+{
+        _cleanup_free_ char *path = intent_path(vm);
+        int fd;
+
+        if (!path)
+                return;
+        if (!on) {
+                (void) unlink(path);
+                return;
+        }
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0)
+                log_errno_full(LOG_WARNING, errno, "Cannot write %s", path);
+        safe_close(fd);
+}
+
+bool start_intent(Vm *vm)
+{
+        _cleanup_free_ char *path = intent_path(vm);
+
+        return path && access(path, F_OK) == 0;
+}
+
+static void start_first_resumed(Job *j)
+{
+        job_wait_states(j, STATE_BIT(VM_CREATED) | STATE_BIT(VM_RUNNING), CREATED_USEC, "The VM was not created in time",
+                        start_unpause, NULL);
+}
+
+void start_resume(Vm *vm)
+{
+        log_notice("The start of %s was interrupted; it goes on", vm->uuid);
+        (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_RESUMED, NULL, NULL, NULL, NULL);
+}
+
+static void on_rolled_back(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
+{
+        if (error)
+                log_warning("%s could not be destroyed after its start failed: %s", vm->uuid, strempty(error->message));
+}
+
+void start_roll_back(Vm *vm)
+{
+        if (vm->monitor && vm_is_running(vm))
+                (void) monitor_call(vm, "destroy", NULL, CREATED_USEC, on_rolled_back, NULL, NULL);
+}
+
+/* 1: what has to run before */
+
+static void on_dependency(_unused_ const char *error, void *userdata)
+{
+        Job *j = userdata;
+
+        if (--j->waits_others > 0)
+                return;
+        /* A backend that does not run ends the start silently, as clients expect; the log has its error. */
+        Vm **deps = NULL;
+        size_t n = 0;
+
+        if (lifecycle_dependencies(j->vm, &deps, &n) >= 0)
+                for (size_t i = 0; i < n; i++)
+                        if (!vm_is_running(deps[i])) {
+                                log_warning("%s is not started: %s, which serves it, does not run", j->vm->uuid,
+                                            deps[i]->uuid);
+                                timeline_fail(j->vm, "a VM that serves it does not run");
+                                free(deps);
+                                job_end(j, NULL);
+                                return;
+                        }
+        free(deps);
+        start_checked(j);
+}
+
+static void start_dependencies(Job *j)
+{
+        Vm **deps = NULL;
+        size_t n = 0;
+        int r;
+
+        r = lifecycle_dependencies(j->vm, &deps, &n);
+        if (r < 0) {
+                job_end(j, r == -ELOOP ? "The VM needs a VM that needs it: its network backends form a cycle"
+                                       : "Out of memory");
+                return;
+        }
+        for (size_t i = 0; i < n; i++)
+                if (!vm_is_running(deps[i]) || (deps[i]->job && deps[i]->job->kind == JOB_START)) {
+                        j->waits_others++;
+                        if (lifecycle_request(deps[i], JOB_START, 0, NULL, NULL, on_dependency, j) < 0)
+                                j->waits_others--;
+                }
+        free(deps);
+        if (j->waits_others == 0)
+                start_checked(j);
+}
+
+void start_first(Job *j)
+{
+        Vm *vm = j->vm;
+
+        if (j->flags & JOB_RESUMED) {
+                j->launched = true;
+                start_first_resumed(j);
+                return;
+        }
+        if (!vm_node(vm)) {
+                job_end(j, "The VM is not in the database");
+                return;
+        }
+        if (vm_is_running(vm)) {
+                log_warning("%s runs already (%s); nothing is done", vm->uuid, vm_state_word(vm->state));
+                job_end(j, NULL);
+                return;
+        }
+        vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
+        timeline_begin(vm, j->flags & JOB_AGAIN ? "restart" : "start");
+        if (vm_bool(vm, "track-dependencies", false))
+                start_dependencies(j);
+        else
+                start_checked(j);
+}
+
+/* 2: checks and the configuration file */
+
+static void start_checked(Job *j)
+{
+        _cleanup_(findings_done) Findings found = { 0 };
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        r = start_check(j->vm, true, &found);
+        if (r >= 0 && found.texts) {
+                job_end(j, found.texts[0]);
+                return;
+        }
+        timeline_mark(j->vm, "checked");
+        if (r >= 0)
+                r = config_write_for_start(j->vm, &why);
+        if (r < 0) {
+                if (why)
+                        job_end(j, why);
+                else
+                        job_end_code(j, ERROR_IO, strerror(-r));
+                return;
+        }
+        timeline_mark(j->vm, "configured");
+        start_monitor(j);
+}
+
+/* 3: the monitor */
+
+static void start_monitor(Job *j)
+{
+        Vm *vm = j->vm;
+
+        if (vm->monitor && !vm->monitor_quitting) {
+                job_monitor(j, "read_config", NULL, SHORT_USEC, start_hibernated);
+                return;
+        }
+        if (!vm->monitor && monitor_spawn(vm) < 0) {
+                job_end_code(j, ERROR_MONITOR, "it cannot be started");
+                return;
+        }
+        job_wait_monitor(j, MONITOR_UP_USEC, start_hibernated);
+}
+
+static void start_hibernated(Job *j)
+{
+        char path[VM_PATH_MAX];
+
+        if (vm_is_running(j->vm)) {
+                /* The new monitor found it running: nobody had known. */
+                job_end(j, NULL);
+                return;
+        }
+        timeline_mark(j->vm, "monitor");
+        if (vm_bool(j->vm, "hibernated", false)) {
+                DbTx *tx = db_tx_new();
+
+                (void) db_tx_write(tx, vm_db_path(j->vm, path, "hibernated"), "false");
+                manager_commit_quietly(j->vm->manager, tx, "hibernated");
+        }
+        start_pre_boot(j);
+}
+
+/* 4: the VM is built, paused, and then let go */
+
+static void start_pre_boot(Job *j)
+{
+        job_hook(j, "run-pre-boot", NULL, start_build);
+}
+
+static void start_build(Job *j)
+{
+        static const char *const paused[] = { "paused", "true", NULL };
+        const char *image = vm_text(j->vm, "start-from-suspend-image", "");
+        _cleanup_free_ char *file = paths_map(manager_paths(j->vm->manager), image);
+
+        start_intent_set(j->vm, true);
+        j->launched = true;
+        if (file && *file && access(file, R_OK) == 0) {
+                const char *const restore[] = { "file", file, "delete", "false", "paused", "true", NULL };
+
+                job_monitor(j, "restore", restore, START_USEC, start_built);
+        } else
+                job_monitor(j, "start", paused, START_USEC, start_built);
+}
+
+static void start_built(Job *j)
+{
+        timeline_mark(j->vm, "built");
+        job_wait_states(j, STATE_BIT(VM_CREATED) | STATE_BIT(VM_RUNNING), CREATED_USEC, "The VM was not created in time",
+                        start_unpause, NULL);
+}
+
+static void start_unpause(Job *j)
+{
+        if (j->vm->state == VM_RUNNING)
+                start_unpaused(j);
+        else
+                job_monitor(j, "unpause", NULL, SHORT_USEC, start_unpaused);
+}
+
+static void start_unpaused(Job *j)
+{
+        job_wait_states(j, STATE_BIT(VM_RUNNING) | STATE_BIT(VM_SHUTDOWN) | STATE_BIT(VM_REBOOTED), SHORT_USEC,
+                        "The VM did not begin to run in time", start_booted, NULL);
+}
+
+static void start_later(Job *j)
+{
+        if (j->vm->agent || !vm_is_running(j->vm) || j->attempts++ >= SENTINEL_USEC / USEC_PER_SEC)
+                start_done(j);
+        else
+                job_deadline(j, USEC_PER_SEC, "", start_later);
+}
+
+/* A VM with a boot sentinel is up when its services are: on QEMU its agent tells. Not for ever, and no error. */
+static void start_booted(Job *j)
+{
+        start_intent_set(j->vm, false);
+        if (*vm_text(j->vm, "boot-sentinel", "") && vm_is_running(j->vm))
+                start_later(j);
+        else
+                start_done(j);
+}
+
+static void start_done(Job *j)
+{
+        timeline_mark(j->vm, "started");
+        job_end(j, NULL);
+}

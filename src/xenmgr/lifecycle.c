@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Jobs: their queue, what they wait for, and how they end. The rules are in lifecycle.h. */
+#include "lifecycle-internal.h"
+
+#include "events.h"
+#include "log.h"
+#include "parse.h"
+#include "strbuf.h"
+
+static const struct {
+        const char *text;
+        JobStep first;
+} kinds[_JOB_MAX] = {
+        [JOB_START] = { "start", start_first },
+        [JOB_SHUTDOWN] = { "shutdown", shutdown_first },
+        [JOB_DESTROY] = { "destroy", destroy_first },
+        [JOB_REBOOT] = { "reboot", reboot_first },
+        [JOB_SLEEP] = { "sleep", sleep_first },
+        [JOB_RESUME] = { "resume", resume_first },
+        [JOB_HIBERNATE] = { "hibernate", hibernate_first },
+        [JOB_PAUSE] = { "pause", pause_first },
+        [JOB_UNPAUSE] = { "unpause", unpause_first },
+        [JOB_SUSPEND] = { "suspend to file", suspend_first },
+        [JOB_RESTORE] = { "resume from file", restore_first },
+};
+
+const char *job_kind_text(JobKind kind)
+{
+        return kinds[kind].text;
+}
+
+const char *lifecycle_busy(const Vm *vm)
+{
+        return vm->job ? kinds[vm->job->kind].text : "";
+}
+
+/* The queue */
+
+static void job_stop_waiting(Job *j)
+{
+        j->call = monitor_call_cancel(j->call);
+        j->hook = hook_cancel(j->hook);
+        j->slot = sd_bus_slot_unref(j->slot);
+        j->timer = sd_event_source_disable_unref(j->timer);
+        j->state_mask = 0;
+        j->waits_monitor = false;
+        j->step = NULL;
+        j->on_deadline = NULL;
+        if (j->waits_others > 0)
+                for (size_t i = 0; i < j->vm->manager->n_vms; i++)
+                        lifecycle_cancel_wait(j->vm->manager->vms[i], j);
+        j->waits_others = 0;
+}
+
+static void job_free(Job *j, const char *error)
+{
+        Waiter *waiters = TAKE_PTR(j->waiters);
+
+        job_stop_waiting(j);
+        free(j->file);
+        free(j->reply);
+        free(j->reply_error);
+        free(j);
+        while (waiters) {
+                Waiter *w = waiters;
+
+                waiters = w->next;
+                if (w->call) {
+                        if (error)
+                                (void) call_fail_text(w->call, error);
+                        else
+                                (void) call_reply(w->call, NULL);
+                        call_unref(w->call);
+                }
+                if (w->done)
+                        w->done(error, w->userdata);
+                free(w);
+        }
+}
+
+static int on_begin(_unused_ sd_event_source *s, void *userdata)
+{
+        Job *j = userdata;
+
+        j->timer = sd_event_source_disable_unref(j->timer);
+        kinds[j->kind].first(j);
+        return 0;
+}
+
+/* From the loop: a job never runs inside the call that asked for it, nor inside another's end. */
+static void job_begin(Job *j)
+{
+        j->running = true;
+        if (sd_event_add_defer(j->vm->manager->event, &j->timer, on_begin, j) < 0)
+                job_end(j, "Out of memory");
+}
+
+void job_end(Job *j, const char *error)
+{
+        Vm *vm = j->vm;
+        Job **p = &vm->job;
+
+        while (*p && *p != j)
+                p = &(*p)->next;
+        if (*p)
+                *p = j->next;
+        if (error)
+                log_warning("%s of %s failed: %s", kinds[j->kind].text, vm->uuid, error);
+        if (j->kind == JOB_START && j->running) {
+                start_intent_set(vm, false);
+                if (error) {
+                        timeline_fail(vm, error);
+                        if (j->launched)
+                                start_roll_back(vm);
+                }
+        }
+        job_free(j, error);
+        if (vm->job && !vm->job->running)
+                job_begin(vm->job);
+}
+
+void job_end_code(Job *j, ErrorCode code, const char *detail)
+{
+        _cleanup_free_ char *text = error_format(code, detail);
+
+        job_end(j, text ? text : "Out of memory");
+}
+
+static int waiter_add(Job *j, Call *c, JobDone done, void *userdata)
+{
+        Waiter *w;
+
+        if (!c && !done)
+                return 0;
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        *w = (Waiter) { .call = c ? call_ref(c) : NULL, .done = done, .userdata = userdata, .next = j->waiters };
+        j->waiters = w;
+        return 0;
+}
+
+int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Call *c, JobDone done, void *userdata)
+{
+        Job *j, **p;
+        int r;
+
+        for (j = vm->job; j; j = j->next)
+                if (j->kind == kind && !file)
+                        return waiter_add(j, c, done, userdata);
+        j = calloc(1, sizeof *j);
+        if (!j)
+                return -ENOMEM;
+        *j = (Job) { .vm = vm, .kind = kind, .flags = flags, .file = file ? strdup(file) : NULL };
+        r = waiter_add(j, c, done, userdata);
+        if (r < 0 || (file && !j->file)) {
+                job_free(j, "Out of memory");
+                return 0;
+        }
+        if (kind == JOB_DESTROY && vm->job) {
+                Job *running = vm->job;
+
+                /* It takes the place at the head before the other ends, so that nothing slips in between. */
+                j->next = running->next;
+                running->next = j;
+                job_end(running, "The VM was destroyed meanwhile");
+                return 0;
+        }
+        for (p = &vm->job; *p; p = &(*p)->next)
+                ;
+        *p = j;
+        if (vm->job == j)
+                job_begin(j);
+        return 0;
+}
+
+void lifecycle_cancel_wait(Vm *vm, void *userdata)
+{
+        for (Job *j = vm->job; j; j = j->next)
+                for (Waiter *w = j->waiters; w; w = w->next)
+                        if (w->done && w->userdata == userdata)
+                                w->done = NULL;
+}
+
+/* Waiting */
+
+static void job_go_on(Job *j)
+{
+        JobStep step = j->step;
+
+        j->timer = sd_event_source_disable_unref(j->timer);
+        j->step = NULL;
+        j->on_deadline = NULL;
+        j->state_mask = 0;
+        j->waits_monitor = false;
+        step(j);
+}
+
+static int on_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Job *j = userdata;
+        JobStep next = j->on_deadline;
+        const char *text = j->deadline_text;
+
+        job_stop_waiting(j);
+        if (next)
+                next(j);
+        else {
+                _cleanup_free_ char *full = strformat("%s (%s is %s)", text, vm_text(j->vm, "name", j->vm->uuid),
+                                                      vm_state_word(j->vm->state));
+
+                job_end(j, strempty(full));
+        }
+        return 0;
+}
+
+void job_deadline(Job *j, uint64_t usec, const char *text, JobStep next)
+{
+        j->timer = sd_event_source_disable_unref(j->timer);
+        j->deadline_text = text;
+        j->on_deadline = next;
+        (void) sd_event_add_time_relative(j->vm->manager->event, &j->timer, CLOCK_MONOTONIC, usec, 0, on_deadline, j);
+}
+
+static void on_reply(_unused_ Vm *vm, const char *reply, const sd_bus_error *error, void *userdata)
+{
+        Job *j = userdata;
+
+        j->call = NULL;
+        free(j->reply);
+        j->reply = strdup(reply);
+        free(TAKE_PTR(j->reply_error));
+        if (error) {
+                j->reply_error = error_from_monitor(error->message ? error->message : error->name);
+                if (!j->tolerant) {
+                        _cleanup_free_ char *text = TAKE_PTR(j->reply_error);
+
+                        job_end(j, text ? text : "Out of memory");
+                        return;
+                }
+        }
+        job_go_on(j);
+}
+
+static void job_monitor_full(Job *j, const char *member, const char *const *args, uint64_t usec, JobStep step,
+                             bool tolerant)
+{
+        int r;
+
+        j->step = step;
+        j->tolerant = tolerant;
+        r = monitor_call(j->vm, member, args, usec, on_reply, j, &j->call);
+        if (r < 0)
+                job_end_code(j, ERROR_MONITOR, strerror(-r));
+}
+
+void job_monitor(Job *j, const char *member, const char *const *args, uint64_t usec, JobStep step)
+{
+        job_monitor_full(j, member, args, usec, step, false);
+}
+
+void job_monitor_tolerant(Job *j, const char *member, const char *const *args, uint64_t usec, JobStep step)
+{
+        job_monitor_full(j, member, args, usec, step, true);
+}
+
+void job_wait_states(Job *j, uint32_t mask, uint64_t usec, const char *text, JobStep step, JobStep on_late)
+{
+        j->step = step;
+        if (mask & STATE_BIT(j->vm->state)) {
+                job_go_on(j);
+                return;
+        }
+        j->state_mask = mask;
+        job_deadline(j, usec, text, on_late);
+}
+
+void job_wait_monitor(Job *j, uint64_t usec, JobStep step)
+{
+        j->step = step;
+        j->waits_monitor = true;
+        job_deadline(j, usec, "199:The VM's monitor did not come up", NULL);
+}
+
+static void on_hook(const char *error, void *userdata)
+{
+        Job *j = userdata;
+
+        j->hook = NULL;
+        if (error)
+                job_end_code(j, ERROR_IO, error);
+        else
+                job_go_on(j);
+}
+
+void job_hook(Job *j, const char *key, const char *argument, JobStep step)
+{
+        int r;
+
+        j->step = step;
+        r = hook_run(j->vm, key, argument, on_hook, j, &j->hook);
+        if (r < 0)
+                job_end_code(j, ERROR_IO, strerror(-r));
+        else if (r == 0)
+                job_go_on(j);
+}
+
+static int on_agent(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *unused)
+{
+        Job *j = userdata;
+        const sd_bus_error *error = sd_bus_message_get_error(reply);
+
+        j->slot = sd_bus_slot_unref(j->slot);
+        if (error)
+                log_info("The agent of %s answered: %s", j->vm->uuid, strempty(error->message));
+        return 0;
+}
+
+void job_agent(Job *j, const char *member)
+{
+        char name[96], u[37];
+        sd_bus_message *m = NULL;
+        int r = -ENOTCONN;
+
+        snprintf(name, sizeof name, "com.citrix.xenclient.guest.uuid_%s", uuid_to_path(j->vm->uuid, u));
+        if (j->vm->manager->bus)
+                r = sd_bus_message_new_method_call(j->vm->manager->bus, &m, name, "/", "com.citrix.xenclient.guest", member);
+        if (r >= 0)
+                r = sd_bus_call_async(j->vm->manager->bus, &j->slot, m, on_agent, j, 60 * USEC_PER_SEC);
+        sd_bus_message_unref(m);
+        if (r < 0)
+                log_warning("Cannot call the agent of %s: %s", j->vm->uuid, strerror(-r));
+}
+
+/* What happens meanwhile */
+
+void lifecycle_state_changed(Vm *vm)
+{
+        if (vm->job && vm->job->running && vm->job->state_mask & STATE_BIT(vm->state))
+                job_go_on(vm->job);
+}
+
+void lifecycle_monitor_up(Vm *vm, VmState state)
+{
+        bool first = vm->unknown_state;
+        Job *j = vm->job;
+
+        vm->unknown_state = false;
+        if (state < _VM_STATE_MAX && state != vm->state) {
+                if (vm->manager->serving && !first)
+                        lifecycle_event_state(vm, vm_state_word(state));
+                else
+                        events_adopt(vm, state);
+        }
+        if (j && j->running && j->waits_monitor)
+                job_go_on(j);
+        else if (!j && start_intent(vm) && (state == VM_CREATED || state == VM_CREATING_DEVICES))
+                start_resume(vm);
+}
+
+void lifecycle_monitor_failed(Vm *vm, const char *why)
+{
+        Job *j = vm->job;
+
+        if (j && j->running && j->waits_monitor)
+                job_end_code(j, ERROR_MONITOR, why);
+        else {
+                log_warning("The monitor of %s could not be started: %s", vm->uuid, why);
+                /* Nobody can tell what runs; what is recorded is believed until a start tries again. */
+                if (vm->unknown_state) {
+                        vm->unknown_state = false;
+                        vm->state = VM_SHUTDOWN;
+                }
+        }
+}
+
+/* A start that came while the old monitor was ending waits for that, then starts a new one. */
+void lifecycle_monitor_left(Vm *vm)
+{
+        Job *j = vm->job;
+
+        if (j && j->running && j->waits_monitor && monitor_spawn(vm) < 0)
+                job_end_code(j, ERROR_MONITOR, "it cannot be started");
+}
+
+void lifecycle_agent_changed(Vm *vm)
+{
+        log_debug("The agent of %s %s", vm->uuid, vm->agent ? "is there" : "went away");
+        if (vm->agent)
+                timeline_mark(vm, "agent");
+}
+
+void lifecycle_bus_down(Manager *m)
+{
+        for (size_t i = 0; i < m->n_vms; i++) {
+                Vm *vm = m->vms[i];
+
+                events_drop(vm);
+                while (vm->job) {
+                        Job *j = vm->job;
+                        bool resume = j->kind == JOB_START && j->launched;
+
+                        /* Not rolled back: it goes on when the bus and the monitor are there again. */
+                        j->launched = false;
+                        vm->job = j->next;
+                        job_free(j, "The bus went away");
+                        if (resume)
+                                start_intent_set(vm, true);
+                }
+        }
+}
+
+void lifecycle_forget(Vm *vm)
+{
+        events_drop(vm);
+        while (vm->job) {
+                Job *j = vm->job;
+
+                vm->job = j->next;
+                job_free(j, "The VM was deleted");
+        }
+        vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
+        vm->timeline = timeline_free(vm->timeline);
+}

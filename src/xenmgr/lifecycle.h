@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * What is done with a VM, and what happens to it.
+ *
+ * Each request is a job. A VM has one job at a time, others wait behind it, in order. The rules:
+ *
+ *   - a request that equals the running job joins it and gets its result;
+ *   - destroy ends the running job (its callers get an error) and goes first;
+ *   - start of a VM that runs, or is about to end, succeeds and does nothing;
+ *   - shutdown, destroy, pause … of a VM that does not run succeed and do nothing;
+ *   - delete is refused (204) while the VM runs or a job of it is under way.
+ *
+ * A job is a chain of steps; each step waits for one thing (an answer, a state, a hook, another VM)
+ * and has a deadline. A start that fails behind the point where the monitor was told to build the VM
+ * destroys it again, so that the next start finds nothing.
+ *
+ * Events of a VM are handled one after the other: everything about one is done, and vm_state_changed
+ * sent as the last, before the next is looked at.
+ */
+#include "vm.h"
+
+typedef enum JobKind {
+        JOB_START,
+        JOB_SHUTDOWN,
+        JOB_DESTROY,
+        JOB_REBOOT,
+        JOB_SLEEP,
+        JOB_RESUME,
+        JOB_HIBERNATE,
+        JOB_PAUSE,
+        JOB_UNPAUSE,
+        JOB_SUSPEND, /* to file */
+        JOB_RESTORE, /* from file */
+        _JOB_MAX,
+} JobKind;
+
+typedef enum JobFlags {
+        JOB_INTERNAL = 1 << 0, /* start: without run-insteadof-start */
+        JOB_AGAIN = 1 << 1,    /* start: after a guest's reboot */
+        JOB_RESUMED = 1 << 2,  /* start: the rest of one that was interrupted */
+} JobFlags;
+
+/* Why it ended: NULL, or the whole error text. */
+typedef void (*JobDone)(const char *error, void *userdata);
+
+/* Queues or joins a job. c (may be NULL) is answered at its end; so is done called. file: for those that have one. */
+int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Call *c, JobDone done, void *userdata);
+/* Forgets a done that is waiting. */
+void lifecycle_cancel_wait(Vm *vm, void *userdata);
+const char *job_kind_text(JobKind kind);
+/* "start" and such while something is under way, else "". */
+const char *lifecycle_busy(const Vm *vm);
+
+/* What the monitor tells. status: the text of its notification. */
+void lifecycle_notify(Vm *vm, const char *status);
+void lifecycle_monitor_up(Vm *vm, VmState state);
+void lifecycle_monitor_failed(Vm *vm, const char *why);
+void lifecycle_monitor_left(Vm *vm); /* it ended, and was to */
+void lifecycle_agent_changed(Vm *vm);
+void lifecycle_bus_down(Manager *m);
+void lifecycle_forget(Vm *vm); /* the VM goes away */
+
+/*
+ * The checks of a start, in the contract's order: lifecycle-checks.c. Findings are collected with
+ * their error texts; with only_first the first one ends the search.
+ */
+typedef struct Findings {
+        char **steps, **texts;
+} Findings;
+int start_check(Vm *vm, bool only_first, Findings *ret);
+void findings_done(Findings *f);
+
+/* VMs that serve this one, deepest first, each once. Returns 0, or -ELOOP when they need each other. */
+int lifecycle_dependencies(Vm *vm, Vm ***ret, size_t *ret_n);
+
+/* Phases of the last start with times: timeline.c */
+void timeline_begin(Vm *vm, const char *what);
+void timeline_mark(Vm *vm, const char *phase);
+void timeline_fail(Vm *vm, const char *why);
+int timeline_json(Vm *vm, char **ret);
+struct Timeline *timeline_free(struct Timeline *t);

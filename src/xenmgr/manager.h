@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * The manager: the database's mirror, the VMs, and what goes out on D-Bus.
+ *
+ * Everything persistent is in dbd. Reads come from mirrors of the subtrees below; writes go as one
+ * transaction and are answered once they are durable. A change, whoever made it, comes back through
+ * the mirror, and only there the signals for it are sent.
+ */
+#include "daemon.h"
+#include "db-client.h"
+#include "errors.h"
+#include "service.h"
+
+#define XENMGR_SERVICE "com.citrix.xenclient.xenmgr"
+#define XENMGR_INTERFACE "com.citrix.xenclient.xenmgr"
+
+/* Limits. A caller that asks for more gets a plain error that names the limit. */
+#define VMS_MAX 4096
+#define VMS_OF_GUESTS_MAX 64 /* a guest may make VMs only while there are fewer than this */
+#define DISKS_MAX 64
+#define NICS_MAX 32
+#define PCI_RULES_MAX 256
+#define NAME_MAX_BYTES 256
+#define VALUE_MAX_BYTES (64 * KIB)
+#define JSON_MAX_BYTES (1 * MIB)
+
+typedef struct Vm Vm;
+typedef struct Create Create;
+typedef struct HostState HostState;
+
+/* The object of a disk or nic path; valid during one call. */
+typedef struct Record {
+        Vm *vm;
+        const char *kind; /* "disk" or "nic" */
+        unsigned id;
+        bool exists;
+} Record;
+
+#define N_MIRRORS_MAX 20
+
+typedef struct Manager {
+        Daemon *daemon;
+        sd_event *event;
+        sd_bus *bus; /* NULL while it is away */
+        DbMirror *mirrors[N_MIRRORS_MAX];
+        uint64_t loaded; /* bits of the mirrors that are loaded */
+        uint64_t generation; /* counts changes of the mirrors; nodes found before are stale after one */
+        bool serving;        /* the name is ours: changes are told */
+        unsigned n_adopting; /* monitors that were asked what they do, at start */
+
+        Vm **vms; /* sorted by uuid */
+        size_t n_vms;
+        Create *creates; /* those in progress */
+        Record record;
+        HostState *host;
+
+        sd_bus_slot *slots[8]; /* matches */
+        size_t n_slots;
+        char **names;      /* bus names of services and agents that are of interest, while they have an owner */
+        char **script_queue;
+        Call *script_waiting[16];
+        size_t n_script_waiting;
+        sd_event_source *config_timer;
+        struct Autostart *autostart;
+        bool no_autostart;
+        bool booted; /* the daemon's own start is over (autostart ran) */
+} Manager;
+
+static inline const Paths *manager_paths(const Manager *m)
+{
+        return &m->daemon->paths;
+}
+
+/* The parts of the daemon's specification. */
+int manager_start(Daemon *d, void *userdata, char *words[]);
+int manager_bus_up(Daemon *d, void *userdata);
+int manager_ready(Daemon *d, void *userdata);
+void manager_bus_down(Daemon *d, void *userdata);
+void manager_end(Daemon *d, void *userdata);
+extern const ServiceSpec manager_service;
+
+/* Database: absolute paths below one of the mirrored roots. */
+const DbNode *db_node(const Manager *m, const char *path); /* NULL: missing */
+const char *db_text(const Manager *m, const char *path, const char *fallback);
+bool db_bool(const Manager *m, const char *path, bool fallback);
+int64_t db_int(const Manager *m, const char *path, int64_t fallback);
+/* Commits tx (used up) and answers c when it is durable: empty, or the object path if given. */
+int manager_commit(Manager *m, DbTx *tx, Call *c, const char *object_path);
+/* Commits tx; a failure is logged. what: for the log. */
+void manager_commit_quietly(Manager *m, DbTx *tx, const char *what);
+
+/* The VM of that uuid, domid or path element; NULL: none. */
+Vm *manager_find_vm(const Manager *m, const char *uuid);
+Vm *manager_find_vm_by_domid(const Manager *m, int64_t domid);
+Vm *manager_find_vm_by_path(const Manager *m, const char *path);
+/* Makes the VMs match the database after something changed in /vm. */
+void manager_sync_vms(Manager *m);
+
+/* Whether a bus name that we follow (services, agents) has an owner. */
+bool manager_has_name(const Manager *m, const char *name);
+/* Calls a service without caring for the answer; nothing when it has no owner. */
+void manager_notify_service(Manager *m, const char *service, const char *path, const char *interface,
+                            const char *member, const char *signature, ...);
+
+/* Emits a signal of "/" on com.citrix.xenclient.xenmgr. */
+#define manager_emit(m, member, ...)                                                               \
+        (void) ((m)->daemon->service && (m)->serving                                               \
+                        ? service_emit((m)->daemon->service, "/", XENMGR_INTERFACE, member, __VA_ARGS__)       \
+                        : 0)
+
+/* A private subdirectory of the runtime directory for our own records; made at start. */
+#define MANAGER_DIR "xenmgr"

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* The object "/". */
+#include "manager.h"
+
+extern const BusInterface *const root_interfaces[];
+/* Fills the tables of host-wide properties; once. */
+void root_properties_init(void);
+/* In config-dbus.c and diag-dbus.c */
+extern const BusInterface config_interface, config_ui_interface, diag_interface;
+void config_properties_init(void);

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "vhd.h"
+
+#include <endian.h>
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "strbuf.h"
+
+#define FOOTER 512
+#define HEADER 1024
+#define BLOCK (2 * MIB)
+#define EPOCH_2000 946684800
+
+static void put32(uint8_t *p, uint32_t v)
+{
+        v = htobe32(v);
+        memcpy(p, &v, 4);
+}
+
+static void put64(uint8_t *p, uint64_t v)
+{
+        v = htobe64(v);
+        memcpy(p, &v, 8);
+}
+
+static uint64_t get64(const uint8_t *p)
+{
+        uint64_t v;
+
+        memcpy(&v, p, 8);
+        return be64toh(v);
+}
+
+/* One's complement of the sum of all bytes, the sum's own place counted as zero. */
+static void put_checksum(uint8_t *data, size_t size, size_t at)
+{
+        uint32_t sum = 0;
+
+        put32(data + at, 0);
+        for (size_t i = 0; i < size; i++)
+                sum += data[i];
+        put32(data + at, ~sum);
+}
+
+int vhd_info(const char *path, VhdInfo *ret)
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        _cleanup_free_ char *mark = NULL;
+        uint8_t footer[FOOTER];
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) || st.st_size < FOOTER ||
+            pread(fd, footer, sizeof footer, st.st_size - FOOTER) != FOOTER || memcmp(footer, "conectix", 8) != 0)
+                return -EBADMSG;
+        mark = strformat("%s.key-set", path);
+        *ret = (VhdInfo) { .virtual_bytes = (int64_t) get64(footer + 48),
+                           .used_bytes = st.st_size,
+                           .has_key = mark && access(mark, F_OK) == 0 };
+        return 0;
+}
+
+/* The geometry that the format's text derives from the number of sectors. */
+static uint32_t geometry(uint64_t sectors)
+{
+        uint64_t cylinders, heads, per_track, x;
+
+        sectors = MIN2(sectors, (uint64_t) 65535 * 16 * 255);
+        if (sectors >= (uint64_t) 65535 * 16 * 63) {
+                per_track = 255;
+                heads = 16;
+                x = sectors / per_track;
+        } else {
+                per_track = 17;
+                x = sectors / per_track;
+                heads = MAX2((x + 1023) / 1024, (uint64_t) 4);
+                if (x >= heads * 1024 || heads > 16) {
+                        per_track = 31;
+                        heads = 16;
+                        x = sectors / per_track;
+                }
+                if (x >= heads * 1024) {
+                        per_track = 63;
+                        heads = 16;
+                        x = sectors / per_track;
+                }
+        }
+        cylinders = x / heads;
+        return (uint32_t) (cylinders << 16 | heads << 8 | per_track);
+}
+
+int vhd_create(const char *path, uint64_t bytes)
+{
+        uint64_t blocks = (bytes + BLOCK - 1) / BLOCK, table = (blocks * 4 + 511) / 512 * 512;
+        uint8_t footer[FOOTER] = { 0 }, header[HEADER] = { 0 };
+        _cleanup_close_ int fd = -EBADF;
+        _cleanup_free_ uint8_t *bat = NULL;
+        int r = 0;
+
+        memcpy(footer, "conectix", 8);
+        put32(footer + 8, 2); /* reserved, always set */
+        put32(footer + 12, 0x00010000);
+        put64(footer + 16, FOOTER);
+        put32(footer + 24, (uint32_t) (time(NULL) - EPOCH_2000));
+        memcpy(footer + 28, "oxt ", 4);
+        put32(footer + 32, 0x00010000);
+        put64(footer + 40, bytes);
+        put64(footer + 48, bytes);
+        put32(footer + 56, geometry(bytes / 512));
+        put32(footer + 60, 3); /* dynamic */
+        if (getrandom(footer + 68, 16, 0) != 16)
+                return -EIO;
+        put_checksum(footer, FOOTER, 64);
+
+        memcpy(header, "cxsparse", 8);
+        put64(header + 8, UINT64_MAX);
+        put64(header + 16, FOOTER + HEADER);
+        put32(header + 24, 0x00010000);
+        put32(header + 28, (uint32_t) blocks);
+        put32(header + 32, BLOCK);
+        put_checksum(header, HEADER, 36);
+
+        bat = malloc(table);
+        if (!bat)
+                return -ENOMEM;
+        memset(bat, 0xff, table);
+        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
+        if (fd < 0)
+                return -errno;
+        if (write(fd, footer, FOOTER) != FOOTER || write(fd, header, HEADER) != HEADER ||
+            write(fd, bat, table) != (ssize_t) table || write(fd, footer, FOOTER) != FOOTER || fsync(fd) < 0)
+                r = errno ? -errno : -EIO;
+        if (r < 0)
+                (void) unlink(path);
+        return r;
+}
+
+int vhd_check_unkeyed(const char *path)
+{
+        VhdInfo info;
+        int r = vhd_info(path, &info);
+
+        return r < 0 ? r : info.has_key ? -EEXIST : 0;
+}
+
+int vhd_set_key(const char *path, const char *key_path)
+{
+        _cleanup_free_ char *mark = strformat("%s.key-set", path), *text = strformat("%s\n", key_path);
+
+        return mark && text ? write_file_atomic(mark, text, strlen(text), 0640) : -ENOMEM;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * VHD images: the footer is read here, without a tool. (Format: Microsoft's published "Virtual Hard
+ * Disk Image Format Specification"; all numbers are big-endian.)
+ */
+#include "util.h"
+
+typedef struct VhdInfo {
+        int64_t virtual_bytes, used_bytes;
+        bool has_key;
+} VhdInfo;
+
+/* 0, or negative errno (-EBADMSG: no VHD). */
+int vhd_info(const char *path, VhdInfo *ret);
+/* Makes a dynamic VHD of that size; fails with -EEXIST. */
+int vhd_create(const char *path, uint64_t bytes);
+/* 0, or -EEXIST when the image has a key already. */
+int vhd_check_unkeyed(const char *path);
+/* Records the fingerprint of a key file beside the image, so that tools find that it has one. */
+int vhd_set_key(const char *path, const char *key_path);

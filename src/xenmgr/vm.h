@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * One VM: what is configured (read from the mirror), what its monitor says, and what is being done
+ * with it. See lifecycle.h for the operations.
+ */
+#include "manager.h"
+#include "vm-keys.h"
+
+/* The monitor's state words; the internal state is one of these. */
+typedef enum VmState {
+        VM_SHUTDOWN,
+        VM_CREATING_DOMAIN,
+        VM_CREATING_DEVICES,
+        VM_CREATED,
+        VM_RUNNING,
+        VM_PAUSED,
+        VM_SHUTDOWNING,
+        VM_REBOOTING,
+        VM_REBOOTED,
+        VM_SUSPENDING,
+        VM_SUSPENDED,
+        VM_RESTORING,
+        _VM_STATE_MAX,
+} VmState;
+
+typedef enum ShutdownReason {
+        REASON_CREATION_FAILURE,
+        REASON_HALT,
+        REASON_REBOOT,
+        REASON_RESTARTING,
+        REASON_HIBERNATE,
+        REASON_ACPI_POWEROFF,
+} ShutdownReason;
+
+typedef struct Job Job;
+typedef struct MonitorCall MonitorCall;
+typedef struct VmEvent VmEvent;
+
+struct Vm {
+        Manager *manager;
+        char uuid[37];
+        char path[48]; /* /vm/<uuid, '-' as '_'> */
+
+        const DbNode *node; /* cache, see vm_node() */
+        uint64_t node_generation;
+
+        VmState state;
+        int64_t domid, stubdomid, acpi_state;
+        ShutdownReason reason;
+        bool unknown_state; /* the monitor has not told its state yet */
+
+        /* The monitor process: see monitor-client.h */
+        char *monitor;         /* its unique bus name, or NULL */
+        bool monitor_quitting; /* was told to end */
+        MonitorCall *calls;    /* waiting for answers */
+        int monitor_pidfd, monitor_errors; /* of a monitor that is coming up */
+        int monitor_pid;
+        sd_event_source *monitor_exit, *monitor_retry;
+        unsigned monitor_deaths; /* in a row, for the back-off */
+
+        VmEvent *events, **events_end; /* not handled yet, oldest first */
+        bool event_waits;              /* the first one waits for the domid */
+
+        Job *job;   /* the running one; others wait behind it */
+        bool deleting;
+        uint64_t started_usec, ended_usec;
+        unsigned quick_deaths; /* keep-alive: ends soon after a start, in a row */
+        sd_event_source *keep_alive;
+        struct Timeline *timeline;
+
+        uint64_t config_changed_at; /* vm_config_changed is due then; 0: not */
+        bool agent;                 /* the guest's agent is on the bus */
+        bool own_create;            /* vm_created is sent by who makes it */
+        bool mark;                  /* for manager_sync_vms */
+};
+
+int vm_new(Manager *m, const char *uuid, Vm **ret);
+Vm *vm_free(Vm *vm);
+
+/* Reading. Paths are relative to /vm/<uuid>/; fallback is what a missing node gives. */
+const DbNode *vm_node(Vm *vm); /* NULL: gone from the database */
+const DbNode *vm_find(Vm *vm, const char *path);
+bool vm_has(Vm *vm, const char *path);
+const char *vm_text(Vm *vm, const char *path, const char *fallback);
+bool vm_bool(Vm *vm, const char *path, bool fallback);
+int64_t vm_int(Vm *vm, const char *path, int64_t fallback);
+/* "/vm/<uuid>/<formatted>"; buf is returned. */
+#define VM_PATH_MAX 512
+char *vm_db_path(const Vm *vm, char buf[static VM_PATH_MAX], const char *fmt, ...) _printf_(3, 4);
+
+/* Values that need more than the node: the contract's overrides. */
+bool vm_is_service(Vm *vm);
+bool vm_is_hvm(Vm *vm);
+bool vm_native(Vm *vm);
+bool vm_autostarts(Vm *vm);
+bool vm_stubdom(Vm *vm);
+bool vm_vault_closed(Vm *vm); /* its user's vault is not mounted */
+int64_t vm_acpi_state(Vm *vm);
+bool vm_is_running(const Vm *vm); /* neither shutdown nor rebooted */
+
+const char *vm_state_word(VmState s);
+const char *vm_state_public(VmState s);
+VmState vm_state_from_word(const char *word); /* _VM_STATE_MAX: unknown */
+/* The `state` property: locked in place of stopped when the vault is closed. */
+const char *vm_public_state(Vm *vm);
+
+/* vm_config_changed is due half a second after the last change of a burst. */
+void vm_config_touched(Vm *vm);
+
+/* Records: ids of the children of "config/disk" or "config/nic" that are numbers, ascending. */
+size_t vm_record_ids(Vm *vm, const char *kind, unsigned *ret, size_t max);
+/* The MAC address that a nic has: the configured or the derived one; buf has room for 18 bytes. */
+char *vm_nic_mac(Vm *vm, unsigned id, char buf[static 18]);
+/* The VM that serves the nic, by backend-uuid, backend-name or default; NULL: none. *ret_explicit: it is named. */
+Vm *vm_nic_backend(Vm *vm, unsigned id, bool *ret_explicit);
+
+/* D-Bus: the interfaces of a VM object and of its records, ended by NULL. */
+extern const BusInterface *const vm_interfaces[];
+extern const BusInterface *const disk_interfaces[];
+extern const BusInterface *const nic_interfaces[];
+void vm_properties_init(void); /* fills the property tables from vm_keys; once */
+void record_properties_init(void);
+extern BusProperty vm_properties_restricted[], vm_properties_unrestricted[];
+/* Fails with 202 when the VM's policy forbids changes; true: it did. */
+bool vm_refuse_by_policy(Vm *vm, Call *c);
+/* Fails when the caller is a guest; what: for the text. true: it did. */
+bool refuse_guest(Call *c, const char *what);
