@@ -82,6 +82,14 @@ typedef struct Backend {
         Vm *(*free)(Vm *vm);
         VmStatus (*status)(const Vm *vm); /* from memory */
         ProcessRef (*process)(const Vm *vm);
+        /*
+         * Where the hypervisor gives the numbers: that of the VM once it is created (else -1). NULL: the
+         * monitor gives them, in VmSpec.
+         */
+        int64_t (*domid)(const Vm *vm);
+        /* The number of a VM with that uuid, whoever made it, or -1. NULL: the host cannot be asked. */
+        int64_t (*find)(const char *uuid);
+        bool checks_memory; /* create() sees itself whether there is enough */
         char *(*details)(const Vm *vm);   /* for the record: JSON, or NULL */
         unsigned (*round_trips)(const Vm *vm);
 
@@ -107,3 +115,9 @@ typedef struct Backend {
 } Backend;
 
 extern const Backend backend_qemu;
+
+/*
+ * The back end of that name ("xen" and "libxl" are the same; "auto": Xen on a Xen host, else QEMU). The one
+ * for Xen is a module beside the program. NULL with *ret_why (static): it is not to be had.
+ */
+const Backend *backend_choose(const char *name, const char **ret_why);

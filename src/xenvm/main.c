@@ -79,26 +79,26 @@ static const Backend *choose_backend(const VmConfig *c)
         const char *name = arg_backend ? arg_backend : !streq(c->backend, "auto") ? c->backend : setting_text(SETTING_BACKEND);
         const char *why = NULL;
 
-        if (streq(name, "xen") || streq(name, "libxl")) {
-                log_error("This build of xenvm has no back end for Xen");
-                return NULL;
-        }
-        if (backend_qemu.available(&why) < 0) {
-                log_error("%s", why);
-                return NULL;
-        }
-        return &backend_qemu;
+        const Backend *b = backend_choose(name, &why);
+
+        if (!b)
+                log_error("Back end %s: %s", name, why);
+        return b;
 }
 
 static int print_backend(const Paths *paths, const VmConfig *c)
 {
         _cleanup_free_ char *text = NULL, *why = NULL, *dir = NULL;
         VmSpec spec = { .paths = paths, .config = c, .uuid = c->uuid };
+        const Backend *b = choose_backend(c);
         int r;
 
+        if (!b)
+                return EXIT_USAGE;
         dir = paths_format(paths, PATH_VM, "%s", c->uuid);
         spec.dir = dir;
-        r = dir ? backend_qemu.describe(&spec, &text, &why) : -ENOMEM;
+        r = dir && sd_event_default(&spec.event) >= 0 ? b->describe(&spec, &text, &why) : -ENOMEM;
+        sd_event_unref(spec.event);
         if (r < 0) {
                 fprintf(stderr, "xenvm: %s\n", why ? why : strerror(-r));
                 return EXIT_USAGE;
@@ -200,14 +200,14 @@ static bool has_record(const Paths *paths, const char *uuid)
         return r >= 0;
 }
 
-/* A QEMU that answers at our place though there is no record of it. */
-static bool foreign_vm(const Paths *paths, const char *uuid)
+/* One that the hypervisor knows, or a QEMU that answers at our place, though there is no record of it. */
+static bool foreign_vm(const Paths *paths, const char *uuid, const Backend *b)
 {
         _cleanup_free_ char *path = paths_format(paths, PATH_VM, "%s/qmp.sock", uuid);
         int fd = path ? unix_connect(path) : -ENOMEM;
 
         safe_close(fd);
-        return fd >= 0 || fd == -EAGAIN;
+        return fd >= 0 || fd == -EAGAIN || (b->find && b->find(uuid) >= 0);
 }
 
 /* QEMU wrote its own number down. */
@@ -315,7 +315,10 @@ static int run(Monitor *m)
         r = monitor_record_read(&m->paths, m->uuid, &record);
         if (r < 0 && arg_attach)
                 record = (MonitorRecord) { .domid = -1, .acpi_state = 0 };
-        if (record.vm.pid <= 0 && (arg_attach || streq_ptr(record.intent, "start")))
+        /* Killed in the middle of a start, it may not have written down what it had made. */
+        if (record.domid < 0 && m->backend->find && (arg_attach || streq_ptr(record.intent, "start")))
+                record.domid = m->backend->find(m->uuid);
+        if (!m->backend->find && record.vm.pid <= 0 && (arg_attach || streq_ptr(record.intent, "start")))
                 record_from_pidfile(&m->paths, m->uuid, &record);
         if (r >= 0 || arg_attach) {
                 r = monitor_adopt(m, &record, serve);
@@ -343,6 +346,7 @@ int main(int argc, char *argv[])
         _cleanup_config_ VmConfig *c = NULL;
         _cleanup_close_ int lock = -EBADF, log_fd = -EBADF;
         _cleanup_free_ char *absolute = NULL;
+        const Backend *backend;
         const char *file;
         Paths paths;
         int first, status = 0, r;
@@ -377,7 +381,10 @@ int main(int argc, char *argv[])
         status = become_the_only_one(&paths, c->uuid, &lock);
         if (status != 0)
                 return status;
-        if (!arg_attach && !has_record(&paths, c->uuid) && foreign_vm(&paths, c->uuid)) {
+        backend = choose_backend(c);
+        if (!backend)
+                return EXIT_USAGE;
+        if (!arg_attach && !has_record(&paths, c->uuid) && foreign_vm(&paths, c->uuid, backend)) {
                 log_error("A VM with the uuid %s runs, and no xenvm has made it; --attach takes it on", c->uuid);
                 return EXIT_FOREIGN_VM;
         }
@@ -399,8 +406,6 @@ int main(int argc, char *argv[])
         }
         m->lock_fd = TAKE_FD(lock);
         m->strict = arg_strict;
-        m->backend = choose_backend(m->config);
-        if (!m->backend)
-                return EXIT_USAGE;
+        m->backend = backend;
         return run(m);
 }

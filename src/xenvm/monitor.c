@@ -232,7 +232,7 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
 
         m->adopted = done;
         m->restarts = record->serial_restarts;
-        if (record->vm.pid <= 0) {
+        if (m->backend->domid ? record->domid < 0 : record->vm.pid <= 0) {
                 /* States without a VM outlive the monitor. */
                 if (state == STATE_REBOOTED || state == STATE_SUSPENDED)
                         m->state = state;

@@ -157,6 +157,8 @@ static void on_created(void *userdata, int r, const char *text)
                 start_failed(m, text);
                 return;
         }
+        if (m->backend->domid)
+                m->domid = m->backend->domid(m->vm);
         monitor_announce(m);
         m->acpi_state = 0;
         m->intent[0] = '\0';
@@ -184,14 +186,15 @@ static char *check_files(const VmConfig *c)
         return NULL;
 }
 
-static char *check_memory(const VmConfig *c)
+static char *check_memory(const Monitor *m)
 {
+        const VmConfig *c = m->config;
         _cleanup_free_ char *text = NULL;
         uint64_t need = vmconfig_required_kib(c);
         unsigned long long available;
         const char *line;
 
-        if (c->no_mem_check || read_file("/proc/meminfo", 64 * KIB, &text, NULL) < 0)
+        if (c->no_mem_check || m->backend->checks_memory || read_file("/proc/meminfo", 64 * KIB, &text, NULL) < 0)
                 return NULL;
         line = strstr(text, "MemAvailable:");
         if (!line || sscanf(line, "MemAvailable: %llu", &available) != 1 || need <= available)
@@ -231,7 +234,7 @@ static void start_begin(Monitor *m)
         if (r >= 0 && !why)
                 why = check_files(m->config);
         if (!why)
-                why = check_memory(m->config);
+                why = check_memory(m);
         if (why) {
                 safe_close(spec.restore_fd);
                 timeline_fail(&m->timeline, why);
@@ -241,7 +244,9 @@ static void start_begin(Monitor *m)
                 return;
         }
         timeline_reach(&m->timeline, TIMELINE_CHECKED);
-        r = random_hex(m->start, sizeof m->start) ? domid_next(&m->paths, &m->domid) : -EIO;
+        r = random_hex(m->start, sizeof m->start) ? 0 : -EIO;
+        if (r >= 0 && !m->backend->domid)
+                r = domid_next(&m->paths, &m->domid);
         if (r < 0) {
                 safe_close(spec.restore_fd);
                 monitor_drop_vm(m);

@@ -36,7 +36,7 @@ typedef struct QemuEnv {
         const char *firmware_code, *firmware_vars; /* UEFI, or NULL */
 } QemuEnv;
 
-QemuMachine qemu_machine(const VmConfig *c);
+QemuMachine qemu_machine(const VmConfig *c, const char *accel);
 /* UEFI is asked for: the caller must fill in firmware_code and firmware_vars. */
 bool qemu_wants_uefi(const VmConfig *c);
 bool qemu_wants_tpm(const VmConfig *c);
@@ -50,7 +50,7 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, char ***r
 /* Names of QEMU objects. buf has room for 40 bytes. */
 const char *qemu_disk_id(const VmDisk *d, char buf[static 40]);
 /* The -device model of a card: config names, with the default. */
-const char *qemu_nic_model(const VmConfig *c, const VmNic *n);
+const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machine);
 /* QEMU's name of a disk's format: raw, vpc, … */
 const char *qemu_disk_format(const VmDisk *d);
 

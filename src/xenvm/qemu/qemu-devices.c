@@ -145,11 +145,11 @@ void qemu_add_disks(ArgList *l, const VmConfig *c, QemuMachine machine)
         }
 }
 
-const char *qemu_nic_model(const VmConfig *c, const VmNic *n)
+const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machine)
 {
         static const char *const same[] = { "rtl8139", "e1000", "e1000e", "virtio-net-pci", "pcnet", "ne2k_pci", "vmxnet3" };
 
-        if (qemu_machine(c) == QEMU_MACHINE_MICROVM)
+        if (machine == QEMU_MACHINE_MICROVM)
                 return "virtio-net-device";
         if (streq(n->model, "virtio"))
                 return "virtio-net-pci";
@@ -161,14 +161,14 @@ const char *qemu_nic_model(const VmConfig *c, const VmNic *n)
         return NULL;
 }
 
-void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, _unused_ QemuMachine machine)
+void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine)
 {
         static const QemuLink none = { .kind = QEMU_LINK_NONE };
 
         for (size_t i = 0; i < c->nic.n; i++) {
                 const VmNic *n = &c->nic.items[i];
                 const QemuLink *link = env->links ? &env->links[i] : &none;
-                const char *model = qemu_nic_model(c, n);
+                const char *model = qemu_nic_model(c, n, machine);
                 long long id = n->id;
 
                 if (!model) {

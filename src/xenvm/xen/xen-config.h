@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* A VM's configuration as libxl wants it. Which key goes where: docs/backends.md. */
+#include "config.h"
+#include "paths.h"
+#include "strbuf.h"
+#include "xen-loop.h"
+
+/*
+ * Fills *ret (initialised here; the caller disposes of it, also after a failure). paths: contract paths
+ * of images are mapped. Returns 0, -EOPNOTSUPP or -EINVAL with *ret_why (to free: the key and the
+ * reason), or -ENOMEM. Keys without an effect are named, a line each, in *notes (may be NULL).
+ */
+int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl_domain_config *ret, StrBuf *notes,
+                    char **ret_why);
+
+int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, char **ret_why);
+int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **ret_why);
+int xen_pci_make(const VmConfig *c, const VmPci *p, libxl_device_pci *ret);

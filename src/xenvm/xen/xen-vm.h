@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* Private to the Xen back end: one domain, and the one operation on it that is under way. */
+#include <xenstore.h>
+
+#include "backend.h"
+#include "xen-channel.h"
+#include "xen-config.h"
+#include "xen-loop.h"
+
+/* What a guest may make us read from its own nodes. */
+#define XENSTORE_VALUE_MAX 64
+
+struct Vm {
+        const VmSpec *spec; /* the caller's; valid as long as the Vm */
+        XenHost *host;
+        struct xs_handle *store;
+        sd_event_source *store_source;
+        XenChannel *channel;
+        libxl_domain_config config;
+        bool config_made;
+        libxl_evgen_domain_death *death;
+        uint32_t domid;
+        bool exists;
+        bool suspended; /* saved: run() resumes it */
+        bool killing;      /* from here on no end of the domain is news */
+        bool kill_waiting; /* until the operation under way has ended */
+        int restore_fd;
+        VmStatus status;
+        unsigned round_trips;
+        /* The one operation that the monitor has asked for. */
+        XenOp *op;
+        XenOpDone then;
+        VmDone done;
+        void *userdata;
+        const char *what;
+};
+
+/* Begins an operation: give the result to libxl. NULL: -EBUSY or -ENOMEM in *ret_r. */
+XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done, int *ret_r);
+/* Hands a refusal of libxl to the operation, so that failures always come through done. Returns 0. */
+int vm_started(XenOp *op, int rc);
+/* Ends it: 0 with a result, or libxl's code. */
+void vm_finish(Vm *vm, int rc, const char *text);
+/* The same for operations that have nothing to add. */
+void vm_on_plain_done(void *userdata, int rc);
+/* A short value of xenstore, to free; NULL: none, or longer than a guest needs. */
+char *vm_store_read(Vm *vm, const char *path);
+
+int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
+int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
+int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata);
+int xen_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
+int xen_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
+int xen_vnc_port(Vm *vm, VmDone done, void *userdata);

@@ -1,0 +1,688 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The Xen back end: libxl behind backend.h. It is a module of its own (xenvm-xen.so), so that a host
+ * without Xen needs none of its libraries.
+ *
+ * A domain is known by its domid, which libxl gives at creation. libxl never acts when a guest ends: the
+ * dead domain stays until kill(), which is what the monitor wants.
+ */
+#include <unistd.h>
+
+#include "log.h"
+#include "parse.h"
+#include "strbuf.h"
+#include "xen-vm.h"
+
+static const char *vm_error(Vm *vm, int rc)
+{
+        return xenhost_error(vm->host, rc);
+}
+
+void vm_finish(Vm *vm, int rc, const char *text)
+{
+        VmDone done = vm->done;
+        void *userdata = vm->userdata;
+        _cleanup_free_ char *why = NULL;
+
+        vm->done = NULL;
+        if (!done)
+                return;
+        if (rc == 0) {
+                done(userdata, 0, text);
+                return;
+        }
+        why = strformat("%s: %s", vm->what, vm_error(vm, rc));
+        log_warning("%s", strempty(why));
+        done(userdata, rc == ERROR_ABORTED ? -ECANCELED : rc == ERROR_NOPARAVIRT ? -EOPNOTSUPP : -EIO,
+             why ? why : "out of memory");
+}
+
+static void vm_kill(Vm *vm);
+
+static void on_op_done(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        vm->op = NULL;
+        if (vm->kill_waiting) {
+                vm->kill_waiting = false;
+                vm->exists |= rc == 0 && vm->domid != (uint32_t) INVALID_DOMID; /* it was made all the same */
+                vm_kill(vm);
+        } else
+                vm->then(vm, rc);
+}
+
+/* The step that follows within the same operation. */
+static XenOp *vm_continue(Vm *vm, XenOpDone then)
+{
+        vm->op = xenop_new(vm->host, on_op_done, vm);
+        vm->then = then;
+        vm->round_trips++;
+        return vm->op;
+}
+
+void vm_on_plain_done(void *userdata, int rc)
+{
+        vm_finish(userdata, rc, NULL);
+}
+
+XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done, int *ret_r)
+{
+        if (vm->done || vm->op) {
+                *ret_r = -EBUSY;
+                return NULL;
+        }
+        if (!vm_continue(vm, on_done)) {
+                *ret_r = -ENOMEM;
+                return NULL;
+        }
+        vm->what = what;
+        vm->done = done;
+        vm->userdata = userdata;
+        *ret_r = 0;
+        return vm->op;
+}
+
+int vm_started(XenOp *op, int rc)
+{
+        if (rc != 0)
+                xenop_finish(op, rc);
+        return 0;
+}
+
+/* Xenstore: what the guest and the device model tell of it */
+
+char *vm_store_read(Vm *vm, const char *path)
+{
+        unsigned length;
+        char *value = xs_read(vm->store, XBT_NULL, path, &length);
+
+        if (value && length > XENSTORE_VALUE_MAX) {
+                free(value);
+                return NULL;
+        }
+        return value;
+}
+
+static void vm_store_changed(Vm *vm, const char *untrusted_path, const char *token)
+{
+        _cleanup_free_ char *untrusted_value = vm_store_read(vm, untrusted_path);
+        int64_t v;
+
+        if (!untrusted_value || parse_i64(untrusted_value, &v) < 0)
+                return;
+        if (streq(token, "rtc") && vm->spec->events->clock_changed)
+                vm->spec->events->clock_changed(vm->spec->userdata, v);
+        else if (streq(token, "power") && v >= 0 && v <= 5)
+                vm->spec->events->power_state(vm->spec->userdata, (int) v);
+}
+
+static int on_store(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
+{
+        Vm *vm = userdata;
+        char **watch = xs_check_watch(vm->store);
+
+        if (watch)
+                vm_store_changed(vm, watch[XS_WATCH_PATH], watch[XS_WATCH_TOKEN]);
+        free(watch);
+        return 0;
+}
+
+static void vm_watch(Vm *vm)
+{
+        char path[128];
+
+        snprintf(path, sizeof path, "/vm/%s/rtc/timeoffset", vm->spec->uuid);
+        (void) xs_watch(vm->store, path, "rtc");
+        snprintf(path, sizeof path, "/local/domain/%u/power-state", vm->domid);
+        (void) xs_watch(vm->store, path, "power");
+}
+
+static int store_write(Vm *vm, const char *node, const char *value)
+{
+        char path[128];
+
+        snprintf(path, sizeof path, "/local/domain/%u/%s", vm->domid, node);
+        return xs_write(vm->store, XBT_NULL, path, value, (unsigned) strlen(value)) ? 0 : -EIO;
+}
+
+/* Events */
+
+static void on_domain(void *userdata, uint32_t domid, int reason)
+{
+        Vm *vm = userdata;
+        VmEnd end;
+
+        if (!vm->exists || domid != vm->domid || vm->killing)
+                return;
+        switch (reason) {
+        case -1:
+                vm->exists = false;
+                vm->status = VM_STATUS_ENDED;
+                vm->spec->events->gone(vm->spec->userdata, "the domain was destroyed by somebody else");
+                return;
+        case LIBXL_SHUTDOWN_REASON_SUSPEND:
+                return; /* our own save */
+        case LIBXL_SHUTDOWN_REASON_REBOOT:
+        case LIBXL_SHUTDOWN_REASON_SOFT_RESET:
+                end = VM_END_REBOOT;
+                break;
+        case LIBXL_SHUTDOWN_REASON_CRASH:
+                end = VM_END_CRASH;
+                break;
+        case LIBXL_SHUTDOWN_REASON_WATCHDOG:
+                end = VM_END_WATCHDOG;
+                break;
+        default:
+                end = VM_END_POWEROFF;
+                break;
+        }
+        vm->status = VM_STATUS_ENDED;
+        vm->spec->events->ended(vm->spec->userdata, end);
+}
+
+static void on_progress(void *userdata, uint64_t done, uint64_t total)
+{
+        Vm *vm = userdata;
+
+        if (vm->spec->events->progress)
+                vm->spec->events->progress(vm->spec->userdata, done, total);
+}
+
+static const XenHostEvents host_events = { .domain = on_domain, .progress = on_progress };
+
+/* Life */
+
+static Vm *xen_free(Vm *vm)
+{
+        if (!vm)
+                return NULL;
+        if (vm->death)
+                libxl_evdisable_domain_death(xenhost_ctx(vm->host), vm->death);
+        if (vm->config_made)
+                libxl_domain_config_dispose(&vm->config);
+        xenchannel_free(vm->channel);
+        sd_event_source_disable_unref(vm->store_source);
+        if (vm->store)
+                xs_close(vm->store);
+        xenhost_free(vm->host);
+        safe_close(vm->restore_fd);
+        free(vm);
+        return NULL;
+}
+DEFINE_CLEANUP(Vm *, xen_free)
+
+static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
+{
+        _cleanup_(xen_freep) Vm *vm = calloc(1, sizeof *vm);
+        int r;
+
+        if (!vm)
+                return -ENOMEM;
+        vm->spec = spec;
+        vm->restore_fd = -EBADF;
+        r = xenhost_new(spec->event, &host_events, vm, &vm->host, ret_why);
+        if (r < 0)
+                return r;
+        vm->store = xs_open(0);
+        if (!vm->store) {
+                *ret_why = "xenstore does not answer";
+                return -ENODEV;
+        }
+        r = sd_event_add_io(spec->event, &vm->store_source, xs_fileno(vm->store), EPOLLIN, on_store, vm);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(vm);
+        return 0;
+}
+
+static int xen_available(const char **ret_why)
+{
+        if (access("/proc/xen/privcmd", F_OK) < 0 && access("/dev/xen/privcmd", F_OK) < 0) {
+                *ret_why = "this host does not run on Xen";
+                return -ENODEV;
+        }
+        if (access("/proc/xen/privcmd", R_OK | W_OK) < 0 && access("/dev/xen/privcmd", R_OK | W_OK) < 0) {
+                *ret_why = "the hypervisor's control device cannot be opened (it takes root)";
+                return -EACCES;
+        }
+        return 0;
+}
+
+static int vm_make_config(Vm *vm, char **ret_why)
+{
+        _cleanup_strbuf_ StrBuf notes = STRBUF_INIT;
+        int r;
+
+        vm->config_made = true;
+        r = xen_config_make(xenhost_ctx(vm->host), vm->spec->config, vm->spec->paths, &vm->config, &notes, ret_why);
+        if (r >= 0 && notes.data)
+                for (char *line = notes.data, *next; *line; line = next) {
+                        next = strchrnul(line, '\n');
+                        next += *next == '\n' ? (*next = '\0', 1) : 0;
+                        log_notice("%s", line);
+                }
+        return r;
+}
+
+static int xen_describe(const VmSpec *spec, char **ret, char **ret_why)
+{
+        _cleanup_(xen_freep) Vm *vm = NULL;
+        const char *why = "it cannot be asked";
+        char *json;
+        int r;
+
+        r = vm_new(spec, &vm, &why);
+        if (r < 0) {
+                *ret_why = strdup(why);
+                return r;
+        }
+        r = vm_make_config(vm, ret_why);
+        if (r < 0)
+                return r;
+        json = libxl_domain_config_to_json(xenhost_ctx(vm->host), &vm->config);
+        if (!json)
+                return -ENOMEM;
+        *ret = json;
+        return 0;
+}
+
+/* From here on the domain is known, watched and reachable. Returns libxl's code. */
+static int vm_follow(Vm *vm)
+{
+        int r;
+
+        vm->exists = true;
+        vm_watch(vm);
+        r = xenchannel_new(vm->spec->event, vm->spec->dir, vm->domid, &vm->channel);
+        if (r < 0)
+                log_errno_full(LOG_WARNING, r, "Domain %u has no channel to its host", vm->domid);
+        /* The end of a domain that ended while nobody looked is told by this very call. */
+        return libxl_evenable_domain_death(xenhost_ctx(vm->host), vm->domid, 0, &vm->death);
+}
+
+static void on_created(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        vm->restore_fd = safe_close(vm->restore_fd);
+        if (rc == 0) {
+                vm->status = VM_STATUS_CREATED;
+                if (vm_follow(vm) != 0)
+                        log_warning("The end of domain %u will not be noticed", vm->domid);
+                vm->spec->events->phase(vm->spec->userdata, TIMELINE_DEVICES);
+        } else
+                vm->status = VM_STATUS_ENDED;
+        vm_finish(vm, rc, NULL);
+}
+
+/* libxl's own reckoning. Where it cannot tell, creation itself will. */
+static int vm_check_memory(Vm *vm, char **ret_why)
+{
+        uint64_t need, have;
+
+        if (vm->spec->config->no_mem_check ||
+            libxl_domain_need_memory(xenhost_ctx(vm->host), &vm->config, vm->domid, &need) != 0 ||
+            libxl_get_free_memory(xenhost_ctx(vm->host), &have) != 0 || need <= have)
+                return 0;
+        *ret_why = strformat("Not_enough_free_memory: %llu MiB are needed, %llu MiB are available",
+                             (unsigned long long) need / 1024, (unsigned long long) have / 1024);
+        return -ENOMEM;
+}
+
+static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why)
+{
+        _cleanup_(xen_freep) Vm *vm = NULL;
+        const char *why = "libxl cannot be used";
+        libxl_ctx *ctx;
+        XenOp *op;
+        int r;
+
+        r = vm_new(spec, &vm, &why);
+        if (r < 0) {
+                *ret_why = strdup(why);
+                return r;
+        }
+        vm->domid = (uint32_t) INVALID_DOMID;
+        r = vm_make_config(vm, ret_why);
+        if (r >= 0)
+                r = vm_check_memory(vm, ret_why);
+        if (r < 0)
+                return r;
+        op = vm_begin(vm, "Cannot create the domain", done, userdata, on_created, &r);
+        if (!op)
+                return r;
+        vm->status = VM_STATUS_OTHER;
+        ctx = xenhost_ctx(vm->host);
+        spec->events->phase(spec->userdata, TIMELINE_SPAWNED);
+        if (spec->restore_fd >= 0) {
+                libxl_domain_restore_params params;
+
+                vm->restore_fd = spec->restore_fd;
+                libxl_domain_restore_params_init(&params);
+                params.stream_version = 2;
+                r = libxl_domain_create_restore(ctx, &vm->config, &vm->domid, vm->restore_fd, -1, &params, xenop_how(op), NULL);
+                libxl_domain_restore_params_dispose(&params);
+        } else
+                r = libxl_domain_create_new(ctx, &vm->config, &vm->domid, xenop_how(op), NULL);
+        *ret = TAKE_PTR(vm);
+        return vm_started(op, r);
+}
+
+static void on_adopted(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+        libxl_dominfo info;
+
+        libxl_dominfo_init(&info);
+        if (rc == 0)
+                rc = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid);
+        if (rc == 0 && info.dying)
+                rc = ERROR_DOMAIN_NOTFOUND;
+        if (rc == 0) {
+                char uuid[37];
+
+                snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
+                if (strcasecmp(uuid, vm->spec->uuid) != 0) /* the number was used again */
+                        rc = ERROR_DOMAIN_NOTFOUND;
+        }
+        if (rc == 0) {
+                /* One that is paused was complete if the record says so; else it is half made. */
+                vm->status = info.shutdown ? VM_STATUS_ENDED : info.paused ? vm->status : VM_STATUS_RUNNING;
+                rc = vm_follow(vm);
+        }
+        libxl_dominfo_dispose(&info);
+        vm_finish(vm, rc, NULL);
+}
+
+static int xen_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone done, void *userdata, Vm **ret)
+{
+        _cleanup_(xen_freep) Vm *vm = NULL;
+        const char *why = "libxl cannot be used";
+        libxl_dominfo info;
+        XenOp *op;
+        int r;
+
+        r = vm_new(spec, &vm, &why);
+        if (r < 0) {
+                log_error("Cannot adopt domain %d: %s", (int) record->domid, why);
+                return r;
+        }
+        vm->domid = (uint32_t) record->domid;
+        vm->status = streq_ptr(record->state, "paused")    ? VM_STATUS_PAUSED
+                     : streq_ptr(record->state, "created") ? VM_STATUS_CREATED
+                                                           : VM_STATUS_OTHER;
+        libxl_dominfo_init(&info);
+        r = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid);
+        libxl_dominfo_dispose(&info);
+        if (r != 0)
+                return -ESRCH;
+        op = vm_begin(vm, "Cannot adopt the domain", done, userdata, on_adopted, &r);
+        if (!op)
+                return r;
+        *ret = TAKE_PTR(vm);
+        xenop_finish(op, 0);
+        return 0;
+}
+
+static VmStatus xen_status(const Vm *vm)
+{
+        return vm->status;
+}
+
+static int64_t xen_domid(const Vm *vm)
+{
+        return vm->exists ? (int64_t) vm->domid : -1;
+}
+
+static ProcessRef xen_process(_unused_ const Vm *vm)
+{
+        return (ProcessRef) { 0 };
+}
+
+static char *xen_details(_unused_ const Vm *vm)
+{
+        return NULL;
+}
+
+static unsigned xen_round_trips(const Vm *vm)
+{
+        return vm->round_trips;
+}
+
+static void on_running(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        if (rc == 0) {
+                vm->status = VM_STATUS_RUNNING;
+                vm->suspended = false;
+        }
+        vm_finish(vm, rc, NULL);
+}
+
+static int xen_run(Vm *vm, VmDone done, void *userdata)
+{
+        XenOp *op;
+        int r;
+
+        op = vm_begin(vm, "Cannot run the domain", done, userdata, on_running, &r);
+        if (!op)
+                return r;
+        r = vm->suspended ? libxl_domain_resume(xenhost_ctx(vm->host), vm->domid, 1, xenop_how(op))
+                          : libxl_domain_unpause(xenhost_ctx(vm->host), vm->domid, xenop_how(op));
+        return vm_started(op, r);
+}
+
+static void on_paused(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        if (rc == 0)
+                vm->status = VM_STATUS_PAUSED;
+        vm_finish(vm, rc, NULL);
+}
+
+static int xen_pause(Vm *vm, VmDone done, void *userdata)
+{
+        XenOp *op;
+        int r;
+
+        op = vm_begin(vm, "Cannot pause the domain", done, userdata, on_paused, &r);
+        if (!op)
+                return r;
+        return vm_started(op, libxl_domain_pause(xenhost_ctx(vm->host), vm->domid, xenop_how(op)));
+}
+
+/* A paravirtualised guest has answered by emptying its node, which libxl waited for. */
+static void on_asked(void *userdata, int rc)
+{
+        vm_finish(userdata, rc, rc == 0 ? "acknowledged" : NULL);
+}
+
+/* Without PV drivers there is only the power button. */
+static void on_poweroff_asked(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+        XenOp *op;
+
+        if (rc != ERROR_NOPARAVIRT) {
+                on_asked(vm, rc);
+                return;
+        }
+        op = vm_continue(vm, vm_on_plain_done);
+        if (!op) {
+                vm_finish(vm, ERROR_NOMEM, NULL);
+                return;
+        }
+        (void) vm_started(op, libxl_send_trigger(xenhost_ctx(vm->host), vm->domid, LIBXL_TRIGGER_POWER, 0, xenop_how(op)));
+}
+
+static int xen_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
+{
+        libxl_ctx *ctx = xenhost_ctx(vm->host);
+        XenOp *op;
+        int r;
+
+        op = vm_begin(vm, "Cannot ask the guest", done, userdata,
+                      what == VM_ASK_POWEROFF ? on_poweroff_asked
+                      : what == VM_ASK_REBOOT ? on_asked
+                                              : vm_on_plain_done,
+                      &r);
+        if (!op)
+                return r;
+        switch (what) {
+        case VM_ASK_POWEROFF:
+                return vm_started(op, libxl_domain_shutdown(ctx, vm->domid, xenop_how(op)));
+        case VM_ASK_REBOOT:
+                return vm_started(op, libxl_domain_reboot(ctx, vm->domid, xenop_how(op)));
+        case VM_ASK_WAKE:
+                return vm_started(op, libxl_send_trigger(ctx, vm->domid, LIBXL_TRIGGER_S3RESUME, 0, xenop_how(op)));
+        case VM_ASK_SLEEP:
+                xenop_finish(op, store_write(vm, "control/shutdown", "s3") < 0 ? ERROR_FAIL : 0);
+                return 0;
+        case VM_ASK_HIBERNATE:
+                xenop_finish(op, store_write(vm, "control/shutdown", "hibernate") < 0 ? ERROR_FAIL : 0);
+                return 0;
+        }
+        xenop_finish(op, ERROR_INVAL);
+        return 0;
+}
+
+static void on_killed(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        if (rc == 0 || rc == ERROR_DOMAIN_NOTFOUND) {
+                vm->exists = false;
+                vm->status = VM_STATUS_ENDED;
+                rc = 0;
+        }
+        vm_finish(vm, rc, NULL);
+}
+
+/* vm->done is that of the kill by now. */
+static void vm_kill(Vm *vm)
+{
+        libxl_ctx *ctx = xenhost_ctx(vm->host);
+        XenOp *op = vm_continue(vm, on_killed);
+
+        if (!op) {
+                vm_finish(vm, ERROR_NOMEM, NULL);
+                return;
+        }
+        if (vm->death) {
+                libxl_evdisable_domain_death(ctx, vm->death);
+                vm->death = NULL;
+        }
+        if (vm->exists)
+                (void) vm_started(op, libxl_domain_destroy(ctx, vm->domid, xenop_how(op)));
+        else
+                xenop_finish(op, 0);
+}
+
+static int xen_kill(Vm *vm, _unused_ bool gently, VmDone done, void *userdata)
+{
+        vm->killing = true;
+        if (vm->op) {
+                /* What is under way does not matter any more; but libxl must be through with it first. */
+                xenop_abort(vm->op);
+                vm_finish(vm, ERROR_ABORTED, NULL);
+                vm->kill_waiting = true;
+        }
+        vm->what = "Cannot destroy the domain";
+        vm->done = done;
+        vm->userdata = userdata;
+        if (!vm->kill_waiting)
+                vm_kill(vm);
+        return 0;
+}
+
+static void on_saved(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        if (rc == 0) {
+                vm->suspended = true;
+                vm->status = VM_STATUS_PAUSED;
+        } else if (libxl_domain_resume(xenhost_ctx(vm->host), vm->domid, 1, NULL) != 0)
+                log_warning("Domain %u could not be resumed after a failed save", vm->domid);
+        vm_finish(vm, rc, NULL);
+}
+
+static int xen_save(Vm *vm, int fd, bool live, VmDone done, void *userdata)
+{
+        XenOp *op;
+        int r;
+
+        op = vm_begin(vm, "Cannot save the domain", done, userdata, on_saved, &r);
+        if (!op)
+                return r;
+        return vm_started(op, libxl_domain_suspend(xenhost_ctx(vm->host), vm->domid, fd, live ? LIBXL_SUSPEND_LIVE : 0,
+                                                   xenop_how(op)));
+}
+
+static void xen_save_cancel(Vm *vm)
+{
+        if (vm->op)
+                xenop_abort(vm->op);
+}
+
+static char *xen_cannot_save(const Vm *vm)
+{
+        return vm->spec->config->disable_migrate ? strdup("disable-migrate is set") : NULL;
+}
+
+static int64_t xen_find(const char *uuid)
+{
+        libxl_ctx *ctx = NULL;
+        libxl_dominfo *list;
+        int64_t found = -1;
+        int n = 0;
+
+        /* A short look of its own: nothing of ours is open yet. */
+        if (libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, NULL) != 0)
+                return -1;
+        list = libxl_list_domain(ctx, &n);
+        for (int i = 0; list && i < n; i++) {
+                char text[37];
+
+                snprintf(text, sizeof text, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(list[i].uuid));
+                /* One that is dying is no hindrance: it may take long to go, or stay for ever. */
+                if (strcasecmp(text, uuid) == 0 && !list[i].dying)
+                        found = list[i].domid;
+        }
+        libxl_dominfo_list_free(list, n);
+        (void) libxl_ctx_free(ctx);
+        return found;
+}
+
+extern const Backend backend_xen;
+__attribute__((visibility("default"))) const Backend backend_xen = {
+        .name = "xen",
+        .available = xen_available,
+        .describe = xen_describe,
+        .create = xen_create,
+        .adopt = xen_adopt,
+        .free = xen_free,
+        .status = xen_status,
+        .domid = xen_domid,
+        .find = xen_find,
+        .checks_memory = true,
+        .process = xen_process,
+        .details = xen_details,
+        .round_trips = xen_round_trips,
+        .run = xen_run,
+        .pause = xen_pause,
+        .ask = xen_ask,
+        .kill = xen_kill,
+        .save = xen_save,
+        .save_cancel = xen_save_cancel,
+        .cannot_save = xen_cannot_save,
+        .attach = xen_attach,
+        .detach = xen_detach,
+        .set_medium = xen_set_medium,
+        .set_link = xen_set_link,
+        .set_memory = xen_set_memory,
+        .vnc_port = xen_vnc_port,
+};
