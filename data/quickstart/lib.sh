@@ -61,11 +61,14 @@ demo_find() {
 }
 
 demo_start() {
+        local uuid
         if demo_find; then
                 echo "There is a VM 'demo' already"
         else
                 demo=$("$bin/xec" create-vm-with-template oxt-demo) || return 1
-                "$bin/xec" -o "$demo" set name demo &&
+                uuid=$("$bin/xec" -o "$demo" get uuid) &&
+                        "$bin/xec" -o "$demo" set name demo &&
+                        "$bin/xec" -o "$demo" set serial "file:$OXT_RUNTIME_DIR/vm/$uuid/console.log" &&
                         "$bin/xec" -o "$demo" set cmdline "console=ttyS0 quiet oxt.demo=1" || return 1
                 echo "Created VM 'demo' from template oxt-demo"
         fi

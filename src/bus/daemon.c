@@ -224,10 +224,22 @@ static int make_dirs(const DaemonSpec *spec, const Paths *p, const struct passwd
         if (r < 0)
                 return log_errno(r, "Cannot make the runtime directory %s", paths_get(p, PATH_RUNTIME));
         for (size_t i = 0; i < ELEMENTSOF(spec->dirs) && spec->dirs[i].mode; i++) {
-                const char *path = paths_get(p, spec->dirs[i].id);
+                const char *path = paths_get(p, spec->dirs[i].id), *owner = spec->dirs[i].owner;
+                uid_t uid = pw ? pw->pw_uid : (uid_t) -1;
+                gid_t gid = pw ? pw->pw_gid : (gid_t) -1;
 
+                if (pw && owner) {
+                        struct passwd other, *found = NULL; /* getpwnam() would overwrite pw */
+                        char buf[4096];
+
+                        r = getpwnam_r(owner, &other, buf, sizeof buf, &found);
+                        if (!found)
+                                return log_errno(r ? r : ENOENT, "There is no user %s for %s", owner, path);
+                        uid = other.pw_uid;
+                        gid = other.pw_gid;
+                }
                 r = mkdir_parents(path, spec->dirs[i].mode);
-                if (r >= 0 && pw && chown(path, pw->pw_uid, pw->pw_gid) < 0)
+                if (r >= 0 && pw && chown(path, uid, gid) < 0)
                         r = -errno;
                 if (r < 0)
                         return log_errno(r, "Cannot make the directory %s", path);

@@ -18,7 +18,8 @@ typedef struct DaemonSpec {
         struct {
                 PathId id;
                 unsigned mode; /* 0: end of list */
-        } dirs[8];           /* made at start, owned by that user */
+                const char *owner; /* another user; NULL: the daemon's */
+        } dirs[8];           /* made at start */
         bool no_bus;         /* it never connects to a bus */
         const char *bus_name;      /* requested each time the bus is up, after bus_up; NULL: none */
         const ServiceSpec *service; /* NULL: no objects */

@@ -204,7 +204,7 @@ static void on_retry(Timer *t _unused_)
         }
         /* While the host's end is away a virtio port hangs up all the time, which would keep epoll busy. */
         p = (struct pollfd) { .fd = port.source.fd, .events = POLLIN };
-        if (poll(&p, 1, 0) < 0 || (p.revents & (POLLHUP | POLLERR | POLLNVAL) && !(p.revents & POLLIN)))
+        if (poll(&p, 1, 0) < 0 || p.revents & (POLLHUP | POLLERR | POLLNVAL))
                 return try_again();
         port.connected = true;
         port.retry_usec = RETRY_FIRST;

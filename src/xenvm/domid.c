@@ -16,7 +16,7 @@ int domid_next(const Paths *p, int64_t *ret)
         ssize_t n;
         int r;
 
-        r = mkdir_parents(paths_get(p, PATH_STATE), 0755);
+        r = mkdir_parents(paths_get(p, PATH_XENVM_STATE), 0750);
         if (r < 0)
                 return r;
         fd = open(paths_get(p, PATH_DOMID), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);

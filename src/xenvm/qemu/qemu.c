@@ -430,10 +430,13 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
                 create_failed(vm, r, "QEMU cannot be asked for its state");
 }
 
-/* rpc-proxy runs as a user of its own and is let in by group. */
+/*
+ * rpc-proxy runs as a user of its own and is let in by group: where we are root, or xenmgr's user, which
+ * belongs to that group. In the stack of an ordinary user all are the same user.
+ */
 static int listen_socket(const Vm *vm, const char *name, const char *group)
 {
-        const struct group *g = group && geteuid() == 0 ? getgrnam(group) : NULL;
+        const struct group *g = group ? getgrnam(group) : NULL;
         _cleanup_free_ char *path = path_join(vm->spec.dir, name);
         _cleanup_close_ int fd = -EBADF;
 
@@ -442,7 +445,8 @@ static int listen_socket(const Vm *vm, const char *name, const char *group)
         fd = unix_listen(path, 0600);
         if (fd < 0)
                 return fd;
-        if (g && (chown(path, (uid_t) -1, g->gr_gid) < 0 || chmod(path, 0660) < 0))
+        if (g && (geteuid() == 0 || group_member(g->gr_gid)) && (chown(path, (uid_t) -1, g->gr_gid) < 0 ||
+                                                                  chmod(path, 0660) < 0))
                 return -errno;
         return TAKE_FD(fd);
 }
