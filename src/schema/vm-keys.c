@@ -416,7 +416,7 @@ bool vm_path_guest_may_write(const char *path, const char *untrusted_value)
         const char *leaf;
 
         if (k)
-                return !(k->flags & VMKEY_HOST_ONLY) && !startswith(path, "policies/");
+                return streq(path, k->path) && !(k->flags & VMKEY_HOST_ONLY) && !startswith(path, "policies/");
         if (is_record_leaf(path, "config/nic/", "id network wireless-driver enable mac model", &leaf))
                 return true;
         if (!is_record_leaf(path, "config/disk/", "path type mode device devtype snapshot enable", &leaf))

@@ -29,6 +29,7 @@ int main(int argc, char *argv[])
                           { PATH_CHANNELS, 0755 },
                           { PATH_XENVM_STATE, 0700 },
                           { PATH_XENVM_SOCKETS, 0750 },
+                          { PATH_CONFIG, 0755 },
                           { PATH_STORAGE, 0755 },
                           { PATH_DISKS, 0750 },
                           { PATH_ISOS, 0755 } },

@@ -394,6 +394,35 @@ static bool is_adopted(Manager *m)
         return m->n_adopting == 0;
 }
 
+static void on_configured(const sd_bus_error *error, void *userdata)
+{
+        Manager *m = userdata;
+
+        if (error)
+                log_warning("Service VMs could not be set up: %s", strempty(error->message));
+        m->configured = true;
+}
+
+static bool is_configured(Manager *m)
+{
+        return m->configured;
+}
+
+/* Writes the service VMs and waits until they are in the mirrors: the database answers in order. */
+static int configure_services(Manager *m)
+{
+        DbTx *fence = db_tx_new();
+        int r;
+
+        m->configured = false;
+        r = templates_configure_services(m);
+        if (r < 0)
+                log_warning("Service VMs could not be set up: %s", strerror(-r));
+        (void) db_tx_require(fence, "exists", "/", "");
+        r = db_tx_commit(fence, m->bus, on_configured, m);
+        return r < 0 ? r : pump(m, is_configured, LOAD_USEC);
+}
+
 int manager_bus_up(Daemon *d, void *userdata)
 {
         Manager *m = userdata;
@@ -410,6 +439,9 @@ int manager_bus_up(Daemon *d, void *userdata)
         r = pump(m, is_loaded, LOAD_USEC);
         if (r < 0)
                 return log_errno(r, "The database (%s) does not answer", DB_SERVICE);
+        r = configure_services(m);
+        if (r < 0)
+                return log_errno(r, "Cannot write to the database");
         r = monitor_bus_up(m);
         if (r < 0)
                 return r;
@@ -418,33 +450,13 @@ int manager_bus_up(Daemon *d, void *userdata)
         return r < 0 && r != -ETIMEDOUT ? r : 0;
 }
 
-/* Service VMs that were just written are in the mirrors now, since the database answers in order. */
-static void on_configured(const sd_bus_error *error, void *userdata)
-{
-        Manager *m = userdata;
-
-        if (error)
-                log_warning("Service VMs could not be set up: %s", strempty(error->message));
-        if (m->serving)
-                autostart_begin(m);
-}
-
 int manager_ready(_unused_ Daemon *d, void *userdata)
 {
         Manager *m = userdata;
-        DbTx *fence;
-        int r;
 
         m->serving = true;
         monitor_adopt_orphans(m);
-        r = templates_configure_services(m);
-        if (r < 0)
-                log_warning("Service VMs could not be set up: %s", strerror(-r));
-        fence = db_tx_new();
-        (void) db_tx_require(fence, "exists", "/", "");
-        r = db_tx_commit(fence, m->bus, on_configured, m);
-        if (r < 0)
-                return log_errno(r, "Cannot write to the database");
+        autostart_begin(m);
         log_info("%zu VMs are known", m->n_vms);
         return 0;
 }

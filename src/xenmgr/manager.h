@@ -46,6 +46,7 @@ typedef struct Manager {
         DbMirror *mirrors[N_MIRRORS_MAX];
         uint64_t loaded; /* bits of the mirrors that are loaded */
         uint64_t generation; /* counts changes of the mirrors; nodes found before are stale after one */
+        bool configured;     /* the service VMs are in the mirrors */
         bool serving;        /* the name is ours: changes are told */
         unsigned n_adopting; /* monitors that were asked what they do, at start */
 
@@ -64,7 +65,6 @@ typedef struct Manager {
         sd_event_source *config_timer;
         struct Autostart *autostart;
         bool no_autostart;
-        bool booted; /* the daemon's own start is over (autostart ran) */
 } Manager;
 
 static inline const Paths *manager_paths(const Manager *m)
@@ -109,5 +109,3 @@ void manager_notify_service(Manager *m, const char *service, const char *path, c
                         ? service_emit((m)->daemon->service, "/", XENMGR_INTERFACE, member, __VA_ARGS__)       \
                         : 0)
 
-/* A private subdirectory of the runtime directory for our own records; made at start. */
-#define MANAGER_DIR "xenmgr"

@@ -240,7 +240,7 @@ static int add_rule(Call *c, const PciRule *rule)
         (void) db_tx_require(tx, "absent", vm_db_path(vm, path, "config/pci/%u", id), "");
         if (*rule->address) {
                 if (rule->slot >= 0)
-                        snprintf(text, sizeof text, "%s@%lld", rule->address, (long long) rule->slot);
+                        snprintf(text, sizeof text, "%s@%llx", rule->address, (unsigned long long) rule->slot);
                 else
                         snprintf(text, sizeof text, "%s", rule->address);
                 (void) db_tx_write(tx, vm_db_path(vm, path, "config/pci/%u/bdf", id), text);

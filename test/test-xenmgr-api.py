@@ -1,0 +1,596 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xenmgr's D-Bus API against the tables in test/data/xenmgr, on a live dbd and xenmgr."""
+import json
+import os
+import subprocess
+import time
+import xml.etree.ElementTree
+
+import dbus
+import dbus.mainloop.glib
+from gi.repository import GLib
+
+import oxt
+
+XM = "com.citrix.xenclient.xenmgr"
+DB = "com.citrix.xenclient.db"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+DATA = os.path.join(oxt.SOURCE, "test/data/xenmgr")
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+
+
+def table(name):
+    with open(os.path.join(DATA, name)) as f:
+        return [line.rstrip("\n").split("\t") for line in f if not line.startswith("#")]
+
+
+API = table("dbus-api.tsv")
+
+
+class Host:
+    """A stack with dbd and xenmgr, and a stock D-Bus client of it."""
+
+    def __init__(self, *args):
+        self.stack = oxt.Stack()
+        self.stack.daemon("dbd", DB)
+        self.manager = self.stack.daemon("xenmgr", XM, *args)
+        self.bus = dbus.bus.BusConnection(self.stack.address)
+        self.signals = []
+        self.bus.add_signal_receiver(self.on_signal, dbus_interface=XM, member_keyword="member")
+
+    def on_signal(self, *args, member):
+        self.signals.append((member, *[str(a) for a in args]))
+
+    def turn(self, seconds=0.0):
+        """Takes in signals that have arrived, and those of the next `seconds`."""
+        context = GLib.MainContext.default()
+        end = time.monotonic() + seconds
+        while context.pending() or time.monotonic() < end:
+            context.iteration(False)
+            time.sleep(0.001)
+
+    def wait_signal(self, *wanted, seconds=5):
+        def seen():
+            self.turn()
+            return [s for s in self.signals if s[:len(wanted)] == wanted]
+        return oxt.wait_for(seen, seconds, "the signal %s" % (wanted,))
+
+    def call(self, path, interface, member, *args, bus=None, **kwargs):
+        if member == "Set":
+            kwargs["signature"] = "ssv"
+        return (bus or self.bus).get_object(XM, path, introspect=False).get_dbus_method(member, interface)(*args, **kwargs)
+
+    def get(self, path, interface, name):
+        return self.call(path, PROPERTIES, "Get", interface, name)
+
+    def set(self, path, interface, name, value, bus=None):
+        return self.call(path, PROPERTIES, "Set", interface, name, value, bus=bus)
+
+    def fails(self, *args, **kwargs):
+        """The call must fail; gives (short error name, text)."""
+        try:
+            value = self.call(*args, **kwargs)
+        except dbus.DBusException as e:
+            return e.get_dbus_name().split(".")[-1], e.get_dbus_message()
+        raise AssertionError("%s succeeded: %s" % (args[:4], value))
+
+    def db(self, member, *args):
+        return self.bus.get_object(DB, "/", introspect=False).get_dbus_method(member, DB)(*args)
+
+    def create(self, template="new-vm-empty", tree=None):
+        return str(self.call("/", XM, "create_vm_with_template_and_json", template, json.dumps(tree) if tree else ""))
+
+    def stop(self):
+        log = self.stack.log("xenmgr")
+        assert "Sanitizer" not in log, log
+        self.bus.close()
+        self.stack.stop()
+
+
+def with_host(function):
+    def run():
+        host = Host("--no-autostart")
+        try:
+            function(host)
+        except Exception:
+            print("# " + host.stack.log("xenmgr").replace("\n", "\n# "))
+            raise
+        finally:
+            host.stop()
+    run.__doc__ = function.__doc__
+    run.__name__ = function.__name__
+    return oxt.case(run)
+
+
+def uuid_of(path):
+    return path.split("/")[2].replace("_", "-")
+
+
+def args_text(arguments):
+    return ",".join("%s:%s" % (a.get("name") or "", a.get("type")) for a in arguments)
+
+
+@with_host
+def introspection(host):
+    """Every interface, member, signature, argument name and access of the table, and none beside."""
+    vm = host.create()
+    disk = str(host.call(vm, XM + ".vm", "add_disk"))
+    nic = str(host.call(vm, XM + ".vm", "add_nic"))
+    found = set()
+    for path in ("/", "/host", vm, disk, nic):
+        xml_text = host.call(path, "org.freedesktop.DBus.Introspectable", "Introspect")
+        for i in xml.etree.ElementTree.fromstring(str(xml_text)).iter("interface"):
+            name = i.get("name")
+            if not name.startswith("com.citrix"):
+                continue
+            for m in i.iter("method"):
+                ins = [a for a in m.iter("arg") if a.get("direction") != "out"]
+                outs = [a for a in m.iter("arg") if a.get("direction") == "out"]
+                found.add((name, "method", m.get("name"), args_text(ins), args_text(outs), ""))
+            for s in i.iter("signal"):
+                found.add((name, "signal", s.get("name"), "", args_text(s.iter("arg")), ""))
+            for p in i.iter("property"):
+                found.add((name, "property", p.get("name"), "", p.get("type"), p.get("access")))
+    wanted = {tuple((r + [""] * 6)[:6]) for r in API}
+    assert not wanted - found, "missing: %s" % sorted(wanted - found)[:5]
+    assert not found - wanted, "not in the table: %s" % sorted(found - wanted)[:5]
+
+
+SPECIAL = {  # property: a good value that is not simply another text or number
+    "virt-type": "pvh", "os": "linux", "s3-mode": "restart", "s4-mode": "ignore", "hdtype": "ahci",
+    "timer-mode": "no_missed_ticks_pending", "extra-hvm": "a=1;b", "extra-xenvm": "debug=true;x=y",
+}
+NOT_READ_BACK = {"cd", "gpu", "wired-network", "wireless-network", "stubdom", "type"}
+
+
+def value_for(name, kind, old):
+    if kind == "b":
+        return dbus.Boolean(not old)
+    if kind == "i":
+        return dbus.Int32(int(old) + 7 if int(old) >= 0 else 7)
+    return dbus.String(SPECIAL.get(name, "text-" + name))
+
+
+@with_host
+def properties(host):
+    """Every property of a VM is read, set, and read back; GetAll agrees with Get; others refuse to be set."""
+    vm = host.create(tree={"type": "svm"})
+    for interface in (XM + ".vm", XM + ".vm.unrestricted"):
+        rows = [(r[2], r[4], r[5]) for r in API if r[0] == interface and r[1] == "property"]
+        everything = host.call(vm, PROPERTIES, "GetAll", interface)
+        assert set(everything) == {r[0] for r in rows}
+        for name, kind, access in rows:
+            old = host.get(vm, interface, name)
+            assert old == everything[name] or name == "memory-target", (name, old, everything[name])
+            if name in ("policy-modify-vm-settings", "native-experience"):
+                continue
+            if access == "read":
+                error, text = host.fails(vm, PROPERTIES, "Set", interface, name, old)
+                assert error == "Failed", (name, error, text)
+                continue
+            if name in NOT_READ_BACK:
+                continue
+            new = value_for(name, kind, old)
+            host.set(vm, interface, name, new)
+            assert host.get(vm, interface, name) == new, (name, new, host.get(vm, interface, name))
+            everything = host.call(vm, PROPERTIES, "GetAll", interface)
+    for interface, path in ((XM + ".config", "/"), (XM + ".config.ui", "/"), (XM + ".host", "/host")):
+        for name, kind, access in [(r[2], r[4], r[5]) for r in API if r[0] == interface and r[1] == "property"]:
+            old = host.get(path, interface, name)
+            if access == "read" or name in ("language", "idle-time-threshold", "ui-ready"):
+                continue
+            new = dbus.String("sleep") if name == "measure-fail-action" else value_for(name, kind, old)
+            host.set(path, interface, name, new)
+            assert host.get(path, interface, name) == new, (name, new, host.get(path, interface, name))
+        host.call(path, PROPERTIES, "GetAll", interface)
+
+
+@with_host
+def stored_values(host):
+    """Values in the database are those of the contract, both ways; a bad one fails Get but not GetAll."""
+    vm = host.create()
+    root = "/vm/" + uuid_of(vm) + "/"
+    host.set(vm, XM + ".vm", "extra-hvm", " usb ; ;vga=std")
+    assert [str(x) for x in host.db("list", root + "config/extra-hvm")] == ["0", "1"]
+    assert host.db("read", root + "config/extra-hvm/1") == "vga=std"
+    host.set(vm, XM + ".vm", "name", "  My VM ")
+    assert host.db("read", root + "name") == "My VM"
+    host.set(vm, XM + ".vm", "policy-print-screen", False)
+    assert host.db("read", root + "policies/print-screen-disallowed") == "true"
+    host.set(vm, XM + ".vm", "run-pre-boot", "/bin/true")
+    host.set(vm, XM + ".vm", "run-pre-boot", "")
+    assert not host.db("exists", root + "run-pre-boot")
+    host.set(vm, XM + ".vm", "memory", 512)
+    assert host.get(vm, XM + ".vm", "memory-static-max") == 512
+    for text, value in (("yes", True), ("0", False), ("1", True), ("no", False)):
+        host.db("write", root + "config/acpi", text)
+        assert oxt.wait_for(lambda: host.get(vm, XM + ".vm", "acpi") == value, what=text) is not None
+    host.db("write", root + "config/vcpus", " 0x10 ")
+    oxt.wait_for(lambda: host.get(vm, XM + ".vm", "vcpus") == 16)
+    host.db("write", root + "config/vcpus", "abc")
+    oxt.wait_for(lambda: "vcpus" in host.fails(vm, PROPERTIES, "Get", XM + ".vm", "vcpus")[1])
+    assert host.call(vm, PROPERTIES, "GetAll", XM + ".vm")["vcpus"] == 0
+    host.db("write", root + "os", "beos")
+    oxt.wait_for(lambda: host.get(vm, XM + ".vm", "os") == "unknown")
+    assert host.fails(vm, PROPERTIES, "Set", XM + ".vm", "os", "beos")[1] == "unknown os"
+    host.db("write", root + "type", "pvm")
+    oxt.wait_for(lambda: host.get(vm, XM + ".vm", "type") == "svm")
+
+
+@with_host
+def overrides(host):
+    """native-experience and the other computed values."""
+    vm, other = host.create(tree={"slot": "2"}), host.create(tree={"slot": "3"})
+    host.set(other, XM + ".vm", "native-experience", True)
+    host.set(vm, XM + ".vm", "native-experience", True)
+    assert host.get(other, XM + ".vm", "native-experience") == 0
+    for name, value in (("start-on-boot", 1), ("show-switcher", 0), ("wireless-control", 1), ("usb-grab-devices", 1),
+                        ("control-platform-power-state", 1)):
+        assert host.get(vm, XM + ".vm", name) == value, name
+    host.set(vm, XM + ".vm", "slot", 3)
+    assert host.get(other, XM + ".vm", "slot") == 2, "the other VM gets the old slot"
+    host.set(vm, XM + ".vm", "stubdom", True)
+    assert host.get(vm, XM + ".vm", "stubdom") == 1
+    host.set(vm, XM + ".vm", "virt-type", "pv")
+    assert host.get(vm, XM + ".vm", "stubdom") == 0, "only hvm has a stub domain"
+    assert host.get(vm, XM + ".vm", "acpi-state") == 5 and host.get(vm, XM + ".vm", "domid") == -1
+    host.set(vm, XM + ".vm", "crypto-user", "nobody")
+    assert host.get(vm, XM + ".vm", "state") == "locked"
+    assert host.call(vm, XM + ".vm.auth", "auth_required") == 1
+
+
+@with_host
+def templates(host):
+    """Every template gives exactly the tree of its table."""
+    wanted = {}
+    for name, key, value in table("templates.tsv"):
+        wanted.setdefault(name, {})[key] = value
+    listed = {str(t) for t in host.call("/", XM, "list_templates")}
+    assert {t for t in wanted if not t.startswith("service-")} | {"oxt-demo"} == listed, listed
+
+    def flat(tree, prefix=""):
+        for k, v in tree.items():
+            if isinstance(v, dict):
+                yield from flat(v, prefix + k + "/")
+            else:
+                yield prefix + k, v
+
+    for name, keys in wanted.items():
+        path = str(host.call("/", XM, "create_vm_with_template_and_json", name,
+                             json.dumps({"uuid": str(__import__("uuid").uuid4())})))
+        have = dict(flat(json.loads(host.db("dump", "/vm/" + uuid_of(path)))))
+        extra = {"uuid": uuid_of(path), "seamless-id": uuid_of(path), "name": keys.get("name", "name-" + uuid_of(path))}
+        if "slot" not in keys:
+            assert have.pop("slot")
+        assert have == {**keys, **extra}, (name, {k: (have.get(k), v) for k, v in {**keys, **extra}.items() if have.get(k) != v})
+    ui = {str(t["template"]): str(t["description"]) for t in host.call("/", XM, "list_ui_templates")}
+    assert ui == {"new-vm": "Windows 7", "new-vm-windows8": "Windows 8/10", "new-vm-xp": "Windows XP",
+                  "new-vm-linux": "Linux (Debian, Ubuntu)"}, ui
+    # The two service VMs that are active by default
+    for uuid, kind in (("00000000-0000-0000-0000-000000000001", "uivm"), ("00000000-0000-0000-0000-000000000002", "ndvm")):
+        path = str(host.call("/", XM, "find_vm_by_uuid", uuid))
+        assert host.get(path, XM + ".vm", "type") == kind
+
+
+@with_host
+def creation(host):
+    """Merging, uuids, slots, names, policies and limits of creation; a failure leaves nothing behind."""
+    before = len(host.call("/", XM, "list_vms"))
+    for bad, text in ((("nothing-such", ""), "223:"), (("../default/new-vm", ""), "223:"), (("new-vm", "{"), "JSON"),
+                      (("new-vm", "[]"), "JSON"), (("new-vm", '{"a/b": "c"}'), "JSON")):
+        error, message = host.fails("/", XM, "create_vm_with_template_and_json", *bad)
+        assert error == "Failed" and text in message, (bad, message)
+    assert len(host.call("/", XM, "list_vms")) == before
+    slots = []
+    for _ in range(10):
+        slots.append(int(host.get(host.create(), XM + ".vm", "slot")))
+    assert slots == [1, 2, 3, 4, 5, 6, 7, 8, 9, -1], slots
+    host.db("write", "/xenmgr/strict-slots", "true")
+    oxt.wait_for(lambda: host.fails("/", XM, "create_vm")[1].startswith("205:"))
+    path = str(host.call("/", XM, "create_vm_with_template_and_json", "new-vm", json.dumps(
+        {"slot": "-1", "config": {"memory": "99", "x": {"y": "z"}}, "argo-firewall-rules": "none"})))
+    assert host.get(path, XM + ".vm", "memory") == 99 and host.get(path, XM + ".vm", "boot") == "cd"
+    assert host.db("read", "/vm/%s/argo-firewall-rules" % uuid_of(path)) == "none"
+    uuid = "11111111-2222-3333-4444-555555555555"
+    host.db("rm", "/xenmgr/strict-slots")
+    host.db("inject", "/vm/" + uuid, json.dumps({"config": {"disk": {"0": {"sha1sum": "ab"}, "3": {"sha1sum": "cd"}}}}))
+    path = str(host.call("/", XM, "create_vm_with_template_and_uuid", "new-vm", uuid))
+    assert uuid_of(path) == uuid
+    assert host.db("read", "/vm/%s/config/disk/0/sha1sum" % uuid) == "ab"
+    assert host.db("read", "/vm/%s/config/disk/3/sha1sum" % uuid) == "cd", "a record with the sum alone"
+    path = str(host.call("/", XM, "create_vm_with_ui", "new-vm-linux", "tux", "a description", "images/x.png"))
+    assert [host.get(path, XM + ".vm", p) for p in ("name", "description", "image-path")] == ["tux", "a description", "images/x.png"]
+    host.wait_signal("vm_created", uuid_of(path), path)
+    host.set("/", XM + ".config", "vm-creation-allowed", False)
+    assert host.fails("/", XM, "create_vm")[1].startswith("220:")
+    assert host.db("read", "/vm-create-disallowed") == "true"
+    path = str(host.call("/", XM + ".unrestricted", "unrestricted_create_vm"))
+    host.set("/", XM + ".config", "vm-creation-allowed", True)
+    assert not host.db("exists", "/vm-create-disallowed")
+    host.set("/", XM + ".config", "vm-deletion-allowed", False)
+    assert host.fails(path, XM + ".vm", "delete")[1].startswith("220:")
+    host.call("/", XM + ".unrestricted", "unrestricted_delete_vm", uuid_of(path))
+    host.wait_signal("vm_deleted", uuid_of(path), path)
+    assert host.fails(path, XM + ".vm", "list_disks")[0] == "UnknownObject"
+    assert not host.db("exists", "/vm/" + uuid_of(path))
+
+
+@with_host
+def child_service_vms(host):
+    """A child is made from child-<name>, without a slot, and its parent gets what the template wants."""
+    folder = os.path.join(host.stack.state, "templates/default")
+    os.makedirs(folder)
+    with open(os.path.join(folder, "child-helper"), "w") as f:
+        json.dump({"type": "helper", "config": {"memory": "64"},
+                   "parent-override": {"config": {"nic": {"0": {"backend-uuid": "${UUID}"}}}, "note": "of ${PARENT_UUID}"}}, f)
+    os.chmod(folder, 0o755)
+    parent = host.create()
+    assert [str(t) for t in host.call("/", XM, "list_child_service_vm_templates")] == ["helper"]
+    child = str(host.call(parent, XM + ".vm", "create_child_service_vm", "helper"))
+    assert host.get(child, XM + ".vm", "type") == "helper" and not host.db("exists", "/vm/%s/slot" % uuid_of(child))
+    assert host.db("read", "/vm/%s/config/nic/0/backend-uuid" % uuid_of(parent)) == uuid_of(child)
+    assert host.db("read", "/vm/%s/note" % uuid_of(parent)) == "of " + uuid_of(parent)
+    assert host.get(parent, XM + ".vm", "memory") == 1024, "the rest of the parent stays"
+    assert [str(p) for p in host.get(parent, XM + ".vm", "dependencies")] == [child]
+
+
+@with_host
+def policies(host):
+    """modify-vm-settings closes the restricted interface alone; enforce and retrieve."""
+    vm = host.create()
+    host.set(vm, XM + ".vm", "policy-modify-vm-settings", False)
+    assert host.fails(vm, PROPERTIES, "Set", XM + ".vm", "memory", 1)[1].startswith("202:")
+    assert host.fails(vm, PROPERTIES, "Set", XM + ".vm", "policy-modify-vm-settings", True)[1].startswith("202:")
+    assert host.fails(vm, XM + ".vm", "add_net_firewall_rule", 1, "in", "1.2.3.4", "")[1].startswith("202:")
+    host.set(vm, XM + ".vm", "wired-network", "/wired/0/shared")
+    host.set(vm, XM + ".vm.unrestricted", "memory", 321)
+    assert host.get(vm, XM + ".vm", "memory") == 321
+    host.call("/", "com.citrix.xenclient.policy", "enforce", uuid_of(vm), " block-audio-rec ; nonsense;block-cd-access")
+    assert host.call("/", "com.citrix.xenclient.policy", "retrieve", uuid_of(vm)) == "block-cd-access;block-audio-rec"
+    assert host.get(vm, XM + ".vm", "policy-modify-vm-settings") == 1, "what is not listed is allowed"
+
+
+@with_host
+def records(host):
+    """Disks and nics: ids, defaults, optional values, errors of missing records."""
+    vm = host.create()
+    disk0, disk1 = (str(host.call(vm, XM + ".vm", "add_disk")) for _ in range(2))
+    assert (disk0, disk1) == (vm + "/disk/0", vm + "/disk/1")
+    V = "com.citrix.xenclient.vmdisk"
+    assert host.call(disk1, PROPERTIES, "GetAll", V) == {
+        "backend-name": "", "backend-uuid": "", "devtype": "disk", "enabled": 1, "encryption-key-set": 0, "managed-disktype": "",
+        "mode": "w", "phys-path": "", "phys-type": "vhd", "shared": 0, "snapshot": "none", "utilization-bytes": 0,
+        "virt-path": "hdb", "virtual-size-mb": 0}
+    path = str(host.call("/", XM, "create_vhd", 64))
+    host.call(disk0, V, "attach_vhd", path)
+    assert host.get(disk0, V, "virtual-size-mb") == 64 and 0 < host.get(disk0, V, "utilization-bytes") < 1 << 20
+    real = host.stack.state + path
+    assert subprocess.run(["qemu-img", "info", "--output=json", real], capture_output=True, text=True).stdout.find('"vpc"') > 0
+    for name, value in (("snapshot", "temporary"), ("managed-disktype", "user"), ("shared", True), ("enabled", False),
+                        ("virt-path", "xvda"), ("mode", "r"), ("devtype", "cdrom"), ("phys-type", "file")):
+        host.set(disk1, V, name, value)
+        assert host.get(disk1, V, name) == value, name
+    host.set(disk1, V, "snapshot", "none")
+    assert not host.db("exists", "/vm/%s/config/disk/1/snapshot" % uuid_of(vm))
+    assert host.fails(disk1, PROPERTIES, "Set", V, "mode", "rw")[0] == "Failed"
+    assert host.fails(disk1, PROPERTIES, "Set", V, "backend-uuid", "x")[0] == "Failed"
+    assert host.fails(disk1, V, "generate_crypto_key", 128)[0] == "Failed"
+    assert host.fails(disk1, V, "mount", "/mnt", True)[1].startswith("207:")
+    keys = os.path.join(host.stack.state, "config")
+    os.makedirs(keys, exist_ok=True)
+    os.chmod(keys, 0o777)
+    host.call(disk0, V, "generate_crypto_key", 256)
+    key = [f for f in os.listdir(keys + "/platform-crypto-keys")]
+    assert key == [os.path.basename(path)[:-4] + ",aes-xts-plain,256.key"], key
+    assert os.path.getsize(keys + "/platform-crypto-keys/" + key[0]) == 32
+    assert host.fails(disk0, V, "generate_crypto_key", 256)[1].startswith("238:")
+    assert host.fails(disk0, V, "generate_crypto_key", 512)[1].startswith("239:")
+    assert host.get(disk0, V, "encryption-key-set") == 1
+    host.call(disk0, V, "delete")
+    assert not os.path.exists(real) and not os.listdir(keys + "/platform-crypto-keys"), "the file and its key go"
+    assert host.fails(disk0, PROPERTIES, "Get", V, "mode")[1].startswith("206:")
+    assert str(host.call(vm, XM + ".vm", "add_disk")) == vm + "/disk/2", "ids are not used again"
+
+    nic = str(host.call(vm, XM + ".vm", "add_nic"))
+    N = "com.citrix.xenclient.vmnic"
+    everything = host.call(nic, PROPERTIES, "GetAll", N)
+    assert everything["network"] == "/wired/0/bridged" and everything["mac"] == "auto" and everything["model"] == "e1000"
+    host.set(nic, N, "mac", "02:11:22:33:44:55")
+    assert host.get(nic, N, "mac-actual") == "02:11:22:33:44:55"
+    host.set(nic, N, "mac", "auto")
+    assert host.get(nic, N, "mac-actual") == everything["mac-actual"] == host.get(vm, XM + ".vm", "mac")
+    assert host.fails(nic, PROPERTIES, "Set", N, "mac", "02:11:22:33:44")[0] == "Failed"
+    host.set(nic, N, "wireless-driver", True)
+    host.set(vm, XM + ".vm", "wireless-network", "/wifi/0/shared")
+    assert host.get(nic, N, "network") == "/wifi/0/shared" and host.get(vm, XM + ".vm", "wired-network") == ""
+    host.call(nic, N, "delete")
+    assert host.fails(nic, N, "delete")[1].startswith("222:")
+    for number, uuid, mac in ((0, 1, "4e:1c:b4:98:ed:0a"), (1, 1, "f2:48:68:4f:d0:81")):
+        uuid = "00000000-0000-0000-0000-%012d" % uuid
+        host.db("inject", "/vm/%s/config/nic" % uuid, json.dumps({str(number): {"network": "brbridged"}}))
+        nic = "/vm/%s/nic/%d" % (uuid.replace("-", "_"), number)
+        oxt.wait_for(lambda: host.get(nic, N, "mac-actual") == mac, what=mac)
+        assert host.get(nic, N, "network") == "/wired/0/bridged"
+
+
+@with_host
+def rules(host):
+    """Firewall, PCI and product records."""
+    vm = host.create()
+    add = lambda r: host.call(vm, XM + ".vm", "add_argo_firewall_rule", r)
+    add("MYSELF:5 ->  0 : 2222")
+    add("myself:5 -> 0:2222")
+    assert [str(r) for r in host.call(vm, XM + ".vm", "list_argo_firewall_rules")] == ["myself:5 -> 0:2222"]
+    for bad in ("", "myself", "a -> b", "myself -> 0:70000000000", "dom-type=a-b -> 0"):
+        assert host.fails(vm, XM + ".vm", "add_argo_firewall_rule", bad)[1].startswith("237:"), bad
+    host.call(vm, XM + ".vm", "delete_argo_firewall_rule", "Myself:5->0:2222")
+    host.call(vm, XM + ".vm", "delete_argo_firewall_rule", "myself -> *")
+    assert len(host.call(vm, XM + ".vm", "list_argo_firewall_rules")) == 0
+    host.call(vm, XM + ".vm", "add_net_firewall_rule", 3, "in", "10.0.0.1", "tcp")
+    assert host.call(vm, XM + ".vm", "list_net_firewall_rules") == [
+        {"id": "3", "direction": "in", "remote-ip": "10.0.0.1", "extra": "tcp"}]
+    assert host.fails(vm, XM + ".vm", "add_net_firewall_rule", 4, "up", "", "")[0] == "Failed"
+    host.call(vm, XM + ".vm", "delete_net_firewall_rule", 3)
+    P = XM + ".vm.pci"
+    host.call(vm, P, "add_pt_rule", "0x0200", "any", "")
+    host.call(vm, P, "add_pt_rule", "512", "0x8086", "")
+    host.call(vm, P, "add_pt_rule_bdf", "0000:00:1b.0@1f")
+    assert [(str(r["id"]), str(r["rule"])) for r in host.call(vm, P, "list_pt_rules")] == [
+        ("1", "match class=0x0200  "), ("2", "match class=0x0200 vendor=0x8086 "), ("3", "bdf=0000:00:1b.0 @ 31")]
+    assert host.fails(vm, P, "add_pt_rule_bdf", "00:1b.0")[0] == "Failed"
+    host.call(vm, P, "delete_pt_rule", "0x200", "", "any")
+    assert len(host.call(vm, P, "list_pt_rules")) == 2
+    host.db("inject", "/vm/%s/productproperty" % uuid_of(vm), json.dumps({
+        "c.k.1": {"key": "k", "class": "c", "instance": "1", "type": "uint8", "userconfigurable": "true", "value": "7"},
+        "none": {"type": "uint8"}}))
+    Q = XM + ".vm.product"
+    oxt.wait_for(lambda: len(host.call(vm, Q, "list_product_properties")) == 1)
+    assert host.call(vm, Q, "list_product_properties")[0]["user-configurable"] == "true"
+    host.call(vm, Q, "set_product_property", "c.k.1", "255")
+    assert host.call(vm, Q, "get_product_property", "c.k.1") == "255"
+    assert host.fails(vm, Q, "set_product_property", "c.k.1", "256")[0] == "Failed"
+    assert 'oe:key="c.k.1" oe:value="255"' in host.call(vm, Q, "get_ovf_env_xml")
+
+
+@with_host
+def signals(host):
+    """Changes are told once a burst is over, whoever made them; names at once."""
+    vm = host.create()
+    host.turn(0.8)
+    host.signals.clear()
+    for i in range(20):
+        host.set(vm, XM + ".vm", "memory", 500 + i)
+    host.set(vm, XM + ".vm", "name", "first")
+    host.set(vm, XM + ".vm", "name", "first")
+    host.turn(0.9)
+    told = [s for s in host.signals if s[0] == "vm_config_changed"]
+    assert told == [("vm_config_changed", uuid_of(vm), vm)], host.signals
+    assert len([s for s in host.signals if s[0] == "vm_name_changed"]) == 2, host.signals
+    host.signals.clear()
+    host.db("write", "/vm/%s/description" % uuid_of(vm), "by somebody else")
+    host.wait_signal("vm_config_changed", uuid_of(vm))
+    assert host.get(vm, XM + ".vm", "description") == "by somebody else"
+    host.signals.clear()
+    host.set(vm, XM + ".vm", "memory", 519)
+    host.set(vm, XM + ".vm", "run-pre-boot", "")
+    host.set(vm, XM + ".vm", "policy-print-screen", False)
+    host.turn(0.8)
+    assert host.signals == [], host.signals
+    host.set(vm, XM + ".vm", "download-progress", 5)
+    host.wait_signal("vm_transfer_changed", uuid_of(vm))
+    host.set("/", XM + ".config.ui", "wallpaper", "x")
+    host.wait_signal("config_changed")
+    uuid = "99999999-8888-7777-6666-555555555555"
+    host.db("inject", "/vm/" + uuid, json.dumps({"name": "injected", "config": {"memory": "128"}}))
+    host.wait_signal("vm_created", uuid)
+    host.db("rm", "/vm/" + uuid)
+    host.wait_signal("vm_deleted", uuid)
+    assert host.fails("/vm/" + uuid.replace("-", "_"), XM + ".vm", "list_nics")[0] == "UnknownObject"
+
+
+@with_host
+def dispatch(host):
+    """Errors of dispatch: paths, members, signatures, properties."""
+    vm = host.create()
+    assert host.fails("/nowhere", XM, "list_vms") == ("UnknownObject", "/nowhere")
+    assert host.fails("/", XM, "no_such") == ("UnknownMethod", "no_such")
+    assert host.fails("/", XM + ".nothing", "list_vms")[0] == "UnknownMethod"
+    assert host.fails("/", XM, "find_vm_by_domid", "x")[0] == "Failed"
+    assert host.fails("/", XM, "find_vm_by_domid", 12345)[0] == "Failed"
+    assert host.fails(vm, PROPERTIES, "Get", XM + ".vm", "nothing")[0] == "Failed"
+    assert host.fails(vm, PROPERTIES, "GetAll", XM + ".nothing")[0] == "Failed"
+    assert host.fails(vm, PROPERTIES, "Set", XM + ".vm", "memory", "many")[0] == "Failed"
+    assert host.fails("/", PROPERTIES, "Set", XM + ".config.ui", "language", "tlh")[1].startswith("236:")
+    assert host.fails("/host", XM + ".host", "get_gpu_placement", "x")[1].startswith("234:")
+    assert host.fails("/", XM + ".diag", "gather", "a", "00")[1].startswith("216:")
+    assert host.call("/host", XM + ".host", "is_service_running", DB) == 1
+    assert host.call("/host", XM + ".host", "is_service_running", "com.citrix.xenclient.bed") == 0
+    for member in ("list_isos", "list_pci_devices", "list_gpu_devices", "list_disk_devices", "list_cd_devices", "list_sound_cards",
+                   "list_playback_devices", "list_capture_devices", "list_gpus_for_displayhandler"):
+        host.call("/host", XM + ".host", member)
+    host.call("/", XM + ".testing", "script_queue", "a")
+    assert host.call("/", XM + ".testing", "script_dequeue") == "a"
+    state = host.call("/host", XM + ".installer", "get_installstate")
+    assert set(state.values()) == {"False"} and len(state) == 4
+
+
+@with_host
+def hostile_guest(host):
+    """A guest that may call xenmgr.vm cannot reach the host through any key, template or database path."""
+    vm = host.create(tree={"config": {"disk": {"0": {"path": "/storage/a", "type": "file", "mode": "r", "device": "hda",
+                                                     "devtype": "disk"}}}})
+    guest = dbus.bus.BusConnection(host.stack.address)
+    guest.request_name("org.oxt.conn.d7.u%s.s0.r%s" % (uuid_of(vm).replace("-", "_"), "0123456789abcdef" * 2))
+    assert host.get(vm, XM + ".vm", "name")
+    before = host.db("dump", "/vm/" + uuid_of(vm))
+    denied = lambda *args: host.fails(*args, bus=guest)[0] in ("AccessDenied", "Failed")
+    only_host = ("run-post-create run-pre-delete run-pre-boot run-insteadof-start run-on-state-change run-on-acpi-state-change "
+                 "qemu-dm-path extra-hvm extra-xenvm kernel kernel-extract initrd initrd-extract crypto-key-dirs crypto-user "
+                 "icbinn-path start-from-suspend-image passthrough-mmio passthrough-io serial flask-label display notify").split()
+    for interface in (XM + ".vm", XM + ".vm.unrestricted"):
+        for name in only_host:
+            assert host.fails(vm, PROPERTIES, "Set", interface, name, "/bin/sh", bus=guest)[0] == "AccessDenied", name
+    for key in only_host + ["config.kernel", "config/kernel", "/config/kernel", "config//kernel", "config.extra-hvm.0",
+                            "rpc-firewall-rules.0", "rpc-firewall-rules/9", "policies.modify-vm-settings", "config.pci.0.bdf",
+                            "backend", "config.disk.0.shared.x", "uuid/../../x"]:
+        assert denied(vm, XM + ".vm", "set_db_key", key, "x"), key
+    for path in ("/etc/shadow", "/storage/../etc/shadow", "/dev/sda", "/storage/x/.."):
+        assert denied(vm, XM + ".vm", "set_db_key", "config.disk.0.path", path), path
+        assert denied(vm + "/disk/0", PROPERTIES, "Set", "com.citrix.xenclient.vmdisk", "phys-path", path), path
+        assert denied(vm + "/disk/0", "com.citrix.xenclient.vmdisk", "attach_vhd", path), path
+    assert denied(vm + "/disk/0", "com.citrix.xenclient.vmdisk", "attach_phy", "/dev/sda")
+    assert denied(vm + "/disk/0", "com.citrix.xenclient.vmdisk", "mount", "/etc", False)
+    assert denied(vm + "/disk/0", "com.citrix.xenclient.vmdisk", "generate_crypto_key_in", 256, "/etc")
+    assert denied(vm, XM + ".vm", "suspend_to_file", "/etc/passwd")
+    assert denied(vm, XM + ".vm", "resume_from_file", "/etc/passwd")
+    assert denied(vm, XM + ".vm.pci", "add_pt_rule", "0x0100", "", "")
+    assert denied(vm, PROPERTIES, "Set", XM + ".vm", "cd", "../../etc/shadow")
+    assert denied("/", PROPERTIES, "Set", XM + ".config", "iso-path", "/etc")
+    for tree in ({"config": {"kernel": "/etc/shadow"}}, {"run-pre-boot": "/bin/sh"}, {"rpc-firewall-rules": {"0": "allow"}},
+                 {"config": {"extra-xenvm": {"0": "x"}}}, {"policies": {"modify-vm-settings": "true"}},
+                 {"config": {"disk": {"0": {"path": "/dev/sda"}}}}, {"config": {"disk": {"0": {"type": "phy"}}}},
+                 {"config": {"pci": {"0": {"bdf": "0000:00:02.0"}}}}, {"type": {"x": "y"}}, {"uuid": uuid_of(vm)}):
+        assert denied("/", XM, "create_vm_with_template_and_json", "new-vm-empty", json.dumps(tree)), tree
+    assert denied("/", XM, "create_vm_with_template_and_uuid", "new-vm", uuid_of(vm))
+    assert denied("/", XM + ".unrestricted", "unrestricted_delete_vm", uuid_of(vm))
+    for name in ("boot", "cmd-line", "sound", "timer-mode"):
+        assert denied(vm, PROPERTIES, "Set", XM + ".vm", name, "x\nkernel=/etc/shadow"), name
+    assert host.db("dump", "/vm/" + uuid_of(vm)) == before
+    host.set(vm, XM + ".vm", "description", "harmless", bus=guest)
+    assert host.get(vm, XM + ".vm", "description") == "harmless", "what does no harm is allowed"
+    attention = []
+    host.bus.add_signal_receiver(lambda *a: attention.append([str(x) for x in a]), signal_name="requested_attention")
+    host.call("/", XM + ".guestreq", "request_attention", bus=guest)
+    oxt.wait_for(lambda: host.turn() or attention == [[uuid_of(vm), vm]])
+    guest.close()
+
+
+@with_host
+def survives(host):
+    """A new xenmgr, and one whose database or bus went away, serves the same VMs."""
+    vm = host.create()
+    host.set(vm, XM + ".vm", "name", "kept")
+    host.manager.kill()
+    host.manager.wait()
+    host.manager = host.stack.daemon("xenmgr", XM, "--no-autostart")
+    assert host.get(vm, XM + ".vm", "name") == "kept"
+    dbd = [p for p in host.stack.processes if p.args[0].endswith("/dbd")][-1]
+    dbd.kill()
+    dbd.wait()
+    assert host.get(vm, XM + ".vm", "name") == "kept", "reads go on without the database"
+    host.stack.daemon("dbd", DB)
+    oxt.wait_for(lambda: try_set(host, vm, "back"))
+    assert host.get(vm, XM + ".vm", "name") == "back"
+
+
+def try_set(host, vm, name):
+    try:
+        host.set(vm, XM + ".vm", "name", name)
+        return True
+    except dbus.DBusException:
+        return False
+
+
+if __name__ == "__main__":
+    oxt.main()
