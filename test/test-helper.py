@@ -94,7 +94,9 @@ def other_users():
     try:
         # oxt-proxy and nobody are kept out by the socket's mode, oxt-dbd with the group added by its uid.
         for user in ("nobody", "oxt-proxy"):
-            text = h.ask("{}", user=user)[0] + h.client.communicate("")[0]
+            h.ask("{}", user=user)
+            text = h.client.stdout.read()
+            h.close()
             assert "PermissionError" in text or "Permission denied" in text, text
         group = subprocess.run(["setpriv", "--reuid", "oxt-dbd", "--regid", "oxt-mgr", "--clear-groups", sys.executable, "-c", CLIENT,
                                 h.socket, "{}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

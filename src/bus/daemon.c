@@ -212,7 +212,19 @@ static int on_signal(_unused_ sd_event_source *s, const struct signalfd_siginfo 
         return 0;
 }
 
-static int make_dirs(const DaemonSpec *spec, const Paths *p, const struct passwd *pw)
+/* The folder above may belong to that user already, who could have put a link there. */
+static int give_dir(const char *path, const char *user)
+{
+        const struct passwd *pw = getpwnam(user);
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (!pw)
+                return -ENOENT;
+        return fd < 0 || fchown(fd, pw->pw_uid, pw->pw_gid) < 0 ? -errno : 0;
+}
+
+/* user: who the daemon becomes; NULL: it stays who it is. */
+static int make_dirs(const DaemonSpec *spec, const Paths *p, const char *user)
 {
         int r;
 
@@ -224,23 +236,11 @@ static int make_dirs(const DaemonSpec *spec, const Paths *p, const struct passwd
         if (r < 0)
                 return log_errno(r, "Cannot make the runtime directory %s", paths_get(p, PATH_RUNTIME));
         for (size_t i = 0; i < ELEMENTSOF(spec->dirs) && spec->dirs[i].mode; i++) {
-                const char *path = paths_get(p, spec->dirs[i].id), *owner = spec->dirs[i].owner;
-                uid_t uid = pw ? pw->pw_uid : (uid_t) -1;
-                gid_t gid = pw ? pw->pw_gid : (gid_t) -1;
+                const char *path = paths_get(p, spec->dirs[i].id);
 
-                if (pw && owner) {
-                        struct passwd other, *found = NULL; /* getpwnam() would overwrite pw */
-                        char buf[4096];
-
-                        r = getpwnam_r(owner, &other, buf, sizeof buf, &found);
-                        if (!found)
-                                return log_errno(r ? r : ENOENT, "There is no user %s for %s", owner, path);
-                        uid = other.pw_uid;
-                        gid = other.pw_gid;
-                }
                 r = mkdir_parents(path, spec->dirs[i].mode);
-                if (r >= 0 && pw && chown(path, uid, gid) < 0)
-                        r = -errno;
+                if (r >= 0 && user)
+                        r = give_dir(path, spec->dirs[i].owner ? spec->dirs[i].owner : user);
                 if (r < 0)
                         return log_errno(r, "Cannot make the directory %s", path);
         }
@@ -308,11 +308,11 @@ static int daemon_setup(Daemon *d, char *words[])
         r = settings_load(&d->paths);
         if (r < 0)
                 return r;
-        r = make_dirs(spec, &d->paths, pw);
+        r = make_dirs(spec, &d->paths, pw ? spec->user : NULL);
         if (r < 0)
                 return r;
         if (pw) {
-                r = give_up_root(pw);
+                r = give_up_root(getpwnam(spec->user)); /* again: the result before was overwritten */
                 if (r < 0)
                         return r;
         }

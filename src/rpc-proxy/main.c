@@ -184,7 +184,7 @@ int main(int argc, char *argv[])
                 .program = { .name = "rpc-proxy", .synopsis = "[OPTIONS]",
                              .summary = "Lets guests talk to the host's bus, as far as the rules allow.", .options = options },
                 .user = "oxt-proxy",
-                .dirs = { { PATH_CHANNELS, 0755, "oxt-mgr" } },
+                .dirs = { { PATH_CHANNELS, 0755, "oxt-mgr" } }, /* monitors announce their VMs there */
                 .service_has_guests = true,
                 .start = proxy_start,
                 .bus_up = proxy_bus_up,

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "accel.h"
 #include "daemons.h"
 #include "fs.h"
 #include "json.h"
@@ -64,13 +65,20 @@ static bool file_has(const char *path, const char *word)
         return read_file(path, 64 * KIB, &text, NULL) >= 0 && strstr(text, word);
 }
 
-static void check_kvm(_unused_ const Stack *s, Finding *f)
+static void check_kvm(const Stack *s, Finding *f)
 {
         _cleanup_close_ int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
-        if (fd >= 0)
-                found(f, VERDICT_NOTE, "/dev/kvm opens, which does not prove that it works", NULL);
-        else if (errno == EACCES)
+        if (fd >= 0) {
+                _cleanup_free_ char *why = NULL;
+                int r = accel_find_out(&s->paths, &why);
+
+                f->verdict = r > 0 ? VERDICT_OK : VERDICT_NOTE;
+                f->text = strformat(r > 0 ? "a small guest ran well: %s" : "/dev/kvm opens, but VMs run slowly, under TCG: %s",
+                                    why ? why : strerror(-r));
+                if (r == 0)
+                        f->advice = strdup("nested virtualisation on the host of this machine; `oxt config set accel kvm` insists on KVM");
+        } else if (errno == EACCES)
                 found(f, VERDICT_NOTE, "this user may not open /dev/kvm: VMs run slowly, under TCG", "add the user to the group kvm");
         else
                 found(f, VERDICT_NOTE, "there is no /dev/kvm: VMs run slowly, under TCG",

@@ -88,7 +88,7 @@ static int run_guest(void)
 
 static char *answer_path(const Paths *p)
 {
-        return paths_format(p, PATH_RUNTIME, "accel");
+        return paths_format(p, PATH_XENVM_STATE, "accel");
 }
 
 static int boot_id(char buf[static 40])
@@ -221,27 +221,44 @@ int accel_probe(sd_event *event, const Paths *p, AccelDone done, void *userdata,
 }
 
 
-static void on_found(void *userdata, _unused_ bool kvm, _unused_ const char *why)
+typedef struct Found {
+        sd_event *event;
+        bool kvm;
+        const char *why;
+} Found;
+
+static void on_found(void *userdata, bool kvm, const char *why)
 {
-        (void) sd_event_exit(userdata, 0);
+        Found *f = userdata;
+
+        f->kvm = kvm;
+        f->why = why;
+        (void) sd_event_exit(f->event, 0);
 }
 
 int accel_find_out(const Paths *p, char **ret_why)
 {
         _cleanup_(accel_probe_freep) AccelProbe *a = NULL;
-        sd_event *event = NULL;
+        Found f = { 0 };
         int r;
 
         r = accel_known(p, ret_why);
         if (r != -ENOENT)
                 return r;
-        r = sd_event_new(&event);
+        r = sd_event_new(&f.event);
         if (r < 0)
                 return r;
-        r = accel_probe(event, p, on_found, event, &a);
+        r = accel_probe(f.event, p, on_found, &f, &a);
         if (r >= 0)
-                r = sd_event_loop(event);
+                r = sd_event_loop(f.event);
         a = accel_probe_free(a);
-        sd_event_unref(event);
-        return r < 0 ? r : accel_known(p, ret_why);
+        sd_event_unref(f.event);
+        if (r < 0)
+                return r;
+        if (ret_why) {
+                *ret_why = strdup(strempty(f.why));
+                if (!*ret_why)
+                        return -ENOMEM;
+        }
+        return f.kvm;
 }

@@ -3,7 +3,7 @@
 /*
  * Does KVM work here? That /dev/kvm opens proves nothing: on some hosts a guest then crawls. So a small
  * guest is run and timed: it touches memory, leaves to the host some thousand times, and counts. The
- * answer is remembered in the runtime directory until the host boots again.
+ * answer is remembered in the monitors' state directory, for this boot of the host.
  */
 #include <systemd/sd-event.h>
 
