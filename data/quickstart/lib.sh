@@ -29,7 +29,12 @@ build() {
                 # Programs know their prefix, so it is part of the configuration.
                 meson configure build --prefix="$prefix" > /dev/null || return 1
         fi
-        NINJA_STATUS='  [%f/%t] ' ninja -C build --quiet || return 1
+        # On a terminal ninja's line changes in place; else only its complaints are of interest.
+        if [ -t 1 ]; then
+                NINJA_STATUS='  [%f/%t] ' ninja -C build || return 1
+        else
+                log=$(ninja -C build 2>&1) || { echo "$log"; return 1; }
+        fi
         if must_install; then
                 echo "This folder is root's alone, which the daemons are not: installing to $prefix"
                 meson install -C build --quiet > build/install.log 2>&1 || { cat build/install.log; return 1; }
@@ -67,9 +72,9 @@ demo_start() {
         else
                 demo=$("$bin/xec" create-vm-with-template oxt-demo) || return 1
                 uuid=$("$bin/xec" -o "$demo" get uuid) &&
-                        "$bin/xec" -o "$demo" set name demo &&
                         "$bin/xec" -o "$demo" set serial "file:$OXT_RUNTIME_DIR/vm/$uuid/console.log" &&
-                        "$bin/xec" -o "$demo" set cmdline "console=ttyS0 quiet oxt.demo=1" || return 1
+                        "$bin/xec" -o "$demo" set cmd-line "console=ttyS0 quiet oxt.demo=1" &&
+                        "$bin/xec" -o "$demo" set name demo || return 1
                 echo "Created VM 'demo' from template oxt-demo"
         fi
         if [ "$("$bin/xec" -o "$demo" get state)" = stopped ]; then
