@@ -169,6 +169,27 @@ def down_without_supervisor():
 
 
 @oxt.case
+def lost_records():
+    """Daemons are found again, and ended, even where their records are lost."""
+    stack = Up()
+    try:
+        before = stack.daemons()
+        kill(stack.status()["supervisor"]["pid"])
+        oxt.wait_for(lambda: stack.status()["supervisor"]["pid"] == 0)
+        os.unlink(os.path.join(stack.runtime, "daemon", "dbd.json"))
+        os.unlink(os.path.join(stack.runtime, "daemon", "bus.json"))
+        assert stack.oxt("up").returncode == 0
+        assert {n: d["pid"] for n, d in stack.daemons().items()} == {n: d["pid"] for n, d in before.items()}
+        kill(stack.status()["supervisor"]["pid"])
+        oxt.wait_for(lambda: stack.status()["supervisor"]["pid"] == 0)
+        os.unlink(os.path.join(stack.runtime, "daemon", "dbd.json"))
+        assert stack.oxt("down").returncode == 0
+        oxt.wait_for(lambda: stack.left() == [], 5, "the end of %s" % stack.left())
+    finally:
+        stack.stop()
+
+
+@oxt.case
 def foreground():
     """oxt up --foreground supervises until SIGTERM, which ends the stack."""
     stack = Up(start=False)

@@ -160,12 +160,11 @@ static void check_sandbox(_unused_ const Stack *s, Finding *f)
 
 static void check_users(const Stack *s, Finding *f)
 {
-        static const char *const users[] = { "oxt-bus", "oxt-dbd", "oxt-proxy", "oxt-mgr" };
         _cleanup_strbuf_ StrBuf missing = STRBUF_INIT;
 
-        for (size_t i = 0; i < ELEMENTSOF(users); i++)
-                if (!getpwnam(users[i]))
-                        strbuf_addf(&missing, " %s", users[i]);
+        for (DaemonId id = 0; id < _DAEMON_MAX; id++)
+                if (daemon_table[id].user && !getpwnam(daemon_table[id].user))
+                        strbuf_addf(&missing, " %s", daemon_table[id].user);
         if (!getgrnam("oxt"))
                 strbuf_add(&missing, " oxt");
         if (missing.len == 0) {

@@ -168,11 +168,11 @@ static void print_ended(const char *what, const char *how, _unused_ void *userda
         printf("  %s %s\n", what, how);
 }
 
-static bool anything_runs(const Paths *p)
+static bool anything_runs(const Stack *s)
 {
         for (DaemonId id = 0; id < _DAEMON_MAX; id++) {
                 DaemonRecord record;
-                _cleanup_close_ int fd = daemon_record_open(p, id, &record);
+                _cleanup_close_ int fd = daemon_find(s, id, &record);
 
                 if (fd >= 0)
                         return true;
@@ -220,7 +220,7 @@ int oxt_down(int argc, char *argv[], _unused_ void *userdata)
                 stack_done(&s);
                 return 2;
         }
-        if (!anything_runs(&s.paths))
+        if (!anything_runs(&s))
                 printf("Nothing of this stack runs (runtime directory %s)\n", paths_get(&s.paths, PATH_RUNTIME));
         else {
                 printf("Ending the stack in %s\n", paths_get(&s.paths, PATH_RUNTIME));

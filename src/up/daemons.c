@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemons.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
@@ -13,6 +14,7 @@
 #include "json.h"
 #include "log.h"
 #include "logs.h"
+#include "parse.h"
 #include "strbuf.h"
 #include "version.h"
 
@@ -21,17 +23,15 @@
 #define BIT(id) (1U << (id))
 
 const DaemonRow daemon_table[_DAEMON_MAX] = {
-        [DAEMON_BUS] = { .name = "bus", .program = SPAWN_DBUS_DAEMON, .private_bus_only = true },
+        [DAEMON_BUS] = { .name = "bus", .user = "oxt-bus", .program = SPAWN_DBUS_DAEMON, .private_bus_only = true },
         [DAEMON_HELPER] = { .name = "oxt-helper", .program = SPAWN_HELPER, .root_only = true },
-        [DAEMON_DBD] = { .name = "dbd", .program = SPAWN_DBD, .needs = BIT(DAEMON_BUS) },
-        [DAEMON_PROXY] = { .name = "rpc-proxy", .program = SPAWN_RPC_PROXY, .args = { "-s", "-i", "guest:" },
+        [DAEMON_DBD] = { .name = "dbd", .user = "oxt-dbd", .program = SPAWN_DBD, .needs = BIT(DAEMON_BUS) },
+        [DAEMON_PROXY] = { .name = "rpc-proxy", .user = "oxt-proxy", .program = SPAWN_RPC_PROXY, .args = { "-s", "-i", "guest:" },
                            .needs = BIT(DAEMON_BUS) },
-        [DAEMON_XENMGR] = { .name = "xenmgr", .program = SPAWN_XENMGR, .needs = BIT(DAEMON_BUS) | BIT(DAEMON_DBD) },
+        [DAEMON_XENMGR] = { .name = "xenmgr", .user = "oxt-mgr", .program = SPAWN_XENMGR,
+                            .needs = BIT(DAEMON_BUS) | BIT(DAEMON_DBD) },
         [DAEMON_SUPERVISOR] = { .name = "supervisor" },
 };
-
-/* Users that daemons become when root starts them; see data/sysusers.d/oxt.conf. */
-static const char *const users[] = { "oxt-bus", "oxt-dbd", "oxt-proxy", "oxt-mgr" };
 
 bool daemon_wanted(const Stack *s, DaemonId id)
 {
@@ -104,6 +104,70 @@ int daemon_record_open(const Paths *p, DaemonId id, DaemonRecord *ret)
         return fd;
 }
 
+/* The word in the command line of a daemon that names its stack. */
+static char *identifying_word(const Stack *s, DaemonId id)
+{
+        if (id == DAEMON_BUS)
+                return strformat("--config-file=%s/" BUSCONF_NAME, paths_get(&s->paths, PATH_RUNTIME));
+        return strformat("--runtime-dir=%s", paths_get(&s->paths, PATH_RUNTIME));
+}
+
+/* Anybody can start our program with these words; only root and the daemon's user make it ours. */
+static bool process_is(pid_t pid, const Stack *s, const DaemonRow *row, const char *program, const char *word)
+{
+        const struct passwd *pw = s->root && row->user ? getpwnam(row->user) : NULL;
+        char path[64], exe[4096];
+        _cleanup_free_ char *words = NULL;
+        struct stat st;
+        ssize_t n;
+        size_t size;
+
+        snprintf(path, sizeof path, "/proc/%d", (int) pid);
+        if (stat(path, &st) < 0 || (st.st_uid != geteuid() && (!pw || st.st_uid != pw->pw_uid)))
+                return false;
+        snprintf(path, sizeof path, "/proc/%d/exe", (int) pid);
+        n = readlink(path, exe, sizeof exe - 1);
+        if (n < 0)
+                return false;
+        exe[n] = '\0';
+        snprintf(path, sizeof path, "/proc/%d/cmdline", (int) pid);
+        if (!streq(exe, program) || read_file(path, 64 * KIB, &words, &size) < 0)
+                return false;
+        for (const char *w = words; w < words + size; w += strlen(w) + 1)
+                if (streq(w, word))
+                        return true;
+        return false;
+}
+
+int daemon_find(const Stack *s, DaemonId id, DaemonRecord *ret)
+{
+        const char *program = spawn_program_path(daemon_table[id].program);
+        _cleanup_free_ char *word = identifying_word(s, id);
+        int fd = daemon_record_open(&s->paths, id, ret);
+        struct dirent *e;
+        DIR *dir;
+
+        if (fd >= 0 || id == DAEMON_SUPERVISOR || !program || !word)
+                return fd;
+        dir = opendir("/proc");
+        while (dir && fd < 0 && (e = readdir(dir))) {
+                DaemonRecord r = { .since = (int64_t) time(NULL), .ready = true };
+                int64_t pid;
+
+                if (parse_i64(e->d_name, &pid) < 0 || !process_is((pid_t) pid, s, &daemon_table[id], program, word))
+                        continue;
+                r.pid = (pid_t) pid;
+                if (process_start_time(r.pid, &r.start) < 0)
+                        continue;
+                fd = process_open(r.pid, r.start);
+                if (fd >= 0)
+                        *ret = r;
+        }
+        if (dir)
+                closedir(dir);
+        return fd;
+}
+
 /*
  * A directory that others could have made before us, as they can in /tmp, must be ours and closed to
  * others for writing.
@@ -144,8 +208,8 @@ int stack_prepare(const Stack *s)
         if (s->root) {
                 struct group *gr = getgrnam("oxt");
 
-                for (size_t i = 0; gr && i < ELEMENTSOF(users); i++)
-                        if (!getpwnam(users[i]))
+                for (DaemonId id = 0; gr && id < _DAEMON_MAX; id++)
+                        if (daemon_table[id].user && !getpwnam(daemon_table[id].user))
                                 gr = NULL;
                 if (!gr) {
                         log_error("The users of oxt do not exist. Make them with: systemd-sysusers %s/sysusers.d/oxt.conf",
@@ -173,16 +237,16 @@ int daemon_start(const Stack *s, DaemonId id, int64_t restarts, DaemonRecord *re
         DaemonRecord record = { .since = (int64_t) time(NULL), .restarts = restarts };
         SpawnOptions o = SPAWN_OPTIONS_INIT;
         _cleanup_strv_ char **args = NULL, **env = NULL;
-        _cleanup_free_ char *address = stack_bus_address(s);
+        _cleanup_free_ char *address = stack_bus_address(s), *word = identifying_word(s, id);
         _cleanup_close_ int log_fd = -EBADF, ready_fd = -EBADF, child_fd = -EBADF;
         int fds[2], r = 0;
 
-        if (!address)
+        if (!address || !word)
                 return -ENOMEM;
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(row->args) && row->args[i]; i++)
                 r = strv_extend(&args, row->args[i]);
         if (r >= 0 && id == DAEMON_BUS) {
-                r = strv_extendf(&args, "--config-file=%s/" BUSCONF_NAME, paths_get(&s->paths, PATH_RUNTIME));
+                r = strv_extend(&args, word);
                 for (size_t i = 0; r >= 0 && i < ELEMENTSOF(bus_args); i++)
                         r = strv_extend(&args, bus_args[i]);
                 if (r >= 0 && pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
@@ -196,7 +260,7 @@ int daemon_start(const Stack *s, DaemonId id, int64_t restarts, DaemonRecord *re
         } else if (r >= 0) {
                 r = strv_extendf(&args, "--state-dir=%s", paths_get(&s->paths, PATH_STATE));
                 if (r >= 0)
-                        r = strv_extendf(&args, "--runtime-dir=%s", paths_get(&s->paths, PATH_RUNTIME));
+                        r = strv_extend(&args, word);
                 if (r >= 0)
                         r = strv_extendf(&args, "--bus=%s", s->private_bus ? "private" : "system");
         }

@@ -22,6 +22,7 @@ typedef enum DaemonId {
 
 typedef struct DaemonRow {
         const char *name; /* of its record and its log */
+        const char *user; /* what it becomes where root starts it (data/sysusers.d/oxt.conf); NULL: root */
         SpawnProgram program;
         const char *args[6];
         unsigned needs; /* bits of those that must be ready before its first start */
@@ -47,6 +48,12 @@ int daemon_record_read(const Paths *p, DaemonId id, DaemonRecord *ret);
 void daemon_record_remove(const Paths *p, DaemonId id);
 /* Reads the record and opens the process that it names. Returns a pidfd, or -ESRCH when it is gone. */
 int daemon_record_open(const Paths *p, DaemonId id, DaemonRecord *ret);
+
+/*
+ * The same, and where there is no record, looks for the process among all by its program and command line:
+ * a supervisor can be killed after it started a daemon and before it wrote the record.
+ */
+int daemon_find(const Stack *s, DaemonId id, DaemonRecord *ret);
 
 /* Makes the directories, the bus's configuration and what else must be there. Errors are logged. */
 int stack_prepare(const Stack *s);

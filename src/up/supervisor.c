@@ -194,12 +194,13 @@ static void unit_adopt(Unit *u)
         _cleanup_close_ int fd = -EBADF;
         DaemonRecord record;
 
-        fd = daemon_record_open(&u->supervisor->stack->paths, u->id, &record);
+        fd = daemon_find(u->supervisor->stack, u->id, &record);
         if (fd < 0 || sd_event_add_io(u->supervisor->event, &u->pidfd, fd, EPOLLIN, on_adopted_end, u) < 0)
                 return;
         (void) sd_event_source_set_io_fd_own(u->pidfd, true);
         (void) TAKE_FD(fd);
         u->record = record;
+        (void) daemon_record_write(&u->supervisor->stack->paths, u->id, &record);
         u->adopted = true;
         u->started = now_usec();
         u->state = UNIT_READY; /* if it was not yet, its word went to the supervisor before us */

@@ -61,7 +61,7 @@ static int end_daemon(const Stack *s, DaemonId id, SweepReport *report)
         DaemonRecord record;
         int r = 0;
 
-        pidfd = daemon_record_open(&s->paths, id, &record);
+        pidfd = daemon_find(s, id, &record);
         if (pidfd >= 0) {
                 r = process_end(pidfd, END_TIMEOUT_USEC);
                 report->n_daemons++;
