@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "filter.h"
+#include "json-link.h"
 #include "log.h"
 #include "names.h"
 #include "outgoing.h"
@@ -560,6 +561,15 @@ static void bus_connect(Connection *c)
                 log_errno_full(LOG_WARNING, r, "Cannot connect to %s", c->proxy->outgoing);
                 connection_end(c, "there is no bus");
                 return;
+        }
+        if (c->instance->json_out) {
+                const JsonLinkSpec json = { .proxy = c->proxy, .instance = c->instance, .client = true, .authenticates = true };
+
+                r = json_link_new(TAKE_PTR(c->bus.link), &json, &c->bus.link);
+                if (r < 0) {
+                        connection_end(c, "out of memory");
+                        return;
+                }
         }
         c->bus.link->on_event = on_bus;
         c->bus.link->userdata = c;

@@ -3,6 +3,8 @@
 
 #include <sys/inotify.h>
 
+#include "client.h"
+#include "client.h"
 #include "connection.h"
 #include "fs.h"
 #include "log.h"
@@ -21,6 +23,7 @@ static const struct {
 } services[] = {
         { 5555, { 0 } },
         { 5556, { .request_name = AGENT_NAME_PREFIX "$UUID", .translate_anonymous = true } },
+        { 8080, { .request_name = AGENT_NAME_PREFIX "$UUID", .auto_auth = true, .json_in = true, .websockets_in = true } },
 };
 
 /* One start of one VM. */
@@ -161,7 +164,7 @@ static MuxReason on_opened(MuxStream *stream, uint32_t untrusted_service, void *
         s->writable = true;
         s->next = ch->streams;
         ch->streams = s;
-        if (connection_new(p, ch->peer, instance, &s->link) < 0)
+        if (client_accept(p, ch->peer, instance, &s->link) < 0)
                 return MUX_REASON_LIMIT; /* s is gone */
         s->stream = stream;
         mux_stream_set_userdata(stream, s);

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "connection.h"
+#include "client.h"
 #include "fs.h"
 #include "guest-channel.h"
 #include "log.h"
@@ -105,7 +105,7 @@ static int serve_fd(Proxy *p, int fd)
                 return -ENOMEM;
         }
         r = link_new_fd(p->event, fd, PRIORITY_CLIENTS, &link);
-        return r < 0 ? r : connection_new(p, peer, &p->instance, link);
+        return r < 0 ? r : client_accept(p, peer, &p->instance, link);
 }
 
 static int on_accept(_unused_ sd_event_source *s, int listen_fd, _unused_ uint32_t events, void *userdata)

@@ -13,6 +13,7 @@
 #include "ruleset.h"
 #include "strbuf.h"
 #include "vminfo.h"
+#include "web.h"
 
 static Proxy proxy = { .incoming = "argo:5555", .incoming_domid = -1 };
 static const char *arg_domid;
@@ -35,6 +36,10 @@ static const Option options[] = {
           "Answer GetNameOwner with the name that was asked for", NULL },
         { "translate-anonymous-dests", 0, NULL, OPTION_FLAG, &proxy.instance.translate_anonymous,
           "Send calls for a unique name to a well-known name of the same owner", NULL },
+        { "json-in", 0, NULL, OPTION_FLAG, &proxy.instance.json_in, "Clients speak JSON, each object followed by a NUL byte", NULL },
+        { "json-out", 0, NULL, OPTION_FLAG, &proxy.instance.json_out, "The outgoing side speaks JSON", NULL },
+        { "websockets-in", 0, NULL, OPTION_FLAG, &proxy.instance.websockets_in,
+          "Clients speak JSON over WebSockets (with --json-in and --auto-auth)", NULL },
         { "auto-auth", 0, NULL, OPTION_FLAG, &proxy.instance.auto_auth, "Clients do not authenticate", NULL },
         { "no-marker", 0, NULL, OPTION_FLAG, &proxy.instance.no_marker,
           "The outgoing side is another proxy, which says itself which VM calls", NULL },
@@ -71,6 +76,10 @@ static int check_options(Daemon *d, char *words[])
         }
         if (arg_domid && (parse_i64(arg_domid, &proxy.incoming_domid) < 0 || proxy.incoming_domid < 0)) {
                 log_error("--incoming-domid takes a decimal domain number, not '%s'", arg_domid);
+                return -EINVAL;
+        }
+        if (proxy.instance.websockets_in && (!proxy.instance.json_in || !proxy.instance.auto_auth)) {
+                log_error("--websockets-in needs --json-in and --auto-auth: there is no D-Bus in WebSockets");
                 return -EINVAL;
         }
         if (listener_check(proxy.incoming, &why) < 0) {
@@ -173,6 +182,7 @@ static void proxy_end(_unused_ Daemon *d, void *userdata)
 
         p->listener = listener_free(p->listener);
         connections_stop(p);
+        p->web = web_free(p->web);
         p->rules = ruleset_free(p->rules);
         p->vminfo = vminfo_free(p->vminfo);
         p->audit = audit_free(p->audit);

@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "json-link.h"
+
+#include "introspect.h"
+#include "json-message.h"
+#include "log.h"
+#include "ws.h"
+
+#define CHUNK (64 * KIB)
+#define HOST_CALLS_MAX 128
+#define KNOWN_MAX 64 /* introspected objects that are remembered */
+#define INTROSPECT_TIMEOUT (5 * USEC_PER_SEC)
+#define BEGIN_LINE "BEGIN\r\n"
+#define ERROR_INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
+#define ERROR_FAILED "org.freedesktop.DBus.Error.Failed"
+
+/* A call that went to a JSON client: its answer has to find the way back. */
+typedef struct HostCall {
+        uint32_t serial;
+        char sender[256];
+} HostCall;
+
+typedef struct Known {
+        char *destination, *path, *xml;
+} Known;
+
+/* A JSON text that waits for an introspection in front of it. */
+typedef struct Text {
+        struct Text *next;
+        size_t size;
+        char data[];
+} Text;
+
+typedef struct JsonLink {
+        Link link;
+        Link *inner;
+        JsonLinkSpec spec;
+        sd_event_source *again; /* calls the owner for what is there already */
+        bool watch_in, watch_out;
+
+        bool raw;       /* still authentication lines */
+        bool ended;     /* nothing more comes */
+        StrBuf in;      /* from the client: not yet a whole text (without WebSocket) */
+        StrBuf ready;   /* D-Bus bytes for the owner */
+        size_t ready_at;
+        StrBuf dbus;    /* D-Bus bytes from the owner that make no whole message yet */
+        StrBuf out;     /* for the client */
+        size_t out_at;
+        WebSocket *ws;
+
+        Text *texts, **texts_end;
+        JsonMessage asking; /* waits for its types */
+        sd_bus_slot *slot;
+        Known known[KNOWN_MAX];
+        unsigned n_known, next_known;
+        HostCall *calls;
+        unsigned n_calls;
+} JsonLink;
+
+/* Methods whose types need no question; all services have them alike. */
+static const struct {
+        const char *interface, *member, *in;
+} well_known[] = {
+        { "org.freedesktop.DBus.Properties", "Get", "ss" },
+        { "org.freedesktop.DBus.Properties", "Set", "ssv" },
+        { "org.freedesktop.DBus.Properties", "GetAll", "s" },
+        { "org.freedesktop.DBus.Introspectable", "Introspect", "" },
+        { "org.freedesktop.DBus.Peer", "Ping", "" },
+        { "org.freedesktop.DBus.Peer", "GetMachineId", "" },
+        { "org.freedesktop.DBus", "Hello", "" },
+        { "org.freedesktop.DBus", "AddMatch", "s" },
+        { "org.freedesktop.DBus", "RemoveMatch", "s" },
+        { "org.freedesktop.DBus", "NameHasOwner", "s" },
+        { "org.freedesktop.DBus", "GetNameOwner", "s" },
+        { "org.freedesktop.DBus", "ListNames", "" },
+        { "org.freedesktop.DBus", "RequestName", "su" },
+        { "org.freedesktop.DBus", "ReleaseName", "s" },
+};
+
+static bool pending(const StrBuf *b, size_t at)
+{
+        return b->len > at;
+}
+
+static void consume(StrBuf *b, size_t *at, size_t n)
+{
+        *at += n;
+        if (*at == b->len)
+                strbuf_done(b), *at = 0;
+}
+
+/* What was taken from the front of a buffer without a place of its own. */
+static void drop(StrBuf *b, size_t n)
+{
+        if (n == b->len)
+                strbuf_done(b);
+        else if (n > 0) {
+                memmove(b->data, b->data + n, b->len - n);
+                b->len -= n;
+        }
+}
+
+static void flush_out(JsonLink *j)
+{
+        while (pending(&j->out, j->out_at)) {
+                struct iovec v = { j->out.data + j->out_at, j->out.len - j->out_at };
+                ssize_t n = link_write(j->inner, &v, 1);
+
+                if (n == -EAGAIN)
+                        return;
+                if (n < 0) {
+                        j->ended = true;
+                        strbuf_done(&j->out);
+                        j->out_at = 0;
+                        return;
+                }
+                consume(&j->out, &j->out_at, (size_t) n);
+        }
+}
+
+static void send_text(JsonLink *j, const StrBuf *text)
+{
+        if (text->oom)
+                j->ended = true;
+        else if (j->ws) {
+                if (ws_send(j->ws, text->data, text->len) < 0)
+                        j->ended = true;
+        } else
+                strbuf_addn(&j->out, text->data, text->len + 1); /* with the NUL */
+        j->ended |= j->out.oom;
+}
+
+static void answer(JsonLink *j, const char *id, const char *name, const char *text)
+{
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+
+        log_debug("A JSON request of domain %lld is refused: %s", j->spec.peer ? (long long) j->spec.peer->domid : -1, text);
+        (void) json_error_format(UINT32_MAX, id, name, text, &b);
+        send_text(j, &b);
+}
+
+static HostCall *find_call(JsonLink *j, uint32_t serial)
+{
+        for (unsigned i = 0; i < j->n_calls; i++)
+                if (j->calls[i].serial == serial)
+                        return j->calls + i;
+        return NULL;
+}
+
+/* Hands a message to the owner; or says why not. */
+static void deliver(JsonLink *j, JsonMessage *m, const char *signature)
+{
+        _cleanup_free_ uint8_t *data = NULL;
+        const char *destination = NULL;
+        HostCall *call = NULL;
+        JsonWhy why = { "the message is too large" };
+        char id[16];
+        size_t size;
+        int r;
+
+        if (m->kind == JSON_RESPONSE || m->kind == JSON_ERROR) {
+                call = find_call(j, m->response_to);
+                if (!call && !j->spec.client) {
+                        log_debug("A JSON client answered what nobody asked");
+                        json_message_done(m);
+                        return;
+                }
+                destination = call ? call->sender : NULL;
+        }
+        r = json_message_encode(m, signature, destination, (size_t) j->spec.proxy->limits.message_size, &data, &size, &why);
+        if (r == 0) {
+                strbuf_addn(&j->ready, (const char *) data, size);
+                j->ended |= j->ready.oom;
+        } else if (m->kind == JSON_REQUEST) {
+                snprintf(id, sizeof(id), "%u", m->id);
+                answer(j, id, ERROR_INVALID_ARGS, r == -ENOMEM ? "out of memory" : why.text);
+        } else {
+                log_warning("A JSON message cannot be carried: %s", why.text);
+                /* The caller is not to wait for an answer that cannot come. */
+                if (call) {
+                        JsonMessage error = { .kind = JSON_ERROR, .id = m->id, .response_to = m->response_to,
+                                              .name = ERROR_FAILED, .args = json_object_new_array() };
+
+                        if (json_message_encode(&error, "", destination, WIRE_FIELDS_MAX, &data, &size, &why) == 0)
+                                strbuf_addn(&j->ready, (const char *) data, size);
+                        json_object_put(error.args);
+                }
+        }
+        if (call)
+                *call = j->calls[--j->n_calls];
+        json_message_done(m);
+}
+
+/* Would the rules let the request pass? Else nothing is asked for it. */
+static bool may_ask(const JsonLink *j, const JsonMessage *m)
+{
+        const Peer *p = j->spec.peer;
+        PolicyMessage pm = { .type = POLICY_CALL, .destination = m->destination, .path = m->path,
+                             .interface = m->interface, .member = m->method };
+
+        if (j->spec.client || !j->spec.proxy->daemon->bus)
+                return false;
+        if (json_object_array_length(m->args) > 0)
+                pm.arg0 = json_object_get_string(json_object_array_get_idx(m->args, 0));
+        return peer_is_host(p) || j->spec.instance->no_firewall ||
+               (p->policy && policy_decide(p->policy, &p->client, &pm).allow);
+}
+
+static const Known *find_known(const JsonLink *j, const JsonMessage *m)
+{
+        for (unsigned i = 0; i < j->n_known; i++)
+                if (streq(j->known[i].destination, m->destination) && streq(j->known[i].path, m->path))
+                        return j->known + i;
+        return NULL;
+}
+
+static void known_done(Known *k)
+{
+        free(k->destination);
+        free(k->path);
+        free(k->xml);
+        *k = (Known) {};
+}
+
+static void remember(JsonLink *j, const JsonMessage *m, const char *xml)
+{
+        Known k = { strdup(m->destination), strdup(m->path), strdup(xml) };
+
+        if (!k.destination || !k.path || !k.xml) {
+                known_done(&k);
+                return;
+        }
+        known_done(j->known + j->next_known);
+        j->known[j->next_known] = k;
+        j->next_known = (j->next_known + 1) % KNOWN_MAX;
+        j->n_known = MAX2(j->n_known, j->next_known ? j->next_known : KNOWN_MAX);
+}
+
+static void run_texts(JsonLink *j);
+static void tell_owner(JsonLink *j);
+
+static void deliver_known(JsonLink *j, JsonMessage *m, const char *xml)
+{
+        _cleanup_free_ char *signature = NULL;
+
+        if (introspect_method(xml, strlen(xml), m->interface, m->method, &signature) < 0)
+                signature = NULL; /* then it is guessed */
+        deliver(j, m, signature);
+}
+
+static int on_introspected(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *ret_error)
+{
+        JsonLink *j = userdata;
+        JsonMessage m = j->asking;
+        const char *xml = NULL;
+
+        j->asking = (JsonMessage) {};
+        j->slot = sd_bus_slot_unref(j->slot);
+        if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_read(reply, "s", &xml) > 0 &&
+            strlen(xml) <= INTROSPECT_MAX) {
+                remember(j, &m, xml);
+                deliver_known(j, &m, xml);
+        } else
+                deliver(j, &m, NULL);
+        run_texts(j);
+        tell_owner(j);
+        return 0;
+}
+
+static int ask(JsonLink *j, const JsonMessage *m)
+{
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL;
+        sd_bus *bus = j->spec.proxy->daemon->bus;
+        int r = sd_bus_message_new_method_call(bus, &call, m->destination, m->path, "org.freedesktop.DBus.Introspectable",
+                                               "Introspect");
+
+        return r < 0 ? r : sd_bus_call_async(bus, &j->slot, call, on_introspected, j, INTROSPECT_TIMEOUT);
+}
+
+static void handle_request(JsonLink *j, JsonMessage *m)
+{
+        const Known *k;
+
+        if (m->signature) {
+                deliver(j, m, NULL);
+                return;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(well_known); i++)
+                if (streq(m->interface, well_known[i].interface) && streq(m->method, well_known[i].member)) {
+                        deliver(j, m, well_known[i].in);
+                        return;
+                }
+        k = find_known(j, m);
+        if (k)
+                deliver_known(j, m, k->xml);
+        else if (may_ask(j, m) && ask(j, m) >= 0) {
+                j->asking = *m;
+                *m = (JsonMessage) {};
+        } else
+                deliver(j, m, NULL);
+}
+
+static void handle_text(JsonLink *j, const char *text, size_t size)
+{
+        _cleanup_(json_message_done) JsonMessage m = {};
+        bool owed;
+        char id[16];
+        JsonWhy why;
+        int r = json_message_parse(text, size, &m, &owed, id, &why);
+
+        if (r == -ENOMEM)
+                j->ended = true;
+        else if (r < 0 && owed && !j->spec.client)
+                answer(j, id, ERROR_INVALID_ARGS, why.text);
+        else if (r < 0)
+                log_debug("A JSON message is skipped: %s", why.text);
+        else if (m.kind == JSON_REQUEST)
+                handle_request(j, &m);
+        else
+                deliver(j, &m, NULL);
+}
+
+static void run_texts(JsonLink *j)
+{
+        while (j->texts && !j->asking.object) {
+                Text *t = j->texts;
+
+                j->texts = t->next;
+                if (!j->texts)
+                        j->texts_end = &j->texts;
+                handle_text(j, t->data, t->size);
+                free(t);
+        }
+}
+
+static void on_text(void *userdata, const char *text, size_t size)
+{
+        JsonLink *j = userdata;
+        Text *t;
+
+        if (!j->asking.object) {
+                handle_text(j, text, size);
+                return;
+        }
+        t = malloc(sizeof(*t) + size);
+        if (!t) {
+                j->ended = true;
+                return;
+        }
+        *t = (Text) { .size = size };
+        memcpy(t->data, text, size);
+        *j->texts_end = t;
+        j->texts_end = &t->next;
+}
+
+/* Texts that end with a NUL; an empty one ends the conversation. */
+static void split_texts(JsonLink *j)
+{
+        size_t at = 0;
+        const char *end;
+
+        while (!j->ended && at < j->in.len && (end = memchr(j->in.data + at, 0, j->in.len - at))) {
+                size_t n = (size_t) (end - (j->in.data + at));
+
+                if (n == 0)
+                        j->ended = true;
+                else
+                        on_text(j, j->in.data + at, n);
+                at += n + 1;
+        }
+        if (j->ended)
+                at = j->in.len;
+        drop(&j->in, at);
+        if (j->in.len > JSON_TEXT_MAX)
+                j->ended = true;
+}
+
+/* Authentication lines go through as they are, up to the one that ends them. */
+static void pass_raw(JsonLink *j)
+{
+        char *begin = memmem(j->in.data, j->in.len, BEGIN_LINE, strlen(BEGIN_LINE));
+        size_t n = j->in.len;
+
+        if (begin && (begin == j->in.data || begin[-1] == '\n' || begin[-1] == '\0')) {
+                n = (size_t) (begin - j->in.data) + strlen(BEGIN_LINE);
+                j->raw = false;
+        } else { /* a line that may still become it stays */
+                char *line = memrchr(j->in.data, '\n', j->in.len);
+
+                if (line)
+                        n = (size_t) (line - j->in.data) + 1;
+                else if (j->in.len < strlen(BEGIN_LINE))
+                        n = 0;
+        }
+        strbuf_addn(&j->ready, j->in.data, n);
+        drop(&j->in, n);
+}
+
+static void take_input(JsonLink *j, const void *data, size_t n)
+{
+        if (j->ws) {
+                if (ws_input(j->ws, data, n) <= 0)
+                        j->ended = true;
+        } else {
+                strbuf_addn(&j->in, data, n);
+                if (j->in.oom)
+                        j->ended = true;
+                else if (j->raw)
+                        pass_raw(j);
+                if (!j->ended && !j->raw)
+                        split_texts(j);
+        }
+        flush_out(j);
+}
+
+static ssize_t json_read(Link *l, void *buf, size_t size)
+{
+        static uint8_t chunk[CHUNK];
+        JsonLink *j = (JsonLink *) l;
+        size_t n;
+
+        while (!pending(&j->ready, j->ready_at)) {
+                ssize_t r;
+
+                if (j->ended)
+                        return 0;
+                flush_out(j);
+                if (j->asking.object || pending(&j->out, j->out_at))
+                        return -EAGAIN;
+                r = link_read(j->inner, chunk, sizeof(chunk));
+                if (r < 0)
+                        return r;
+                if (r == 0)
+                        j->ended = true;
+                else
+                        take_input(j, chunk, (size_t) r);
+        }
+        n = MIN2(size, j->ready.len - j->ready_at);
+        memcpy(buf, j->ready.data + j->ready_at, n);
+        consume(&j->ready, &j->ready_at, n);
+        return (ssize_t) n;
+}
+
+/* The caller of something that cannot be said in JSON is told so. */
+static void refuse_call(JsonLink *j, const WireMessage *m)
+{
+        JsonMessage error = { .kind = JSON_ERROR, .id = UINT32_MAX, .response_to = m->serial, .name = ERROR_FAILED,
+                              .args = json_object_new_array() };
+        _cleanup_free_ uint8_t *data = NULL;
+        JsonWhy why;
+        size_t size;
+
+        if (error.args && json_message_encode(&error, "", m->sender, WIRE_FIELDS_MAX, &data, &size, &why) == 0)
+                strbuf_addn(&j->ready, (const char *) data, size);
+        json_object_put(error.args);
+}
+
+static bool note_call(JsonLink *j, const WireMessage *m)
+{
+        HostCall *l;
+
+        if (j->spec.client || (m->flags & WIRE_NO_REPLY_EXPECTED))
+                return true;
+        if (!m->sender || strlen(m->sender) >= sizeof(l->sender) || j->n_calls == HOST_CALLS_MAX)
+                return false;
+        l = reallocarray(j->calls, j->n_calls + 1, sizeof(*l));
+        if (!l)
+                return false;
+        j->calls = l;
+        l[j->n_calls].serial = m->serial;
+        strcpy(l[j->n_calls++].sender, m->sender);
+        return true;
+}
+
+/* A D-Bus message of the owner for the client. */
+static void send_message(JsonLink *j, const WireMessage *m)
+{
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        const char *text = NULL;
+        JsonWhy why;
+        char id[16];
+        int r;
+
+        if (m->type == WIRE_CALL && !note_call(j, m)) {
+                refuse_call(j, m);
+                return;
+        }
+        /* Errors of the bus and of the proxy have no code: the UI takes what stands before a colon for one. */
+        if (m->type == WIRE_ERROR && streq_ptr(m->sender, BUS_DRIVER) && wire_body_texts(m, &text, 1) == 1) {
+                snprintf(id, sizeof(id), "%u", m->reply_serial);
+                r = json_error_format(m->serial, id, m->error_name, text, &b);
+        } else
+                r = json_message_format(m, j->spec.client ? JSON_CLIENT : JSON_SERVER, &b, &why);
+        if (r == 0) {
+                send_text(j, &b);
+                return;
+        }
+        if (r == -EBADMSG)
+                log_debug("A message cannot be carried to a JSON client: %s", why.text);
+        if (m->type == WIRE_CALL)
+                refuse_call(j, m);
+        else if (m->type != WIRE_SIGNAL) {
+                snprintf(id, sizeof(id), "%u", m->reply_serial);
+                answer(j, id, ERROR_FAILED, r == -EBADMSG ? why.text : "out of memory");
+        }
+}
+
+/* We connect to a JSON service: the bus connection's authentication is nobody's there. */
+static void take_authentication(JsonLink *j)
+{
+        char *begin = memmem(j->dbus.data, j->dbus.len, BEGIN_LINE, strlen(BEGIN_LINE));
+
+        if (!begin)
+                return;
+        drop(&j->dbus, (size_t) (begin - j->dbus.data) + strlen(BEGIN_LINE));
+        strbuf_add(&j->ready, "OK 00000000000000000000000000000000\r\n");
+        j->raw = false;
+}
+
+static ssize_t json_write(Link *l, const struct iovec *iov, int n)
+{
+        JsonLink *j = (JsonLink *) l;
+        size_t total = 0, at = 0;
+
+        flush_out(j);
+        if (pending(&j->out, j->out_at))
+                return -EAGAIN;
+        for (int i = 0; i < n; i++) {
+                strbuf_addn(&j->dbus, iov[i].iov_base, iov[i].iov_len);
+                total += iov[i].iov_len;
+        }
+        if (j->dbus.oom)
+                return -ENOMEM;
+        if (j->raw && j->spec.client)
+                take_authentication(j);
+        else if (j->raw) {
+                strbuf_addn(&j->out, j->dbus.data, j->dbus.len);
+                drop(&j->dbus, j->dbus.len);
+        }
+        while (!j->raw && at < j->dbus.len) {
+                WireMessage m;
+                const char *why;
+                ssize_t size = wire_size(j->dbus.data + at, j->dbus.len - at, &why);
+
+                if (size == 0 || (size > 0 && (size_t) size > j->dbus.len - at))
+                        break;
+                if (size < 0 || wire_parse(j->dbus.data + at, (size_t) size, &m, &why) < 0)
+                        return -EBADMSG;
+                send_message(j, &m);
+                at += (size_t) size;
+        }
+        drop(&j->dbus, at);
+        flush_out(j);
+        return (ssize_t) total;
+}
+
+static void update_watch(JsonLink *j)
+{
+        bool busy = pending(&j->out, j->out_at), there = pending(&j->ready, j->ready_at);
+
+        link_watch(j->inner, j->watch_in && !j->ended && !busy && !there && !j->asking.object, busy);
+        (void) sd_event_source_set_enabled(j->again, (j->watch_in && (there || (j->ended && !j->asking.object))) ||
+                                                             (j->watch_out && !busy)
+                                                             ? SD_EVENT_ONESHOT
+                                                             : SD_EVENT_OFF);
+}
+
+static void json_watch(Link *l, bool in, bool out)
+{
+        JsonLink *j = (JsonLink *) l;
+
+        j->watch_in = in;
+        j->watch_out = out;
+        update_watch(j);
+}
+
+/* The owner may free the link in this call. */
+static void tell_owner(JsonLink *j)
+{
+        bool in = j->watch_in && (pending(&j->ready, j->ready_at) || j->ended);
+        bool out = j->watch_out && !pending(&j->out, j->out_at);
+
+        if (in || out)
+                j->link.on_event(j->link.userdata, in, out);
+        else
+                update_watch(j);
+}
+
+static int on_again(_unused_ sd_event_source *s, void *userdata)
+{
+        tell_owner(userdata);
+        return 0;
+}
+
+static void on_inner(void *userdata, bool in, bool out)
+{
+        JsonLink *j = userdata;
+
+        if (out)
+                flush_out(j);
+        out = j->watch_out && !pending(&j->out, j->out_at);
+        in = in && j->watch_in;
+        if (in || out)
+                j->link.on_event(j->link.userdata, in, out);
+        else
+                tell_owner(j);
+}
+
+static void json_free(Link *l)
+{
+        JsonLink *j = (JsonLink *) l;
+
+        if (j->ws && j->inner) {
+                ws_close(j->ws);
+                flush_out(j);
+        }
+        link_free(j->inner);
+        ws_free(j->ws);
+        sd_event_source_disable_unref(j->again);
+        sd_bus_slot_unref(j->slot);
+        json_message_done(&j->asking);
+        for (Text *t = j->texts, *next; t; t = next) {
+                next = t->next;
+                free(t);
+        }
+        for (unsigned i = 0; i < KNOWN_MAX; i++)
+                known_done(j->known + i);
+        strbuf_done(&j->in);
+        strbuf_done(&j->ready);
+        strbuf_done(&j->dbus);
+        strbuf_done(&j->out);
+        free(j->calls);
+        peer_unref(j->spec.peer);
+        if (j->spec.on_free)
+                j->spec.on_free(j->spec.userdata);
+        free(j);
+}
+
+int json_link_new(Link *inner, const JsonLinkSpec *spec, Link **ret)
+{
+        static const LinkOps ops = { json_read, json_write, json_watch, json_free };
+        _cleanup_(link_freep) Link *own = inner;
+        JsonLink *j = calloc(1, sizeof(*j));
+        int r;
+
+        if (!j) {
+                if (spec->on_free)
+                        spec->on_free(spec->userdata);
+                return -ENOMEM;
+        }
+        *j = (JsonLink) { .link.ops = &ops, .spec = *spec, .raw = spec->authenticates, .texts_end = &j->texts };
+        j->spec.peer = spec->peer ? peer_ref(spec->peer) : NULL;
+        r = sd_event_add_defer(spec->proxy->event, &j->again, on_again, j);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(j->again, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sd_event_source_set_priority(j->again, PRIORITY_CLIENTS);
+        if (r >= 0 && spec->websocket)
+                r = ws_new(&j->out, on_text, j, &j->ws);
+        if (r < 0) {
+                json_free(&j->link);
+                return r;
+        }
+        j->inner = TAKE_PTR(own);
+        j->inner->on_event = on_inner;
+        j->inner->userdata = j;
+        if (spec->n_first > 0)
+                take_input(j, spec->first, spec->n_first);
+        *ret = &j->link;
+        return 0;
+}

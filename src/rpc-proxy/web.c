@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "web.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <microhttpd.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "bridge.h"
+#include "json-link.h"
+#include "log.h"
+#include "ws.h"
+
+#define CLIENTS_MAX 64 /* that have not become WebSockets yet */
+#define TIMEOUT 10     /* seconds for a request */
+#define MEMORY_MAX (32 * KIB)
+#define PATH_LENGTH_MAX 1024
+
+/* A connection on which HTTP is spoken. */
+typedef struct WebClient {
+        struct WebClient *next;
+        int fd;
+        Peer *peer;
+        const Instance *instance;
+} WebClient;
+
+struct Web {
+        Proxy *proxy;
+        struct MHD_Daemon *daemon;
+        sd_event_source *io, *timer;
+        WebClient *clients;
+};
+
+/* An upgraded connection whose descriptor MHD still holds. */
+typedef struct Upgraded {
+        struct MHD_UpgradeResponseHandle *handle;
+        Web *web;
+} Upgraded;
+
+static const struct {
+        const char *suffix, *type;
+} content_types[] = {
+        { ".html", "text/html; charset=utf-8" }, { ".js", "text/javascript; charset=utf-8" },
+        { ".css", "text/css; charset=utf-8" },   { ".json", "application/json" },
+        { ".png", "image/png" },                 { ".svg", "image/svg+xml" },
+        { ".gif", "image/gif" },                 { ".ico", "image/x-icon" },
+        { ".woff", "font/woff" },                { ".txt", "text/plain; charset=utf-8" },
+};
+
+static WebClient *find_client(Web *w, struct MHD_Connection *c)
+{
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+        for (WebClient *i = w->clients; info && i; i = i->next)
+                if (i->fd == info->connect_fd)
+                        return i;
+        return NULL;
+}
+
+static void forget_client(Web *w, WebClient *client)
+{
+        for (WebClient **i = &w->clients; *i; i = &(*i)->next)
+                if (*i == client) {
+                        *i = client->next;
+                        break;
+                }
+        peer_unref(client->peer);
+        free(client);
+}
+
+static void on_connection(void *userdata, struct MHD_Connection *c, _unused_ void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+        Web *w = userdata;
+        WebClient *client = code == MHD_CONNECTION_NOTIFY_CLOSED ? find_client(w, c) : NULL;
+
+        if (client)
+                forget_client(w, client);
+}
+
+/* MHD has things to do: at once, or when its time-outs come. */
+static void run(Web *w)
+{
+        MHD_UNSIGNED_LONG_LONG ms;
+
+        for (int rounds = 0; rounds < 16; rounds++) {
+                MHD_run(w->daemon);
+                if (MHD_get_timeout(w->daemon, &ms) != MHD_YES) {
+                        (void) sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
+                        return;
+                }
+                if (ms > 0)
+                        break;
+        }
+        (void) sd_event_source_set_time_relative(w->timer, ms * USEC_PER_MSEC);
+        (void) sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t events, void *userdata)
+{
+        run(userdata);
+        return 0;
+}
+
+static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        run(userdata);
+        return 0;
+}
+
+static void on_link_free(void *userdata)
+{
+        Upgraded *u = userdata;
+
+        MHD_upgrade_action(u->handle, MHD_UPGRADE_ACTION_CLOSE);
+        (void) sd_event_source_set_time_relative(u->web->timer, 0);
+        (void) sd_event_source_set_enabled(u->web->timer, SD_EVENT_ONESHOT);
+        free(u);
+}
+
+/* The client became a WebSocket: from here on it is a connection as any other. */
+static void on_upgrade(void *userdata, struct MHD_Connection *c, _unused_ void *request, const char *extra,
+                       size_t n_extra, MHD_socket fd, struct MHD_UpgradeResponseHandle *handle)
+{
+        Web *w = userdata;
+        WebClient *client = find_client(w, c);
+        Upgraded *u = calloc(1, sizeof(*u));
+        JsonLinkSpec spec = { .proxy = w->proxy, .websocket = true, .first = extra, .n_first = n_extra,
+                              .on_free = on_link_free, .userdata = u };
+        Link *link = NULL;
+        int own, r;
+
+        if (!client || !u) {
+                free(u);
+                MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+                return;
+        }
+        *u = (Upgraded) { handle, w };
+        spec.peer = client->peer;
+        spec.instance = client->instance;
+        own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        r = own < 0 ? -errno : link_new_fd(w->proxy->event, own, PRIORITY_CLIENTS, &link);
+        if (r < 0)
+                on_link_free(u);
+        else {
+                r = json_link_new(link, &spec, &link);
+                if (r >= 0)
+                        r = connection_new(w->proxy, client->peer, client->instance, link);
+        }
+        if (r < 0 && r != -EMFILE)
+                log_errno_full(LOG_WARNING, r, "Cannot serve a WebSocket");
+        forget_client(w, client);
+}
+
+static enum MHD_Result respond(struct MHD_Connection *c, unsigned status, struct MHD_Response *r)
+{
+        enum MHD_Result result;
+
+        if (!r)
+                return MHD_NO;
+        result = MHD_queue_response(c, status, r);
+        MHD_destroy_response(r);
+        return result;
+}
+
+static enum MHD_Result respond_text(struct MHD_Connection *c, unsigned status, const char *text)
+{
+        return respond(c, status, MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_PERSISTENT));
+}
+
+static enum MHD_Result respond_upgrade(Web *w, struct MHD_Connection *c, const char *key)
+{
+        struct MHD_Response *r = MHD_create_response_for_upgrade(on_upgrade, w);
+        char accept[29];
+
+        if (!r)
+                return MHD_NO;
+        MHD_add_response_header(r, MHD_HTTP_HEADER_UPGRADE, "websocket");
+        MHD_add_response_header(r, "Sec-WebSocket-Accept", ws_accept(key, accept));
+        return respond(c, MHD_HTTP_SWITCHING_PROTOCOLS, r);
+}
+
+/* A file below the folder of the user interface; no link or ".." leads out of it. */
+static enum MHD_Result respond_file(Web *w, struct MHD_Connection *c, const char *untrusted_url)
+{
+        struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
+        const char *dir = paths_get(&w->proxy->daemon->paths, PATH_XUI), *type = "application/octet-stream";
+        _cleanup_close_ int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+        char path[PATH_LENGTH_MAX];
+        struct MHD_Response *r;
+        struct stat st;
+
+        if ((size_t) snprintf(path, sizeof(path), "%s%s", untrusted_url + 1, endswith(untrusted_url, "/") ? "index.html" : "") >=
+            sizeof(path))
+                return respond_text(c, MHD_HTTP_URI_TOO_LONG, "");
+        if (root >= 0)
+                fd = (int) syscall(SYS_openat2, root, path, &how, sizeof(how));
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+                return respond_text(c, MHD_HTTP_NOT_FOUND, "There is no such file.\n");
+        for (size_t i = 0; i < ELEMENTSOF(content_types); i++)
+                if (endswith(path, content_types[i].suffix))
+                        type = content_types[i].type;
+        r = MHD_create_response_from_fd64((uint64_t) st.st_size, fd);
+        if (!r)
+                return MHD_NO;
+        TAKE_FD(fd);
+        MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+        MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+        return respond(c, MHD_HTTP_OK, r);
+}
+
+static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, const char *url, const char *method,
+                                  const char *version, _unused_ const char *data, _unused_ size_t *n_data, void **context)
+{
+        Web *w = userdata;
+        const char *key = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Sec-WebSocket-Key");
+        const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+        static int seen;
+
+        if (!*context) { /* the headers are there; answers are given at the second call */
+                *context = &seen;
+                return MHD_YES;
+        }
+        if (!streq(method, MHD_HTTP_METHOD_GET) && !streq(method, MHD_HTTP_METHOD_HEAD))
+                return respond_text(c, MHD_HTTP_METHOD_NOT_ALLOWED, "");
+        if (!key)
+                return url[0] == '/' ? respond_file(w, c, url) : respond_text(c, MHD_HTTP_BAD_REQUEST, "");
+        if (!host || !*key || strlen(key) > 255 || !streq(method, MHD_HTTP_METHOD_GET) || !streq(version, MHD_HTTP_VERSION_1_1))
+                return respond_text(c, MHD_HTTP_BAD_REQUEST, "This is no request for a WebSocket.\n");
+        return respond_upgrade(w, c, key);
+}
+
+static int web_new(Proxy *p, Web **ret)
+{
+        _cleanup_(web_freep) Web *w = calloc(1, sizeof(*w));
+        const union MHD_DaemonInfo *info;
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        w->proxy = p;
+        w->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE |
+                                             MHD_USE_SUPPRESS_DATE_NO_CLOCK,
+                                     0, NULL, NULL, on_request, w, MHD_OPTION_NOTIFY_CONNECTION, on_connection, w,
+                                     MHD_OPTION_CONNECTION_LIMIT, 4096u, MHD_OPTION_CONNECTION_TIMEOUT,
+                                     (unsigned) TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MEMORY_MAX,
+                                     MHD_OPTION_END);
+        info = w->daemon ? MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+        if (!info)
+                return -EIO;
+        r = sd_event_add_io(p->event, &w->io, info->epoll_fd, EPOLLIN, on_io, w);
+        if (r >= 0)
+                r = sd_event_source_set_priority(w->io, PRIORITY_CLIENTS);
+        if (r >= 0)
+                r = sd_event_add_time_relative(p->event, &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(w);
+        return 0;
+}
+
+Web *web_free(Web *w)
+{
+        if (!w)
+                return NULL;
+        sd_event_source_disable_unref(w->io);
+        sd_event_source_disable_unref(w->timer);
+        if (w->daemon)
+                MHD_stop_daemon(w->daemon);
+        while (w->clients)
+                forget_client(w, w->clients);
+        free(w);
+        return NULL;
+}
+
+static unsigned count_clients(const Web *w)
+{
+        unsigned n = 0;
+
+        for (WebClient *c = w->clients; c; c = c->next)
+                n++;
+        return n;
+}
+
+int web_serve(Proxy *p, Peer *peer, const Instance *instance, Link *client)
+{
+        struct sockaddr_un sa = { .sun_family = AF_UNIX };
+        WebClient *c;
+        int fd, r;
+
+        if (!p->web) {
+                r = web_new(p, &p->web);
+                if (r < 0) {
+                        link_free(client);
+                        return r;
+                }
+        }
+        if (count_clients(p->web) >= CLIENTS_MAX) {
+                link_free(client);
+                return -EBUSY;
+        }
+        fd = bridge_new(p->event, client, PRIORITY_CLIENTS);
+        if (fd < 0)
+                return fd;
+        c = calloc(1, sizeof(*c));
+        if (!c) {
+                safe_close(fd);
+                return -ENOMEM;
+        }
+        *c = (WebClient) { .next = p->web->clients, .fd = fd, .peer = peer_ref(peer), .instance = instance };
+        p->web->clients = c;
+        /* MHD owns fd from here on, also when it fails. */
+        if (MHD_add_connection(p->web->daemon, fd, (struct sockaddr *) &sa, sizeof(sa)) != MHD_YES) {
+                forget_client(p->web, c);
+                return -EIO;
+        }
+        run(p->web);
+        return 0;
+}
