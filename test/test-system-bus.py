@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An installation on the system bus, simulated: a stock configuration with our policy files, daemons as their users."""
 import grp
+import json
 import os
 import shutil
 import subprocess
@@ -207,6 +208,73 @@ def daemons():
         assert all(bus.owned(name) for name in names), r.stdout + r.stderr
     finally:
         bus.run([oxt.program("oxt"), "--bus", "system", "down", "--timeout", "0"])
+        bus.stop()
+
+
+# What systemd answers about units, of which each "runs" as one process.
+SYSTEMD = r"""
+import asyncio, os, subprocess, time
+from dbus_next.aio import MessageBus
+from dbus_next import Message, Variant
+running = {}
+def handler(m):
+    if m.interface == "org.freedesktop.systemd1.Manager":
+        if m.member == "LoadUnit":
+            return Message.new_method_return(m, "o", ["/unit/" + m.body[0].replace("-", "_").replace(".", "_")])
+        for name in ("dbd", "rpc_proxy", "xenmgr", "helper"):
+            if m.member == "StartUnit" and m.body[0] == "oxt.target":
+                running["/unit/oxt_%s_service" % name] = subprocess.Popen(["sleep", "1000"])
+            elif m.member == "StopUnit" and m.body[0] == "oxt.target":
+                p = running.pop("/unit/oxt_%s_service" % name)
+                p.kill(); p.wait()
+        return Message.new_method_return(m, "o", ["/job/1"])
+    if m.interface == "org.freedesktop.DBus.Properties" and m.member == "Get":
+        p = running.get(m.path)
+        value = {"LoadState": Variant("s", "loaded"), "ActiveState": Variant("s", "active" if p else "inactive"),
+                 "MainPID": Variant("u", p.pid if p else 0), "NRestarts": Variant("u", 4), "Result": Variant("s", "success"),
+                 "ActiveEnterTimestamp": Variant("t", int(time.time() * 1000000))}[m.body[1]]
+        return Message.new_method_return(m, "v", [value])
+async def main():
+    bus = await MessageBus(bus_address=os.environ["DBUS_SYSTEM_BUS_ADDRESS"]).connect()
+    bus.add_message_handler(handler)
+    await bus.request_name("org.freedesktop.systemd1")
+    print("owned", flush=True)
+    await bus.wait_for_disconnect()
+asyncio.run(main())
+"""
+
+
+@oxt.case
+def units():
+    """Where systemd runs the daemons, oxt up, status and down go by its units."""
+    bus = SystemBus()
+    try:
+        with open(os.path.join(bus.root, "system.d", "systemd.conf"), "w") as f:
+            f.write('<busconfig><policy user="root"><allow own="org.freedesktop.systemd1"/></policy><policy context="default">'
+                    '<allow send_destination="org.freedesktop.systemd1"/></policy></busconfig>')
+        bus.call("org.freedesktop.DBus", "/", "org.freedesktop.DBus", "ReloadConfig")
+        p = subprocess.Popen([sys.executable, "-c", SYSTEMD], env=bus.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        bus.services.append(p)
+        assert p.stdout.readline().strip() == "owned"
+        for name in ("OXT_STATE_DIR", "OXT_RUNTIME_DIR"):
+            bus.env.pop(name)
+
+        # A place that looks as if systemd ran it, and in which no other process is seen.
+        place = ("mount -t tmpfs t /run && mkdir -p /run/systemd/system /run/dbus && mount -t tmpfs t /etc/systemd && "
+                 "mkdir /etc/systemd/system && touch /etc/systemd/system/oxt.target && mount -t tmpfs t /var/lib && exec \"$@\"")
+
+        def run(*args):
+            return bus.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", place, "sh", oxt.program("oxt"),
+                            "--bus", "system", *args])
+        r = run("up")
+        assert r.returncode == 0 and r.stdout.count("ready (pid") == 4, r.stdout + r.stderr
+        status = json.loads(run("status", "--json").stdout)["supervisor"]
+        assert status["ready"] and [d["restarts"] for d in status["daemons"]] == [4] * 4, status
+        r = run("down")
+        assert r.returncode == 0, r.stdout + r.stderr
+        status = json.loads(run("status", "--json").stdout)["supervisor"]
+        assert not status["ready"] and all(d["state"] == "ended" and d["pid"] == 0 for d in status["daemons"]), status
+    finally:
         bus.stop()
 
 

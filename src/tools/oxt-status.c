@@ -7,48 +7,64 @@
 #include "log.h"
 #include "oxt.h"
 #include "supervisor.h"
+#include "units.h"
 #include "vms.h"
 
 #define PROXY_SERVICE "com.citrix.xenclient.rpc_proxy"
 
 static bool arg_json;
 
-/* Without a supervisor the records still tell what runs. */
-static json_object *status_from_records(const Stack *s)
+static json_object *daemon_to_json(DaemonId id, const char *state, const DaemonRecord *r, const char *last_end)
+{
+        json_object *d = json_object_new_object();
+
+        json_object_object_add(d, "name", json_object_new_string(daemon_table[id].name));
+        json_object_object_add(d, "state", json_object_new_string(state));
+        json_object_object_add(d, "pid", json_object_new_int((int) r->pid));
+        json_object_object_add(d, "since", json_object_new_int64(r->since));
+        json_object_object_add(d, "restarts", json_object_new_int64(r->restarts));
+        json_object_object_add(d, "last_end", json_object_new_string(last_end));
+        return d;
+}
+
+/* Without a supervisor the records, or systemd where it runs the daemons, still tell what runs. */
+static json_object *status_without_supervisor(const Stack *s, sd_bus *bus)
 {
         json_object *o = json_object_new_object(), *list = json_object_new_array();
+        bool units = units_used(s), ready = units;
 
         for (DaemonId id = 0; id < DAEMON_SUPERVISOR; id++) {
-                json_object *d;
                 DaemonRecord r = { 0 };
+                UnitInfo info;
                 int fd;
 
                 if (!daemon_wanted(s, id))
                         continue;
+                if (units) {
+                        if (!bus || unit_info(bus, id, &info) < 0)
+                                info = (UnitInfo) { .state = "unknown" };
+                        ready &= streq(info.state, "ready");
+                        json_object_array_add(list, daemon_to_json(id, info.state, &info.record, info.last_end));
+                        continue;
+                }
                 fd = daemon_record_open(&s->paths, id, &r);
-                d = json_object_new_object();
-                json_object_object_add(d, "name", json_object_new_string(daemon_table[id].name));
-                json_object_object_add(d, "state", json_object_new_string(fd >= 0 ? "unsupervised" : "ended"));
-                json_object_object_add(d, "pid", json_object_new_int(fd >= 0 ? (int) r.pid : 0));
-                json_object_object_add(d, "since", json_object_new_int64(r.since));
-                json_object_object_add(d, "restarts", json_object_new_int64(r.restarts));
-                json_object_array_add(list, d);
+                json_object_array_add(list, daemon_to_json(id, fd >= 0 ? "unsupervised" : "ended", &r, ""));
                 safe_close(fd);
         }
-        json_object_object_add(o, "pid", json_object_new_int(0));
-        json_object_object_add(o, "ready", json_object_new_boolean(false));
+        json_object_object_add(o, "pid", json_object_new_int(units ? 1 : 0));
+        json_object_object_add(o, "ready", json_object_new_boolean(ready));
         json_object_object_add(o, "daemons", list);
         return o;
 }
 
-static json_object *get_supervisor(const Stack *s)
+static json_object *get_supervisor(const Stack *s, sd_bus *bus)
 {
         _cleanup_free_ char *text = NULL;
         json_object *o;
 
         if (supervisor_call(&s->paths, "status", 5 * USEC_PER_SEC, &text) >= 0 && json_parse(text, strlen(text), 8, &o) >= 0)
                 return o;
-        return status_from_records(s);
+        return status_without_supervisor(s, bus);
 }
 
 static json_object *text_or_null(const char *s)
@@ -173,9 +189,9 @@ int oxt_status(int argc, char *argv[], _unused_ void *userdata)
 
         if (stack_open(&s, &program, argc, argv, &status) < 0)
                 return status;
-        up = get_supervisor(&s);
         if (stack_bus_open(&s, &bus) < 0)
                 bus = NULL;
+        up = get_supervisor(&s, bus);
         vms = get_vms(bus);
         proxy = get_proxy(bus);
         all = json_object_new_object();

@@ -14,6 +14,7 @@
 #include "oxt.h"
 #include "supervisor.h"
 #include "sweep.h"
+#include "units.h"
 #include "vms.h"
 
 #define READY_TIMEOUT_USEC (30 * USEC_PER_SEC)
@@ -115,6 +116,36 @@ static int start_supervisor(const Stack *s)
         return 0;
 }
 
+/* systemd starts and watches over the daemons; here it is only waited for. */
+static int up_with_units(const Stack *s)
+{
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
+        uint64_t end = now_usec() + READY_TIMEOUT_USEC;
+        int r;
+
+        printf("Stack: the system's, by systemd's units (oxt.target)\n");
+        r = stack_bus_open(s, &bus);
+        if (r < 0)
+                return log_errno(r, "Cannot connect to the system bus");
+        r = units_start(bus);
+        if (r < 0)
+                return r;
+        for (DaemonId id = 0; id < DAEMON_SUPERVISOR; id++) {
+                UnitInfo info;
+
+                if (!daemon_wanted(s, id))
+                        continue;
+                while ((r = unit_info(bus, id, &info)) >= 0 && !streq(info.state, "ready") && !streq(info.state, "missing") && now_usec() < end)
+                        (void) poll(NULL, 0, POLL_MSEC);
+                if (r < 0)
+                        return log_errno(r, "systemd does not answer");
+                printf("  %-12s %s (pid %d)\n", daemon_table[id].name, info.state, (int) info.record.pid);
+                if (!streq(info.state, "ready"))
+                        return -ETIMEDOUT;
+        }
+        return 0;
+}
+
 int oxt_up(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Option options[] = {
@@ -131,6 +162,12 @@ int oxt_up(int argc, char *argv[], _unused_ void *userdata)
         if (stack_open(&s, &program, argc, argv, &status) < 0)
                 return status;
         status = 1;
+        if (!arg_foreground && units_used(&s)) {
+                status = up_with_units(&s) < 0;
+                if (status)
+                        fprintf(stderr, "The stack is not whole; what its daemons say: journalctl -u 'oxt-*'\n");
+                goto end;
+        }
         if (stack_prepare(&s) < 0)
                 goto end;
         lock = lock_file(paths_get(&s.paths, PATH_UP_LOCK));
@@ -183,6 +220,7 @@ static bool anything_runs(const Stack *s)
 /* The supervisor reaps what it has started, so it is asked first; what it leaves, or leaves when it is gone, is ended here. */
 static int end_everything(const Stack *s)
 {
+        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         SweepReport report = { .ended = print_ended };
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ json_object *o = NULL;
@@ -190,6 +228,8 @@ static int end_everything(const Stack *s)
         DaemonRecord record;
         int r;
 
+        if (units_used(s) && (stack_bus_open(s, &bus) < 0 || units_stop(bus) < 0))
+                return -EIO;
         supervisor = daemon_record_open(&s->paths, DAEMON_SUPERVISOR, &record);
         r = supervisor_call(&s->paths, "down", 60 * USEC_PER_SEC, &text);
         if (r >= 0 && json_parse(text, strlen(text), 4, &o) >= 0 && json_get_text(o, "error", NULL)) {
@@ -220,7 +260,7 @@ int oxt_down(int argc, char *argv[], _unused_ void *userdata)
                 stack_done(&s);
                 return 2;
         }
-        if (!anything_runs(&s))
+        if (!units_used(&s) && !anything_runs(&s))
                 printf("Nothing of this stack runs (runtime directory %s)\n", paths_get(&s.paths, PATH_RUNTIME));
         else {
                 printf("Ending the stack in %s\n", paths_get(&s.paths, PATH_RUNTIME));
