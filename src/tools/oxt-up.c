@@ -18,6 +18,7 @@
 #include "vms.h"
 
 #define READY_TIMEOUT_USEC (30 * USEC_PER_SEC)
+#define LOCK_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define POLL_MSEC 20
 
 static bool arg_foreground;
@@ -146,6 +147,24 @@ static int up_with_units(const Stack *s)
         return 0;
 }
 
+/*
+ * Takes the supervisor's lock, or gives -EAGAIN when there is one that answers. A lock whose holder does
+ * not answer belongs to one that is just starting, or was killed and is not quite gone: soon it is known which.
+ */
+static int take_lock(const Paths *p)
+{
+        uint64_t end = now_usec() + LOCK_TIMEOUT_USEC;
+
+        for (;;) {
+                _cleanup_free_ char *text = NULL;
+                int fd = lock_file(paths_get(p, PATH_UP_LOCK));
+
+                if (fd != -EAGAIN || supervisor_call(p, "status", LOCK_TIMEOUT_USEC, &text) >= 0 || now_usec() >= end)
+                        return fd;
+                (void) poll(NULL, 0, POLL_MSEC);
+        }
+}
+
 int oxt_up(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Option options[] = {
@@ -170,7 +189,7 @@ int oxt_up(int argc, char *argv[], _unused_ void *userdata)
         }
         if (stack_prepare(&s) < 0)
                 goto end;
-        lock = lock_file(paths_get(&s.paths, PATH_UP_LOCK));
+        lock = take_lock(&s.paths);
         if (lock < 0 && lock != -EAGAIN) {
                 log_errno(lock, "Cannot lock %s", paths_get(&s.paths, PATH_UP_LOCK));
                 goto end;
