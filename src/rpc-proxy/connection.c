@@ -5,6 +5,7 @@
 
 #include "filter.h"
 #include "json-link.h"
+#include "listener.h"
 #include "log.h"
 #include "names.h"
 #include "outgoing.h"
@@ -977,6 +978,8 @@ Connection *connection_free(Connection *c)
         free(c->marker);
         free(c->calls);
         free(c->host_calls);
+        if (!c->proxy->connections && c->proxy->listener && listener_is_serial(c->proxy->listener))
+                daemon_exit(c->proxy->daemon, 0); /* a line has one conversation */
         free(c);
         return NULL;
 }

@@ -4,7 +4,6 @@
 #include <sys/inotify.h>
 
 #include "client.h"
-#include "client.h"
 #include "connection.h"
 #include "fs.h"
 #include "log.h"

@@ -180,9 +180,9 @@ static void proxy_end(_unused_ Daemon *d, void *userdata)
 {
         Proxy *p = userdata;
 
-        p->listener = listener_free(p->listener);
         connections_stop(p);
         p->web = web_free(p->web);
+        p->listener = listener_free(p->listener);
         p->rules = ruleset_free(p->rules);
         p->vminfo = vminfo_free(p->vminfo);
         p->audit = audit_free(p->audit);

@@ -37,7 +37,7 @@ class Proxy:
             command += ["-d", str(domid)]
         if server:
             command.append("-s")
-        self.process = self.stack.start(command, ready=lambda: os.path.exists(self.socket))
+        self.process = self.stack.start(command, ready=lambda: server or os.path.exists(self.socket))
         if server:
             wait_for(lambda: self.stack.owned("com.citrix.xenclient.rpc_proxy"), what="the proxy's name")
 

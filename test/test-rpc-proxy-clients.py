@@ -1,0 +1,277 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Real clients through rpc-proxy, which must not notice it; and its options and channels."""
+import asyncio
+import os
+import pty
+import select
+import socket
+import subprocess
+import time
+import tty
+
+import oxt
+import rawbus
+from oxt import wait_for
+from rawbus import CALL, ERROR, RETURN
+from rpcproxy import UUID, Proxy
+
+OPEN = "allow all\nallow out-any\ndeny destination test.canary\n"
+OK = dict(destination="test.allowed", path="/a", interface="test.i", member="M")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@oxt.case
+def libdbus():
+    """dbus-send and python3-dbus (libdbus): calls, errors, signals, names."""
+    with Proxy(OPEN) as p:
+        address = "unix:path=" + p.socket
+        r = p.stack.run(["dbus-send", "--bus=" + address, "--print-reply", "--dest=test.allowed", "/a", "test.i.M",
+                         "string:hello"])
+        assert r.returncode == 0 and 'string "hello"' in r.stdout, r.stderr
+        r = p.stack.run(["dbus-send", "--bus=" + address, "--print-reply", "--dest=test.canary", "/a", "test.i.M"])
+        assert r.returncode != 0 and "AccessDenied" in r.stderr, r.stderr
+        r = p.stack.run(["dbus-send", "--bus=" + address, "--type=signal", "/a", "test.i.Ping"])
+        assert r.returncode == 0, r.stderr
+        script = """
+import sys, dbus, dbus.mainloop.glib
+from gi.repository import GLib
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+b = dbus.bus.BusConnection(sys.argv[1])
+o = b.get_object("test.allowed", "/a", introspect=False)
+assert o.M("x", dbus_interface="test.i") == "x"
+b.add_signal_receiver(lambda t: (print(t), loop.quit()), "Told", "test.i", "test.allowed")
+print("ready", flush=True)
+loop = GLib.MainLoop(); GLib.timeout_add_seconds(10, loop.quit); loop.run()
+"""
+        c = subprocess.Popen(["/usr/bin/python3", "-c", script, address], stdout=subprocess.PIPE, text=True)
+        try:
+            assert c.stdout.readline() == "ready\n"
+            p.allowed.client.send(rawbus.SIGNAL, "s", ("news",), path="/a", interface="test.i", member="Told")
+            assert c.stdout.readline() == "news\n"
+            assert c.wait(10) == 0
+        finally:
+            c.kill()
+
+
+@oxt.case
+def gdbus():
+    """gdbus (GDBus): call, introspect, refused call."""
+    with Proxy(OPEN) as p:
+        tool = ["gdbus", "call", "--address", "unix:path=" + p.socket]
+        r = p.stack.run(tool + ["--dest", "test.allowed", "--object-path", "/a", "--method", "test.i.M", "hello"])
+        assert r.returncode == 0 and "hello" in r.stdout, r.stderr
+        r = p.stack.run(tool + ["--dest", "test.canary", "--object-path", "/a", "--method", "test.i.M"])
+        assert r.returncode != 0 and "AccessDenied" in r.stderr, r.stderr
+        r = p.stack.run(["gdbus", "introspect", "--address", "unix:path=" + p.socket, "--dest", "org.freedesktop.DBus",
+                         "--object-path", "/org/freedesktop/DBus"])
+        assert "RequestName" in r.stdout, r.stderr
+
+
+@oxt.case
+def sd_bus():
+    """busctl (sd-bus): call, introspect, list, with its pipelined authentication."""
+    with Proxy(OPEN) as p:
+        tool = ["busctl", "--address=unix:path=" + p.socket]
+        r = p.stack.run(tool + ["call", "test.allowed", "/a", "test.i", "M", "s", "hello"])
+        assert r.returncode == 0 and r.stdout == 's "hello"\n', r.stderr
+        r = p.stack.run(tool + ["call", "test.canary", "/a", "test.i", "M"])
+        assert r.returncode != 0 and "Access denied" in r.stderr, r.stderr
+        r = p.stack.run(tool + ["introspect", "com.citrix.xenclient.rpc_proxy", "/"])
+        assert "not" in r.stderr.lower() or "validate_call" in r.stdout
+        r = p.stack.run(tool + ["list", "--no-pager"])
+        assert "test.allowed" in r.stdout and "test.canary" not in r.stdout and "org.oxt.conn" not in r.stdout, r.stdout + r.stderr
+
+
+@oxt.case
+def dbus_next():
+    """python3-dbus-next: calls and a large argument."""
+    with Proxy(OPEN) as p:
+        from dbus_next import Message
+        from dbus_next.aio import MessageBus
+
+        async def run():
+            bus = await MessageBus(bus_address="unix:path=" + p.socket).connect()
+            for text in ("x", "y" * 300000):
+                r = await bus.call(Message(destination="test.allowed", path="/a", interface="test.i", member="M", signature="s",
+                                           body=[text]))
+                assert r.body == [text], r.body[:1]
+            r = await bus.call(Message(destination="test.canary", path="/a", interface="test.i", member="M"))
+            assert r.error_name.endswith("AccessDenied")
+            bus.disconnect()
+        asyncio.run(run())
+
+
+@oxt.case
+def big_endian_and_serials():
+    """Both byte orders, any serials, bodies as they are."""
+    with Proxy(OPEN) as p:
+        for order in "<>":
+            c = p.client(order=order)
+            for serial in (1, 2, 3, 0x7fffffff, 0xffffffff, 17, 2):
+                c.send(CALL, "s", ("é\t" * 50,), serial=serial, **OK)
+                r = c.reply(serial)
+                assert r.args == ["é\t" * 50]
+            seen = p.allowed.calls[-1]
+            assert seen.order == order and seen.serial == 2 and seen.sender == c.unique
+            assert c.reply(c.send(CALL, **dict(OK, destination="test.canary"))).kind == ERROR
+            assert order == "<" or c.call_bus("ListNames").args[0]
+
+
+@oxt.case
+def pipelined():
+    """Everything said in one write, and byte by byte."""
+    with Proxy(OPEN) as p:
+        data = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n" + rawbus.encode(CALL, 1, **dict(rawbus.BUS, member="Hello")) \
+               + rawbus.encode(CALL, 2, "s", ("x",), **OK)
+        for pieces in ([data], [data[i:i + 1] for i in range(len(data))]):
+            c = p.client(auth=False, hello=False)
+            for piece in pieces:
+                c.socket.sendall(piece)
+            assert c.line() == b"DATA" and c.line().startswith(b"OK ") and c.line() == b"ERROR"
+            assert c.reply(1).args[0].startswith(":") and c.reply(2).args == ["x"]
+
+
+@oxt.case
+def proxy_behind_a_proxy():
+    """A proxy in front of a proxy: both judge, the inner one names the VM."""
+    with Proxy(OPEN) as p:
+        outer = os.path.join(p.folder, "outer.sock")
+        rules = os.path.join(p.stack.root, "rules2")
+        with open(rules, "w") as f:
+            f.write("allow all\nallow out-any\ndeny member No\n")
+        p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + outer, "-o", "unix:" + p.socket, "-d", "9", "--no-marker",
+                       "-r", rules], ready=lambda: os.path.exists(outer))
+        c = rawbus.Client(outer)
+        assert c.call("test.allowed", "/a", "test.i", "M", "s", ("x",)).args == ["x"]
+        assert c.call("test.allowed", "/a", "test.i", "No").kind == ERROR
+        assert c.call("test.canary", "/a", "test.i", "M").kind == ERROR
+        assert "(9->0) DENY" in p.log() and "(5->0) DENY" in p.log()
+        # Without that option it would have to name the VM itself, which the inner one does not allow.
+        p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + outer + "2", "-o", "unix:" + p.socket, "-d", "9", "-r", rules],
+                      ready=lambda: os.path.exists(outer + "2"))
+        c = rawbus.Client(outer + "2", hello=False)
+        assert c.ended()
+
+
+@oxt.case
+def tcp():
+    """tcp: listens on loopback alone; without -d nothing is exempt; with -d 0 everything is."""
+    port = free_port()
+    with Proxy(OPEN, "-i", "tcp:%d" % port, domid=None) as p:
+        def connect():
+            try:
+                return rawbus.Client(("127.0.0.1", port))
+            except OSError:
+                return None
+        c = wait_for(connect, what="the proxy")
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == RETURN
+        assert c.call("test.canary", "/a", "test.i", "M").kind == ERROR
+        assert p.canary.calls == [] and "(-1->0) DENY" in p.log()
+        with open("/proc/net/tcp") as f:
+            listening = [l.split()[1] for l in f if l.split()[3] == "0A" and l.split()[1].endswith(":%04X" % port)]
+        assert listening == ["0100007F:%04X" % port], listening
+    with Proxy(OPEN, domid=0) as p:
+        c = p.client()
+        assert c.call("test.canary", "/a", "test.i", "M").kind == RETURN
+    with Proxy(OPEN, "-w", domid=5) as p:
+        c = p.client()
+        assert c.call("test.canary", "/a", "test.i", "M").kind == RETURN
+        assert c.call_bus("RequestName", "su", ("org.oxt.conn.x", 0)).kind == ERROR
+
+
+@oxt.case
+def serial_line():
+    """serial: one conversation over a line, then the process ends."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    name = os.ttyname(slave)
+    os.chmod(name, 0o666)
+    with Proxy(OPEN) as p:
+        process = p.stack.start([oxt.program("rpc-proxy"), "-i", "serial:" + name, "-d", "5", "-r", p.rules])
+        folder = "/proc/%d/fd" % process.pid
+        wait_for(lambda: name in [os.readlink(os.path.join(folder, f)) for f in os.listdir(folder)], what="the line")
+        time.sleep(0.2)  # what came before it was set up is drained
+
+        def read():
+            assert select.select([master], [], [], 10)[0], p.log()
+            return os.read(master, 1000)
+        os.write(master, b"\0AUTH EXTERNAL 30\r\n")
+        got = b""
+        while b"OK " not in got or not got.endswith(b"\r\n"):
+            got += read()
+        os.write(master, b"BEGIN\r\n" + rawbus.encode(CALL, 1, **dict(rawbus.BUS, member="Hello")) +
+                 rawbus.encode(CALL, 2, "s", ("over a line",), **OK))
+        got = b""
+        while b"over a line" not in got:
+            got += read()
+        os.close(slave)
+        os.close(master)
+        wait_for(lambda: process.poll() is not None, what="the end of the process")
+        assert process.returncode == 0, process.returncode
+
+
+@oxt.case
+def options_of_old():
+    """-u, --owner-name, --translate-anonymous-dests, --verbose, -n; joined and long forms; mistakes are refused."""
+    def announce(p, domid):
+        os.makedirs(os.path.join(p.stack.runtime, "channel"), exist_ok=True)
+        with open(os.path.join(p.stack.runtime, "channel", UUID + ".json"), "w") as f:
+            f.write('{"version":1,"uuid":"%s","domid":%d,"stubdom":false,"socket":"/nowhere","start":"aa"}' % (UUID, domid))
+
+    rules = "deny all\nallow destination org.freedesktop.DBus\nallow destination test.allowed\nallow out-any\n"
+    with Proxy(rules, "-u", "--owner-name", "--translate-anonymous-dests", "-v", "-ncom.x.agent_$UUID") as p:
+        announce(p, 5)
+        p.stack.daemon("dbd", "com.citrix.xenclient.db")
+        c = p.client(auth=False, hello=False)
+        c.socket.sendall(b"\0AUTH EXTERNAL 30\r\n")
+        assert c.line() == b"DATA " + UUID.encode() and c.line().startswith(b"OK ")
+        c.socket.sendall(b"BEGIN\r\n")
+        c.unique = c.call_bus("Hello").args[0]
+        assert c.call_bus("GetNameOwner", "s", ("test.allowed",)).args == ["test.allowed"]
+        assert c.call(p.allowed.unique, "/a", "test.i", "M").kind == RETURN
+        assert p.allowed.calls[-1].destination == "test.allowed"
+        assert c.call_bus("RequestName", "su", ("any.name", 0)).args == [1]
+        host = rawbus.Client(p.stack.socket)
+        name = "com.x.agent_" + UUID.replace("-", "_")
+        assert host.call_bus("GetNameOwner", "s", (name,)).args == [c.unique]
+        assert "(5->0) ALLOW method-call" in p.log()
+    for words in (["--nonsense"], ["word"], ["-i", "nonsense:1"], ["-i", "tcp:99999"], ["-o", "tcp:1"], ["-d", "x"], ["-i", "argo:5555"],
+                  ["-i"]):
+        r = subprocess.run([oxt.program("rpc-proxy"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
+        assert r.returncode != 0 and r.stderr, words
+
+
+@oxt.case
+def agent_name():
+    """A VM's own agent may own its name and emit its signals without a rule; another VM's name it may not."""
+    with Proxy("deny all\nallow out-any\n") as p:
+        os.makedirs(os.path.join(p.stack.runtime, "channel"), exist_ok=True)
+        with open(os.path.join(p.stack.runtime, "channel", UUID + ".json"), "w") as f:
+            f.write('{"version":1,"uuid":"%s","domid":5,"stubdom":false,"socket":"/nowhere","start":"aa"}' % UUID)
+        p.stack.daemon("dbd", "com.citrix.xenclient.db")
+        host = rawbus.Client(p.stack.socket)
+        host.call_bus("AddMatch", "s", ("type='signal',interface='com.citrix.xenclient.guest'",))
+        c = p.client()
+        name = "com.citrix.xenclient.guest.uuid_" + UUID.replace("-", "_")
+        c.send(rawbus.SIGNAL, path="/", interface="com.citrix.xenclient.guest", member="too_early")
+        assert c.call_bus("RequestName", "su", (name[:-1] + "c", 0)).kind == ERROR
+        assert c.call_bus("RequestName", "su", (name, 0)).args == [1]
+        wait_for(lambda: host.call_bus("NameHasOwner", "s", (name,)).args == [1], what="the name")
+        c.send(rawbus.SIGNAL, path="/", interface="com.citrix.xenclient.guest", member="agent_started")
+        c.send(rawbus.SIGNAL, path="/", interface="test.i", member="other")
+        m = host.until(lambda m: m.kind == rawbus.SIGNAL and m.sender == c.unique)
+        assert m.member == "agent_started", m.member
+        r = host.send(CALL, "s", ("now",), destination=name, path="/", interface="com.citrix.xenclient.guest", member="request_shutdown")
+        m = c.until(lambda m: m.kind == CALL)
+        assert m.member == "request_shutdown"
+        c.send(RETURN, destination=m.sender, reply_serial=m.serial)
+        assert host.reply(r).kind == RETURN
+
+
+oxt.main()
