@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <microhttpd.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 #include "bridge.h"
 #include "json-link.h"
 #include "log.h"
+#include "web-libs.h"
 #include "ws.h"
 
 #define CLIENTS_MAX 64 /* that have not become WebSockets yet */
@@ -54,7 +54,7 @@ static const struct {
 
 static WebClient *find_client(Web *w, struct MHD_Connection *c)
 {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info = libs.MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 
         for (WebClient *i = w->clients; info && i; i = i->next)
                 if (i->fd == info->connect_fd)
@@ -89,8 +89,8 @@ static void run(Web *w)
         MHD_UNSIGNED_LONG_LONG ms;
 
         for (int rounds = 0; rounds < 16; rounds++) {
-                MHD_run(w->daemon);
-                if (MHD_get_timeout(w->daemon, &ms) != MHD_YES) {
+                libs.MHD_run(w->daemon);
+                if (libs.MHD_get_timeout(w->daemon, &ms) != MHD_YES) {
                         (void) sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
                         return;
                 }
@@ -117,7 +117,7 @@ static void on_link_free(void *userdata)
 {
         Upgraded *u = userdata;
 
-        MHD_upgrade_action(u->handle, MHD_UPGRADE_ACTION_CLOSE);
+        libs.MHD_upgrade_action(u->handle, MHD_UPGRADE_ACTION_CLOSE);
         (void) sd_event_source_set_time_relative(u->web->timer, 0);
         (void) sd_event_source_set_enabled(u->web->timer, SD_EVENT_ONESHOT);
         free(u);
@@ -137,7 +137,7 @@ static void on_upgrade(void *userdata, struct MHD_Connection *c, _unused_ void *
 
         if (!client || !u) {
                 free(u);
-                MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+                libs.MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
                 return;
         }
         *u = (Upgraded) { handle, w };
@@ -163,25 +163,25 @@ static enum MHD_Result respond(struct MHD_Connection *c, unsigned status, struct
 
         if (!r)
                 return MHD_NO;
-        result = MHD_queue_response(c, status, r);
-        MHD_destroy_response(r);
+        result = libs.MHD_queue_response(c, status, r);
+        libs.MHD_destroy_response(r);
         return result;
 }
 
 static enum MHD_Result respond_text(struct MHD_Connection *c, unsigned status, const char *text)
 {
-        return respond(c, status, MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_PERSISTENT));
+        return respond(c, status, libs.MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_PERSISTENT));
 }
 
 static enum MHD_Result respond_upgrade(Web *w, struct MHD_Connection *c, const char *key)
 {
-        struct MHD_Response *r = MHD_create_response_for_upgrade(on_upgrade, w);
+        struct MHD_Response *r = libs.MHD_create_response_for_upgrade(on_upgrade, w);
         char accept[29];
 
         if (!r)
                 return MHD_NO;
-        MHD_add_response_header(r, MHD_HTTP_HEADER_UPGRADE, "websocket");
-        MHD_add_response_header(r, "Sec-WebSocket-Accept", ws_accept(key, accept));
+        libs.MHD_add_response_header(r, MHD_HTTP_HEADER_UPGRADE, "websocket");
+        libs.MHD_add_response_header(r, "Sec-WebSocket-Accept", ws_accept(key, accept));
         return respond(c, MHD_HTTP_SWITCHING_PROTOCOLS, r);
 }
 
@@ -205,12 +205,12 @@ static enum MHD_Result respond_file(Web *w, struct MHD_Connection *c, const char
         for (size_t i = 0; i < ELEMENTSOF(content_types); i++)
                 if (endswith(path, content_types[i].suffix))
                         type = content_types[i].type;
-        r = MHD_create_response_from_fd64((uint64_t) st.st_size, fd);
+        r = libs.MHD_create_response_from_fd64((uint64_t) st.st_size, fd);
         if (!r)
                 return MHD_NO;
         TAKE_FD(fd);
-        MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-        MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+        libs.MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+        libs.MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
         return respond(c, MHD_HTTP_OK, r);
 }
 
@@ -218,8 +218,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, cons
                                   const char *version, _unused_ const char *data, _unused_ size_t *n_data, void **context)
 {
         Web *w = userdata;
-        const char *key = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Sec-WebSocket-Key");
-        const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+        const char *key = libs.MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Sec-WebSocket-Key");
+        const char *host = libs.MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
         static int seen;
 
         if (!*context) { /* the headers are there; answers are given at the second call */
@@ -243,14 +243,17 @@ static int web_new(Proxy *p, Web **ret)
 
         if (!w)
                 return -ENOMEM;
+        r = web_libs_load();
+        if (r < 0)
+                return r;
         w->proxy = p;
-        w->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE |
+        w->daemon = libs.MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE |
                                              MHD_USE_SUPPRESS_DATE_NO_CLOCK,
                                      0, NULL, NULL, on_request, w, MHD_OPTION_NOTIFY_CONNECTION, on_connection, w,
                                      MHD_OPTION_CONNECTION_LIMIT, 4096u, MHD_OPTION_CONNECTION_TIMEOUT,
                                      (unsigned) TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MEMORY_MAX,
                                      MHD_OPTION_END);
-        info = w->daemon ? MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+        info = w->daemon ? libs.MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
         if (!info)
                 return -EIO;
         r = sd_event_add_io(p->event, &w->io, info->epoll_fd, EPOLLIN, on_io, w);
@@ -273,7 +276,7 @@ Web *web_free(Web *w)
         sd_event_source_disable_unref(w->io);
         sd_event_source_disable_unref(w->timer);
         if (w->daemon)
-                MHD_stop_daemon(w->daemon);
+                libs.MHD_stop_daemon(w->daemon);
         while (w->clients)
                 forget_client(w, w->clients);
         free(w);
@@ -317,7 +320,7 @@ int web_serve(Proxy *p, Peer *peer, const Instance *instance, Link *client)
         *c = (WebClient) { .next = p->web->clients, .fd = fd, .peer = peer_ref(peer), .instance = instance };
         p->web->clients = c;
         /* MHD owns fd from here on, also when it fails. */
-        if (MHD_add_connection(p->web->daemon, fd, (struct sockaddr *) &sa, sizeof(sa)) != MHD_YES) {
+        if (libs.MHD_add_connection(p->web->daemon, fd, (struct sockaddr *) &sa, sizeof(sa)) != MHD_YES) {
                 forget_client(p->web, c);
                 return -EIO;
         }
