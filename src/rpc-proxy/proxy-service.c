@@ -5,6 +5,7 @@
 #include "json.h"
 #include "listener.h"
 #include "log.h"
+#include "policy-json.h"
 #include "ruleset.h"
 #include "strbuf.h"
 #include "vminfo.h"
@@ -108,6 +109,39 @@ static int method_validate(Call *c)
         return call_reply(c, "b", verdict.allow);
 }
 
+/*
+ * Judges a question of policy-json.h. A running VM that is named by uuid or domain id is judged as it is,
+ * with its own rules and properties; any other by what the question says and the rules for all.
+ */
+static int method_judge(Call *c)
+{
+        const Policy *policy = ruleset_policy(call_proxy(c)->rules);
+        _cleanup_json_ json_object *question = NULL, *answer = NULL;
+        const PolicyClient *client;
+        PolicyQuestion q;
+        const char *text;
+        int r;
+
+        r = sd_bus_message_read(c->message, "s", &text);
+        if (r < 0)
+                return r;
+        if (json_parse(text, strlen(text), 8, &question) < 0 || policy_question_read(question, &q) < 0)
+                return call_fail(c, DBUS_ERROR_INVALID_ARGS, "This is no question");
+        client = &q.client;
+        for (Peer *p = call_proxy(c)->peers; p; p = p->next)
+                if (!p->over && p->stubdom == q.client.stubdom && p->uuid[0] &&
+                    (q.client.uuid ? streq(p->uuid, q.client.uuid) : q.client.domid > 0 && p->domid == q.client.domid)) {
+                        client = &p->client;
+                        policy = p->policy;
+                }
+        if (!policy)
+                return call_fail(c, DBUS_ERROR_FAILED, "No rules are in force for it: everything is denied");
+        r = policy_answer(policy, client, &q.message, &answer);
+        if (r < 0)
+                return r;
+        return call_reply(c, "s", json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
 static json_object *peer_status(const Peer *p)
 {
         json_object *o = json_object_new_object();
@@ -187,6 +221,7 @@ static const BusInterface own_interface = {
         .name = "org.oxt.RpcProxy1",
         .methods = (const BusMethod[]) {
                 { "Status", "", "", "s", "json", method_status, NULL },
+                { "Judge", "s", "question", "s", "answer", method_judge, NULL },
                 { "Denials", "u", "count", "s", "json", method_denials, NULL },
                 { 0 },
         },

@@ -303,8 +303,87 @@ static void test_near_miss(void)
                         "allow interface i.j stubdom true", "stubdom is \"false\", not \"true\"");
 }
 
+/* What a rule asks for, as a message and a client. */
+typedef struct Asked {
+        PolicyMessage m;
+        const char *vm[8][2];
+        size_t n_vm;
+        const char *uuid;
+        bool stubdom;
+} Asked;
+
+static const char *asked_property(void *userdata, const char *name)
+{
+        const Asked *a = userdata;
+
+        for (size_t i = 0; i < a->n_vm; i++)
+                if (streq(a->vm[i][0], name))
+                        return a->vm[i][1];
+        return NULL;
+}
+
+static Asked asked_by(const PolicyRule *r)
+{
+        Asked a = { .m = { .direction = r->direction, .type = r->type ? r->type : POLICY_CALL,
+                           .destination = "no.such", .path = "/", .interface = "no.such", .member = "None",
+                           .sender = "no.such" },
+                    .stubdom = r->stubdom };
+
+        for (unsigned i = 0; i < r->n_conditions; i++) {
+                const PolicyCondition *c = r->conditions + i;
+
+                if (c->field == POLICY_DESTINATION)
+                        a.m.destination = c->value;
+                else if (c->field == POLICY_INTERFACE)
+                        a.m.interface = c->value;
+                else if (c->field == POLICY_MEMBER)
+                        a.m.member = c->value;
+                else if (c->field == POLICY_SENDER)
+                        a.m.sender = c->value;
+                else {
+                        assert(c->field >= POLICY_DOM_TYPE && a.n_vm < ELEMENTSOF(a.vm));
+                        a.vm[a.n_vm][0] = c->name;
+                        a.vm[a.n_vm++][1] = c->value;
+                }
+        }
+        return a;
+}
+
+/* Each rule of the files that are in use decides the message that it describes, as do both ways of looking. */
+static void test_file(const char *path, size_t n)
+{
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        _cleanup_policy_ Policy *p = NULL;
+
+        if (policy_load_file(path, &(PolicyErrors) { collect, &b }, &p) < 0) {
+                fprintf(stderr, "%s: %s", path, strempty(b.data));
+                abort();
+        }
+        assert(n == 0 || policy_count(p) == n);
+        for (size_t i = 0; i < policy_count(p); i++) {
+                const PolicyRule *r = policy_rule(p, i);
+                Asked a = asked_by(r);
+                PolicyClient client = { .domid = 5, .uuid = UUID, .stubdom = a.stubdom, .property = asked_property, .userdata = &a };
+                PolicyVerdict v = policy_decide(p, &client, &a.m);
+
+                if (v.rule != r || v.allow != r->allow || policy_judge_each(p, &client, &a.m).rule != r) {
+                        fprintf(stderr, "%s:%u decides, not line %u\n", path, v.rule ? v.rule->line : 0, r->line);
+                        abort();
+                }
+                /* Nothing else of that message may be missing for it. */
+                if (r->allow && r->n_conditions > 0) {
+                        a.m = (PolicyMessage) { .direction = r->direction, .type = a.m.type };
+                        a.n_vm = 0;
+                        assert(policy_decide(p, &client, &a.m).rule != r);
+                }
+        }
+}
+
 int main(void)
 {
+        test_file(TEST_DATA "/rules/openxt.rules", 33);
+        test_file(TEST_DATA "/rules/guide.rules", 0);
+        test_file(TEST_DATA "/../../data/rpc-proxy.rules", 0);
         test_vectors();
         test_subjects();
         test_texts();
