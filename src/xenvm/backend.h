@@ -48,7 +48,8 @@ typedef struct VmSpec {
         const char *uuid;
         const char *dir;        /* the VM's own runtime directory, exists */
         int64_t domid;
-        int restore_fd;         /* a saved image to begin with, or -EBADF; taken over */
+        int restore_fd;         /* a saved state to begin with, or -EBADF; taken over */
+        const char *restore_shape; /* what shape() said when it was saved; only looked at in create() */
         const VmEvents *events;
         void *userdata;         /* of the events */
 } VmSpec;
@@ -105,6 +106,8 @@ typedef struct Backend {
         void (*save_cancel)(Vm *vm);
         /* Why the VM cannot be saved (to free), or NULL. */
         char *(*cannot_save)(const Vm *vm);
+        /* What the saved state depends on, as text (to free); NULL: not known. */
+        char *(*shape)(const Vm *vm);
 
         int (*attach)(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
         int (*detach)(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);

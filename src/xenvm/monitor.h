@@ -11,6 +11,7 @@
 #include "notify.h"
 #include "request.h"
 #include "runtime.h"
+#include "savefile.h"
 
 typedef struct Monitor Monitor;
 
@@ -56,8 +57,13 @@ typedef struct Op {
         VmState then;      /* after the kill: STATE_SHUTDOWN, or STATE_REBOOTED and so on */
         bool restart;      /* start again after that */
         bool then_shutdown; /* from rebooted on to shutdown */
-        char *file, *tmp_file;
+        char *file, *tmp_file; /* tmp_file is removed with the Op, if it is still there */
         int fd;
+        SaveHeader header;
+        SaveSum sum;
+        VmState before;
+        char *why;         /* of the failure that is told once the VM runs again */
+        bool cancelled;
         uint64_t begin, done, total;
         int64_t timeout; /* seconds */
         sd_event_source *timer, *deadline;

@@ -1,23 +1,321 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "monitor.h"
+/* The long operations about a VM's state: suspend, checkpoint, restore, and the guest's own sleep (S3, S4). */
+#include <sys/stat.h>
+#include <unistd.h>
 
-void op_suspend(_unused_ Monitor *m, Request *q, _unused_ const char *file, _unused_ bool live)
+#include "log.h"
+#include "operations.h"
+#include "strbuf.h"
+
+void op_forget_file(Op *op)
 {
-        request_fail(q, REQUEST_FAILED, "Vm_bad_state");
+        if (op->tmp_file)
+                (void) unlink(op->tmp_file);
+        op->fd = safe_close(op->fd);
+        save_header_done(&op->header);
+        free(op->file);
+        free(op->tmp_file);
+        free(op->why);
 }
-void op_restore(_unused_ Monitor *m, Request *q, _unused_ const char *file, _unused_ bool paused, _unused_ bool delete_file)
+
+static int on_sum_step(sd_event_source *s, void *userdata);
+
+/* The sum is made between other events: the monitor goes on answering. */
+static int begin_sum(Monitor *m)
 {
-        request_fail(q, REQUEST_FAILED, "Vm_bad_state");
+        int r = savesum_begin(&m->op->sum, m->op->fd);
+
+        m->op->timer = sd_event_source_disable_unref(m->op->timer);
+        if (r >= 0)
+                r = sd_event_add_defer(m->event, &m->op->timer, on_sum_step, m);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(m->op->timer, SD_EVENT_ON);
+        if (r >= 0)
+                r = sd_event_source_set_priority(m->op->timer, SD_EVENT_PRIORITY_IDLE);
+        return r;
 }
-void op_checkpoint(_unused_ Monitor *m, Request *q, _unused_ const char *file)
+
+/* Suspend and checkpoint: QEMU writes, we add the header, then the VM ends or goes on. */
+
+static void save_failed(Monitor *m, const char *why)
 {
-        request_fail(q, REQUEST_FAILED, "Vm_bad_state");
+        _cleanup_free_ char *text = strdup(why);
+
+        m->op->timer = sd_event_source_disable_unref(m->op->timer);
+        monitor_set_state(m, m->op->before);
+        op_fail(m, "%s", strempty(text));
 }
-void op_sleep(_unused_ Monitor *m, Request *q, OpKind kind, _unused_ int64_t timeout)
+
+static void on_goes_on(void *userdata, int r, const char *text)
 {
-        request_fail(q, REQUEST_FAILED, "failed to put domain into %s", kind == OP_S3 ? "s3" : "s4");
+        Monitor *m = userdata;
+
+        if (r < 0) {
+                m->op->before = STATE_PAUSED;
+                save_failed(m, text);
+                return;
+        }
+        if (m->op->why) {
+                save_failed(m, m->op->why);
+                return;
+        }
+        monitor_set_state(m, m->op->before);
+        op_done(m, NULL);
 }
-void op_cancel(_unused_ Monitor *m, Request *q)
+
+/* After the stream is written the guest is stopped: it goes on now, unless it is to end. */
+static void go_on(Monitor *m, int result, const char *why)
 {
-        request_fail(q, REQUEST_FAILED, "Vm_bad_state: nothing is under way");
+        Op *op = m->op;
+        int r;
+
+        if (result < 0)
+                op->why = strdup(why);
+        if (op->before != STATE_RUNNING) {
+                on_goes_on(m, 0, NULL);
+                return;
+        }
+        r = m->backend->run(m->vm, on_goes_on, m);
+        if (r < 0)
+                on_goes_on(m, r, strerror(-r));
+}
+
+static void saved(Monitor *m)
+{
+        Op *op = m->op;
+        int r;
+
+        r = savefile_finish(op->fd, op->tmp_file, op->file, &op->header);
+        if (r < 0) {
+                go_on(m, r, strerror(-r));
+                return;
+        }
+        free(TAKE_PTR(op->tmp_file)); /* renamed: not to be removed */
+        log_info("Saved to %s, %lld MiB", op->file, (long long) (op->header.size / (int64_t) MIB));
+        if (op->kind == OP_SUSPEND)
+                op_kill_begin(m, true, STATE_SUSPENDED, false);
+        else
+                go_on(m, 0, NULL);
+}
+
+static void on_saved(void *userdata, int r, const char *text)
+{
+        Monitor *m = userdata;
+        struct stat st;
+
+        if (r < 0) {
+                save_failed(m, text);
+                return;
+        }
+        r = fstat(m->op->fd, &st) < 0 ? -errno : st.st_size <= SAVEFILE_HEADER_SIZE ? -ENODATA : 0;
+        if (r >= 0) {
+                m->op->header.size = st.st_size - SAVEFILE_HEADER_SIZE;
+                r = begin_sum(m);
+        }
+        if (r < 0)
+                go_on(m, r, strerror(-r));
+}
+
+static void save_begin(Monitor *m, OpKind kind, Request *q, const char *file, bool live)
+{
+        _cleanup_free_ char *why = NULL;
+        Op *op;
+        int r;
+
+        if (!m->vm || (m->state != STATE_RUNNING && m->state != STATE_PAUSED)) {
+                request_fail(q, REQUEST_FAILED, "Vm_bad_state: the state is %s, running or paused is expected",
+                             vm_state_to_text(m->state));
+                return;
+        }
+        if (startswith(file, "xenserver:") || file[0] != '/') {
+                request_fail(q, REQUEST_FAILED, "file %s: an absolute path of a file is accepted", file);
+                return;
+        }
+        why = m->backend->cannot_save(m->vm);
+        if (why) {
+                request_fail(q, REQUEST_FAILED, "the VM cannot be saved: %s", why);
+                return;
+        }
+        op = op_new(m, kind, q, false);
+        if (!op)
+                return;
+        op->before = m->state;
+        op->live = live;
+        op->file = strdup(file);
+        op->header.backend = strdup(m->backend->name);
+        op->header.uuid = strdup(m->uuid);
+        op->header.shape = m->backend->shape(m->vm);
+        op->header.memory_kib = m->config->memory_kib;
+        r = op->file && op->header.backend && op->header.uuid ? savefile_create(file, &op->tmp_file) : -ENOMEM;
+        if (r < 0) {
+                op_fail(m, "%s cannot be made: %s", file, strerror(-r));
+                return;
+        }
+        op->fd = r;
+        monitor_set_state(m, STATE_SUSPENDING);
+        r = m->backend->save(m->vm, op->fd, live, on_saved, m);
+        if (r < 0)
+                save_failed(m, strerror(-r));
+}
+
+void op_suspend(Monitor *m, Request *q, const char *file, bool live)
+{
+        save_begin(m, OP_SUSPEND, q, file, live);
+}
+
+void op_checkpoint(Monitor *m, Request *q, const char *file)
+{
+        save_begin(m, OP_CHECKPOINT, q, file, false);
+}
+
+void op_cancel(Monitor *m, Request *q)
+{
+        if (!m->op || (m->op->kind != OP_SUSPEND && m->op->kind != OP_CHECKPOINT) || m->state != STATE_SUSPENDING) {
+                request_fail(q, REQUEST_FAILED, "Vm_bad_state: no suspend or checkpoint is under way");
+                return;
+        }
+        m->op->cancelled = true;
+        m->backend->save_cancel(m->vm);
+        request_done(q, NULL);
+}
+
+/* Restore: everything about the file is checked before anything is built. */
+
+static void restore_refused(Monitor *m, const char *why)
+{
+        _cleanup_free_ char *text = strdup(why);
+
+        m->op->timer = sd_event_source_disable_unref(m->op->timer);
+        if (m->state == STATE_RESTORING)
+                monitor_set_state(m, STATE_SHUTDOWN);
+        op_fail(m, "%s", strempty(text));
+}
+
+static void file_checked(Monitor *m)
+{
+        if (lseek(m->op->fd, SAVEFILE_HEADER_SIZE, SEEK_SET) < 0) {
+                restore_refused(m, strerror(errno));
+                return;
+        }
+        op_start_begin(m);
+}
+
+static int on_sum_step(_unused_ sd_event_source *s, void *userdata)
+{
+        Monitor *m = userdata;
+        Op *op = m->op;
+        char sum[17];
+        int r;
+
+        r = op->cancelled ? -ECANCELED : savesum_step(&op->sum, sum);
+        if (r == 0) {
+                op->done = (uint64_t) op->sum.at;
+                op->total = (uint64_t) op->sum.end;
+                return 0;
+        }
+        op->timer = sd_event_source_disable_unref(op->timer);
+        if (op->kind == OP_RESTORE) {
+                if (r < 0)
+                        restore_refused(m, strerror(-r));
+                else if (!streq(sum, op->header.sum))
+                        restore_refused(m, "the file is damaged: its sum is not the one in its header");
+                else
+                        file_checked(m);
+                return 0;
+        }
+        if (r >= 0) {
+                snprintf(op->header.sum, sizeof op->header.sum, "%s", sum);
+                saved(m);
+        } else
+                go_on(m, r, r == -ECANCELED ? "cancelled" : strerror(-r));
+        return 0;
+}
+
+void op_restore(Monitor *m, Request *q, const char *file, bool paused, bool delete_file)
+{
+        _cleanup_free_ char *why = NULL;
+        const VmConfig *c = monitor_next_config(m);
+        Op *op;
+        int r;
+
+        if (m->vm) {
+                request_fail(q, REQUEST_FAILED, "Vm_is_already_created: domid %lld, state %s", (long long) m->domid,
+                             vm_state_to_text(m->state));
+                return;
+        }
+        op = op_new(m, OP_RESTORE, q, false);
+        if (!op)
+                return;
+        op->paused = paused;
+        op->delete_file = delete_file;
+        op->file = strdup(file);
+        r = op->file ? savefile_open(file, &op->header, &why) : -ENOMEM;
+        if (r < 0) {
+                op_fail(m, "%s", why ? why : strerror(-r));
+                return;
+        }
+        op->fd = r;
+        if (!streq(op->header.uuid, m->uuid)) {
+                op_fail(m, "%s was saved by another VM, %.36s", file, op->header.uuid);
+                return;
+        }
+        if (!streq(op->header.backend, m->backend->name)) {
+                op_fail(m, "%s was saved by the back end %.16s, this is %s", file, op->header.backend, m->backend->name);
+                return;
+        }
+        if (op->header.memory_kib != c->memory_kib) {
+                op_fail(m, "%s was saved with %lld MiB of memory, the config says %lld", file,
+                        (long long) op->header.memory_kib / 1024, (long long) c->memory_kib / 1024);
+                return;
+        }
+        monitor_set_state(m, STATE_RESTORING);
+        r = begin_sum(m);
+        if (r < 0)
+                restore_refused(m, strerror(-r));
+}
+
+/* S3 and S4: only the guest itself can go there; its agent can be asked. */
+
+static int on_sleep_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Monitor *m = userdata;
+
+        op_fail(m, "failed to put domain into %s", m->op->kind == OP_S3 ? "s3" : "s4");
+        return 0;
+}
+
+void op_power_state_changed(Monitor *m)
+{
+        if (m->op && m->op->kind == OP_S3 && m->acpi_state == 3)
+                op_done(m, NULL);
+}
+
+void op_sleep(Monitor *m, Request *q, OpKind kind, int64_t timeout)
+{
+        const char *word = kind == OP_S3 ? "s3" : "s4";
+        Op *op;
+        int r;
+
+        if (m->state != STATE_RUNNING) {
+                request_fail(q, REQUEST_FAILED, "failed to put domain into %s: Vm_bad_state: the state is %s, running is expected",
+                             word, vm_state_to_text(m->state));
+                return;
+        }
+        op = op_new(m, kind, q, false);
+        if (!op)
+                return;
+        op->timeout = MIN2(MAX2(timeout, (int64_t) 0), (int64_t) 24 * 3600);
+        if (kind == OP_S3 && m->acpi_state == 3) {
+                op_done(m, NULL);
+                return;
+        }
+        r = sd_event_add_time_relative(m->event, &op->deadline, CLOCK_MONOTONIC,
+                                       monitor_scaled((uint64_t) op->timeout * USEC_PER_SEC), 0, on_sleep_deadline, m);
+        if (r < 0) {
+                op_fail(m, "failed to put domain into %s: %s", word, strerror(-r));
+                return;
+        }
+        r = monitor_bus_ask_agent(m, kind == OP_S3 ? "request_sleep" : "request_hibernate");
+        if (r < 0)
+                log_info("The guest's agent cannot be asked to sleep: %s", strerror(-r));
 }

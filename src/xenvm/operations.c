@@ -9,7 +9,7 @@
 #include "domid.h"
 #include "fs.h"
 #include "log.h"
-#include "monitor.h"
+#include "operations.h"
 #include "parse.h"
 #include "strbuf.h"
 
@@ -31,9 +31,6 @@ const char *op_name(OpKind kind)
         return op_names[kind];
 }
 
-static void start_begin(Monitor *m);
-static void kill_begin(Monitor *m, bool gently, VmState then, bool restart);
-
 /* Life of an Op */
 
 static Op *op_free(Op *op)
@@ -43,33 +40,24 @@ static Op *op_free(Op *op)
         sd_event_source_disable_unref(op->timer);
         sd_event_source_disable_unref(op->deadline);
         request_unref(op->request);
-        safe_close(op->fd);
-        free(op->file);
-        free(op->tmp_file);
+        op_forget_file(op);
         free(op);
         return NULL;
 }
 
-static Op *op_take(Monitor *m)
+void op_done(Monitor *m, const char *text)
 {
         Op *op = TAKE_PTR(m->op);
-
-        return op;
-}
-
-static void op_done(Monitor *m, const char *text)
-{
-        Op *op = op_take(m);
 
         monitor_set_intent(m, "");
         request_done(op->request, text);
         op_free(op);
 }
 
-static void _printf_(2, 3) op_fail(Monitor *m, const char *fmt, ...)
+void op_fail(Monitor *m, const char *fmt, ...)
 {
         _cleanup_free_ char *text = NULL;
-        Op *op = op_take(m);
+        Op *op = TAKE_PTR(m->op);
         va_list ap;
 
         va_start(ap, fmt);
@@ -89,7 +77,7 @@ static bool interruptible(const Op *op)
 }
 
 /* Begins an operation; NULL: the request was answered. forced: may interrupt. */
-static Op *op_new(Monitor *m, OpKind kind, Request *q, bool forced)
+Op *op_new(Monitor *m, OpKind kind, Request *q, bool forced)
 {
         Op *op;
 
@@ -128,6 +116,8 @@ static void start_finished(Monitor *m)
 {
         _cleanup_free_ char *line = NULL;
 
+        if (m->op->kind == OP_RESTORE && m->op->delete_file && unlink(m->op->file) < 0)
+                log_warning("%s could not be removed: %s", m->op->file, strerror(errno));
         m->timeline.round_trips = m->backend->round_trips(m->vm);
         line = timeline_line(&m->timeline);
         log_info("Started, domid %lld: %s; %u QMP requests", (long long) m->domid, strempty(line), m->timeline.round_trips);
@@ -141,7 +131,7 @@ static void on_start_ran(void *userdata, int r, const char *text)
         if (r < 0) {
                 /* It stays created; whoever wants it to run can say so again. */
                 log_warning("The VM is complete but did not begin to run: %s", text);
-                op_done(m, NULL);
+                start_finished(m);
                 return;
         }
         timeline_reach(&m->timeline, TIMELINE_RUNNING);
@@ -218,10 +208,11 @@ static bool random_hex(char *buf, size_t size)
 }
 
 /* Expects m->op; the VM does not exist. */
-static void start_begin(Monitor *m)
+void op_start_begin(Monitor *m)
 {
         VmSpec spec = { .paths = &m->paths, .event = m->event, .uuid = m->uuid, .dir = m->dir,
-                        .restore_fd = TAKE_FD(m->op->fd), .events = &monitor_vm_events, .userdata = m };
+                        .restore_fd = TAKE_FD(m->op->fd), .restore_shape = m->op->header.shape,
+                        .events = &monitor_vm_events, .userdata = m };
         _cleanup_free_ char *why = NULL;
         int r;
 
@@ -273,7 +264,7 @@ void op_start(Monitor *m, Request *q, bool paused)
                 return;
         m->op->paused = paused;
         m->restarts = 0;
-        start_begin(m);
+        op_start_begin(m);
 }
 
 /* Killing, and what comes after it */
@@ -309,11 +300,11 @@ static void on_killed(void *userdata, int r, const char *text)
                 if (monitor_read_config(m, NULL, &why) < 0)
                         log_warning("The config is as before: %s", strempty(why));
         }
-        start_begin(m);
+        op_start_begin(m);
 }
 
 /* Expects m->op. */
-static void kill_begin(Monitor *m, bool gently, VmState then, bool restart)
+void op_kill_begin(Monitor *m, bool gently, VmState then, bool restart)
 {
         int r;
 
@@ -344,7 +335,7 @@ void op_destroy(Monitor *m, Request *q)
         if (!op_new(m, OP_DESTROY, q, false))
                 return;
         if (m->vm) {
-                kill_begin(m, false, STATE_SHUTDOWN, false);
+                op_kill_begin(m, false, STATE_SHUTDOWN, false);
                 return;
         }
         if (m->state != STATE_SHUTDOWN)
@@ -363,10 +354,11 @@ static void acknowledged(Monitor *m)
         if (op->acknowledged)
                 return;
         op->acknowledged = true;
+        if (op->kind != OP_HALT && op->kind != OP_REBOOT)
+                return;
         if (op->deadline)
                 (void) sd_event_source_set_time_relative(op->deadline, monitor_scaled(SHUTDOWN_MAX));
-        if (op->kind == OP_HALT || op->kind == OP_REBOOT)
-                monitor_set_state(m, STATE_SHUTDOWNING);
+        monitor_set_state(m, STATE_SHUTDOWNING);
 }
 
 static void on_asked(void *userdata, int r, const char *text)
@@ -438,7 +430,7 @@ static void stop_begin(Monitor *m, OpKind kind, Request *q, bool forced, bool au
         op->auto_start = auto_start;
         if (!m->vm) {
                 if (kind == OP_REBOOT && auto_start) {
-                        start_begin(m);
+                        op_start_begin(m);
                         return;
                 }
                 op_done(m, NULL);
@@ -448,7 +440,7 @@ static void stop_begin(Monitor *m, OpKind kind, Request *q, bool forced, bool au
                 /* Nobody is there to be asked, or is to be. */
                 op->acknowledged = true;
                 monitor_set_state(m, STATE_SHUTDOWNING);
-                kill_begin(m, true, kind == OP_HALT ? STATE_SHUTDOWN : STATE_REBOOTED, auto_start);
+                op_kill_begin(m, true, kind == OP_HALT ? STATE_SHUTDOWN : STATE_REBOOTED, auto_start);
                 return;
         }
         if (m->state != STATE_RUNNING && m->state != STATE_SHUTDOWNING) {
@@ -519,7 +511,7 @@ static void act(Monitor *m, VmEnd end)
                 return;
         m->op->then_shutdown = reboot && action == VM_ACTION_DESTROY;
         if (m->vm)
-                kill_begin(m, true, reboot ? STATE_REBOOTED : STATE_SHUTDOWN, restart);
+                op_kill_begin(m, true, reboot ? STATE_REBOOTED : STATE_SHUTDOWN, restart);
         else {
                 m->op->then = STATE_SHUTDOWN;
                 m->op->restart = restart;
@@ -547,7 +539,7 @@ void op_resume(Monitor *m)
         if (!op_new(m, OP_AFTER, NULL, false))
                 return;
         if (m->vm)
-                kill_begin(m, true, then, restart);
+                op_kill_begin(m, true, then, restart);
         else {
                 m->op->then = then;
                 m->op->restart = restart;
@@ -574,11 +566,11 @@ static void on_ended(void *userdata, VmEnd end)
                 return;
         if (m->op && accepts(m->op, end, false)) {
                 acknowledged(m);
-                kill_begin(m, true, m->op->kind == OP_REBOOT ? STATE_REBOOTED : STATE_SHUTDOWN,
+                op_kill_begin(m, true, m->op->kind == OP_REBOOT ? STATE_REBOOTED : STATE_SHUTDOWN,
                            m->op->kind == OP_REBOOT && m->op->auto_start);
                 return;
         }
-        if (m->op && m->op->kind == OP_START)
+        if (m->op && (m->op->kind == OP_START || m->op->kind == OP_RESTORE))
                 op_done(m, NULL); /* it was started; that it ended at once is another matter */
         else if (m->op)
                 op_fail(m, "Vm_shutdown_wrong_reason: the guest %s", words[end]);
@@ -634,6 +626,7 @@ static void on_power_state(void *userdata, int state)
         m->acpi_state = state;
         monitor_save_record(m);
         notify_send(m->notify, NOTIFY_NODE, "power-state:%d", state);
+        op_power_state_changed(m);
 }
 
 static void on_clock_changed(void *userdata, int64_t offset)

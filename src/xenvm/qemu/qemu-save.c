@@ -1,24 +1,274 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "qemu-vm.h"
+/*
+ * Saving and restoring: QEMU migrates into a file whose descriptor it is given, and out of one. Its own
+ * figures are asked for again and again, for the progress, and to learn the end.
+ */
+#include <unistd.h>
 
-int qemu_save(_unused_ Vm *vm, _unused_ int fd, _unused_ bool live, _unused_ VmDone done, _unused_ void *userdata)
+#include "fs.h"
+#include "log.h"
+#include "qemu-vm.h"
+#include "strbuf.h"
+
+#define FD_NAME "oxt-state"
+#define POLL_MIN_USEC (10 * USEC_PER_MSEC)
+#define POLL_MAX_USEC (200 * USEC_PER_MSEC)
+#define BANDWIDTH_MAX INT64_C(0x3fffffffffffffff) /* a file is not a network that others need too */
+
+static void ask_status(Vm *vm);
+
+static json_object *texts(const char *name, const char *value)
 {
-        return -EOPNOTSUPP;
+        json_object *o = json_object_new_object();
+
+        if (o)
+                json_object_object_add(o, name, json_object_new_string(value));
+        return o;
 }
-void qemu_save_cancel(_unused_ Vm *vm)
+
+void qemu_save_release(Vm *vm)
 {
+        vm->saving.poll = sd_event_source_disable_unref(vm->saving.poll);
+        vm->saving.fd = safe_close(vm->saving.fd);
 }
-char *qemu_cannot_save(_unused_ const Vm *vm)
+
+static void save_finished(Vm *vm, int r, const char *text)
 {
+        _cleanup_free_ char *why = text ? strdup(text) : NULL;
+
+        qemu_save_release(vm);
+        operation_done(&vm->save, r, r < 0 ? (why ? why : "out of memory") : NULL);
+}
+
+/* A failed save leaves the VM as it was: QEMU has stopped it in the meantime. */
+static void on_running_again(void *userdata, _unused_ int r, _unused_ json_object *value, _unused_ const char *text)
+{
+        Vm *vm = userdata;
+        _cleanup_free_ char *why = TAKE_PTR(vm->saving.why);
+
+        save_finished(vm, vm->saving.cancelled ? -ECANCELED : -EIO, why ? why : "saving failed");
+}
+
+static void save_failed(Vm *vm, const char *why)
+{
+        vm->saving.poll = sd_event_source_disable_unref(vm->saving.poll);
+        free(vm->saving.why);
+        vm->saving.why = strdup(why);
+        if (!vm->saving.was_running || vm_request(vm, "cont", NULL, on_running_again, vm) < 0)
+                on_running_again(vm, 0, NULL, NULL);
+}
+
+static int on_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        ask_status(userdata);
+        return 0;
+}
+
+static void poll_later(Vm *vm)
+{
+        int r;
+
+        vm->saving.delay = MIN2(MAX2(vm->saving.delay * 3 / 2, POLL_MIN_USEC), POLL_MAX_USEC);
+        vm->saving.poll = sd_event_source_disable_unref(vm->saving.poll);
+        r = sd_event_add_time_relative(vm->spec.event, &vm->saving.poll, CLOCK_MONOTONIC, vm->saving.delay, 0, on_poll, vm);
+        if (r < 0)
+                save_failed(vm, "no timer could be set");
+}
+
+static void on_status(void *userdata, int r, json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        json_object *ram;
+        const char *word;
+
+        if (r < 0 || !json_object_is_type(value, json_type_object)) {
+                save_failed(vm, r < 0 ? text : "QEMU does not say how far it is");
+                return;
+        }
+        word = json_get_text(value, "status", "");
+        ram = json_get_member(value, "ram", json_type_object);
+        if (ram) {
+                int64_t total = json_get_int(ram, "total", 0), left = json_get_int(ram, "remaining", 0);
+
+                if (total > 0 && left >= 0 && left <= total)
+                        vm->spec.events->progress(vm->spec.userdata, (uint64_t) (total - left), (uint64_t) total);
+        }
+        if (streq(word, "completed")) {
+                vm->status = VM_STATUS_PAUSED;
+                save_finished(vm, 0, NULL);
+        } else if (streq(word, "failed"))
+                save_failed(vm, json_get_text(value, "error-desc", "QEMU could not save the VM"));
+        else if (streq(word, "cancelled"))
+                save_failed(vm, "cancelled");
+        else
+                poll_later(vm);
+}
+
+static void ask_status(Vm *vm)
+{
+        if (vm_request(vm, "query-migrate", NULL, on_status, vm) < 0)
+                save_failed(vm, "QEMU cannot be asked");
+}
+
+static void on_migrating(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r < 0)
+                save_failed(vm, text);
+        else
+                poll_later(vm);
+}
+
+static void on_fd_given(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r >= 0 && vm_request(vm, "migrate", texts("uri", "fd:" FD_NAME), on_migrating, vm) >= 0)
+                return;
+        save_failed(vm, r < 0 ? text : "QEMU cannot be asked");
+}
+
+static int give_fd(Vm *vm, int fd, QmpDone done)
+{
+        return vm->qmp ? qmp_send(vm->qmp, "getfd", texts("fdname", FD_NAME), fd, QMP_TIMEOUT, done, vm) : -ENOTCONN;
+}
+
+static void on_parameters(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r < 0)
+                log_warning("Saving will be slow: %s", text);
+        if (give_fd(vm, vm->saving.fd, on_fd_given) < 0)
+                save_failed(vm, "the file cannot be handed to QEMU");
+}
+
+static void on_stopped_for_save(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        json_object *args = json_object_new_object();
+
+        if (args)
+                json_object_object_add(args, "max-bandwidth", json_object_new_int64(BANDWIDTH_MAX));
+        if (r >= 0 && vm_request(vm, "migrate-set-parameters", args, on_parameters, vm) >= 0)
+                return;
+        save_failed(vm, r < 0 ? text : "QEMU cannot be asked");
+}
+
+int qemu_save(Vm *vm, int fd, bool live, VmDone done, void *userdata)
+{
+        int r;
+
+        if (vm->save.done)
+                return -EBUSY;
+        vm->saving.fd = dup(fd);
+        if (vm->saving.fd < 0)
+                return -errno;
+        vm->saving.was_running = vm->status == VM_STATUS_RUNNING;
+        vm->saving.cancelled = false;
+        vm->saving.delay = 0;
+        r = vm_request(vm, live ? "query-status" : "stop", NULL, on_stopped_for_save, vm);
+        if (r < 0) {
+                qemu_save_release(vm);
+                return r;
+        }
+        vm->save = (Operation) { done, userdata };
+        return 0;
+}
+
+void qemu_save_cancel(Vm *vm)
+{
+        if (!vm->save.done || vm->saving.cancelled)
+                return;
+        vm->saving.cancelled = true;
+        (void) vm_request(vm, "migrate_cancel", NULL, NULL, NULL);
+}
+
+char *qemu_cannot_save(const Vm *vm)
+{
+        const VmConfig *c = vm->spec.config;
+
+        if (c->disable_migrate)
+                return strdup("disable-migrate is set");
+        for (size_t i = 0; i < c->disk.n; i++) {
+                const VmDisk *d = &c->disk.items[i];
+
+                /* Disks are not in the file: with a throw-away overlay new disks would meet old memory. */
+                if (d->snapshot != VM_SNAPSHOT_NONE && !d->cdrom)
+                        return strformat("disk %s has throw-away contents (%s)", d->virtpath, vm_snapshot_to_text(d->snapshot));
+        }
+        if (c->pci.n > 0)
+                return strdup("devices of the host are given to the VM (pci)");
+        if (vm->n_plugged > 0)
+                return strdup("devices were plugged in while it ran");
         return NULL;
 }
-int qemu_restore_begin(_unused_ Vm *vm)
+
+/* Restoring, at the end of create() */
+
+static void on_restored_status(void *userdata, int r, json_object *value, const char *text);
+
+static int on_restore_poll(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
-        return -EOPNOTSUPP;
+        Vm *vm = userdata;
+
+        if (vm_request(vm, "query-status", NULL, on_restored_status, vm) < 0)
+                qemu_create_failed(vm, "QEMU cannot be asked");
+        return 0;
 }
-void qemu_save_on_event(_unused_ Vm *vm, _unused_ const char *name, _unused_ json_object *data)
+
+static void on_restored_status(void *userdata, int r, json_object *value, const char *text)
 {
+        Vm *vm = userdata;
+        const char *word;
+
+        if (r == -ECONNRESET)
+                return; /* QEMU ends by itself when the file is bad, and says why */
+        if (r < 0) {
+                qemu_create_failed(vm, text);
+                return;
+        }
+        word = json_object_is_type(value, json_type_object) ? json_get_text(value, "status", "") : "";
+        if (!streq(word, "inmigrate")) {
+                vm->spec.restore_fd = safe_close(vm->spec.restore_fd);
+                vm->saving.poll = sd_event_source_disable_unref(vm->saving.poll);
+                vm->status = VM_STATUS_CREATED;
+                qemu_created(vm);
+                return;
+        }
+        vm->saving.delay = MIN2(MAX2(vm->saving.delay * 3 / 2, POLL_MIN_USEC), POLL_MAX_USEC);
+        vm->saving.poll = sd_event_source_disable_unref(vm->saving.poll);
+        r = sd_event_add_time_relative(vm->spec.event, &vm->saving.poll, CLOCK_MONOTONIC, vm->saving.delay, 0, on_restore_poll, vm);
+        if (r < 0)
+                qemu_create_failed(vm, "no timer could be set");
 }
-void qemu_save_release(_unused_ Vm *vm)
+
+static void on_incoming(void *userdata, int r, _unused_ json_object *value, const char *text)
 {
+        Vm *vm = userdata;
+
+        if (r == -ECONNRESET)
+                return;
+        if (r < 0)
+                qemu_create_failed(vm, text);
+        else
+                (void) on_restore_poll(NULL, 0, vm);
+}
+
+static void on_restore_fd_given(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r == -ECONNRESET)
+                return;
+        if (r < 0 || vm_request(vm, "migrate-incoming", texts("uri", "fd:" FD_NAME), on_incoming, vm) < 0)
+                qemu_create_failed(vm, r < 0 ? text : "QEMU cannot be asked");
+}
+
+int qemu_restore_begin(Vm *vm)
+{
+        /* From here on it takes as long as the file is long; the deadline was for the process to come up. */
+        vm->deadline = sd_event_source_disable_unref(vm->deadline);
+        return give_fd(vm, vm->spec.restore_fd, on_restore_fd_given);
 }

@@ -49,10 +49,12 @@ struct Vm {
         Operation create, kill, save, change;
         struct {
                 int fd;
-                bool live, was_running, cancelled;
+                bool was_running, cancelled;
                 sd_event_source *poll;
-                int64_t total_hint;
+                uint64_t delay;
+                char *why;
         } saving;
+        unsigned n_plugged;         /* devices added while it ran */
         Helper helpers[HELPERS_MAX];
         unsigned n_helpers;
         char **warnings;
@@ -64,12 +66,15 @@ void operation_done(Operation *o, int r, const char *text);
 const char *vm_last_error(const Vm *vm, const char *fallback);
 int vm_request(Vm *vm, const char *command, json_object *arguments, QmpDone done, void *userdata);
 
+/* qemu.c: the two ways in which create() ends. */
+void qemu_created(Vm *vm);
+void qemu_create_failed(Vm *vm, const char *text);
+
 /* qemu-save.c */
 int qemu_save(Vm *vm, int fd, bool live, VmDone done, void *userdata);
 void qemu_save_cancel(Vm *vm);
 char *qemu_cannot_save(const Vm *vm);
 int qemu_restore_begin(Vm *vm); /* after the greeting; ends in operation create */
-void qemu_save_on_event(Vm *vm, const char *name, json_object *data);
 void qemu_save_release(Vm *vm);
 
 /* qemu-hotplug.c */

@@ -131,7 +131,7 @@ static void close_qmp(Vm *vm)
 
 static void remove_files(Vm *vm)
 {
-        static const char *const names[] = { "qemu.err", "qemu.pid" };
+        static const char *const names[] = { "qemu.err", "qemu.pid", "qemu.args" };
 
         journal_unlink(vm->journal_prefix);
         for (size_t i = 0; i < ELEMENTSOF(names) + ELEMENTSOF(socket_names); i++) {
@@ -163,6 +163,7 @@ static Vm *qemu_free(Vm *vm)
                 free(vm->helpers[i].name);
                 safe_close(vm->helpers[i].pidfd);
         }
+        free(vm->saving.why);
         free(vm->journal_prefix);
         strv_free(vm->warnings);
         free(vm);
@@ -170,11 +171,10 @@ static Vm *qemu_free(Vm *vm)
 }
 DEFINE_CLEANUP(Vm *, qemu_free)
 
-static void create_failed(Vm *vm, int r, const char *text)
+void qemu_create_failed(Vm *vm, const char *text)
 {
         _cleanup_free_ char *why = strdup(text);
 
-        (void) r;
         vm->ending = true;
         if (vm->pidfd >= 0)
                 (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
@@ -214,7 +214,7 @@ static int on_exit_process(_unused_ sd_event_source *s, _unused_ int fd, _unused
         if (vm->kill.done)
                 operation_done(&vm->kill, 0, NULL);
         else if (vm->create.done)
-                create_failed(vm, -EIO, why ? why : "QEMU is gone");
+                qemu_create_failed(vm, why ? why : "QEMU is gone");
         else if (!ended_before || !vm->ending)
                 vm->spec.events->gone(vm->spec.userdata, why ? why : "QEMU is gone");
         return 0;
@@ -230,7 +230,7 @@ static int watch_process(Vm *vm)
 
 static int on_deadline_create(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
-        create_failed(userdata, -ETIMEDOUT, "QEMU did not become ready in time");
+        qemu_create_failed(userdata, "QEMU did not become ready in time");
         return 0;
 }
 
@@ -302,10 +302,8 @@ static void on_event(void *userdata, const char *untrusted_name, json_object *un
                         vm->status = VM_STATUS_PAUSED;
                         vm->spec.events->stopped(vm->spec.userdata, device);
                 }
-        } else {
-                qemu_save_on_event(vm, name, untrusted_data);
+        } else
                 qemu_hotplug_on_event(vm, name, untrusted_data);
-        }
 }
 
 static const JournalHandlers journal_handlers = { .event = on_event };
@@ -381,25 +379,30 @@ static Vm *vm_new(const VmSpec *spec, VmDone done, void *userdata)
 
 /* Making one: accelerator, spawn, greeting, status */
 
+void qemu_created(Vm *vm)
+{
+        vm->deadline = sd_event_source_disable_unref(vm->deadline);
+        vm->spec.events->phase(vm->spec.userdata, TIMELINE_DEVICES);
+        operation_done(&vm->create, 0, NULL);
+}
+
 static void on_created_status(void *userdata, int r, json_object *value, const char *text)
 {
         Vm *vm = userdata;
         const char *word = r >= 0 && json_object_is_type(value, json_type_object) ? json_get_text(value, "status", "") : "";
 
         if (r < 0)
-                return create_failed(vm, r, text);
+                return qemu_create_failed(vm, text);
         vm->status = status_of_word(word);
         if (vm->spec.restore_fd >= 0 && streq(word, "inmigrate")) {
                 r = qemu_restore_begin(vm);
                 if (r < 0)
-                        create_failed(vm, r, "the saved state cannot be handed to QEMU");
+                        qemu_create_failed(vm, "the saved state cannot be handed to QEMU");
                 return;
         }
         if (vm->status != VM_STATUS_CREATED)
-                return create_failed(vm, -EIO, "QEMU is not in the state in which it should have begun");
-        vm->deadline = sd_event_source_disable_unref(vm->deadline);
-        vm->spec.events->phase(vm->spec.userdata, TIMELINE_DEVICES);
-        operation_done(&vm->create, 0, NULL);
+                return qemu_create_failed(vm, "QEMU is not in the state in which it should have begun");
+        qemu_created(vm);
 }
 
 static void on_balloon_at_start(_unused_ void *userdata, int r, _unused_ json_object *value, const char *text)
@@ -416,7 +419,7 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
         if (r == -ECONNRESET)
                 return; /* on_qmp_closed() waits for the reason */
         if (r < 0)
-                return create_failed(vm, r, text);
+                return qemu_create_failed(vm, text);
         vm->spec.events->phase(vm->spec.userdata, TIMELINE_QMP_READY);
         if (c->memory_max_kib != XENVM_UNSET && c->memory_max_kib > c->memory_kib && vm->spec.restore_fd < 0) {
                 json_object *args = json_object_new_object();
@@ -427,7 +430,7 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
         }
         r = vm_request(vm, "query-status", NULL, on_created_status, vm);
         if (r < 0)
-                create_failed(vm, r, "QEMU cannot be asked for its state");
+                qemu_create_failed(vm, "QEMU cannot be asked for its state");
 }
 
 /*
@@ -449,6 +452,73 @@ static int listen_socket(const Vm *vm, const char *name, const char *group)
                                                                   chmod(path, 0660) < 0))
                 return -errno;
         return TAKE_FD(fd);
+}
+
+/*
+ * What the VM is made of, a line for each argument that a saved state depends on. It stands beside the VM while
+ * that runs and goes into each save file, so that memory is never put into another machine.
+ */
+static char *make_shape(char *const *args, const char *dir)
+{
+        static const char *const left_out[] = { "-name", "-rtc", "-incoming", "-sandbox", "-pidfile", "-action", "-boot", "-mon" };
+        StrBuf b = STRBUF_INIT;
+        char *text;
+
+        for (; *args; args++) {
+                const char *place;
+                bool skip = false;
+
+                for (size_t i = 0; i < ELEMENTSOF(left_out); i++)
+                        skip |= streq(*args, left_out[i]);
+                if (skip) {
+                        args++;
+                        continue;
+                }
+                place = strstr(*args, dir);
+                if (place) /* another runtime directory is no other machine */
+                        strbuf_addf(&b, "%.*s@%s\n", (int) (place - *args), *args, place + strlen(dir));
+                else
+                        strbuf_addf(&b, "%s\n", *args);
+        }
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
+static int write_shape(const char *path, const char *shape)
+{
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+        if (fd < 0)
+                return -errno;
+        return write(fd, shape, strlen(shape)) == (ssize_t) strlen(shape) ? 0 : -EIO;
+}
+
+static int check_shape(Vm *vm, char *const *args, char **ret_why)
+{
+        _cleanup_free_ char *shape = make_shape(args, vm->spec.dir), *path = path_join(vm->spec.dir, "qemu.args");
+        const char *a, *b;
+        size_t n = 0;
+
+        if (!shape || !path)
+                return -ENOMEM;
+        if (vm->spec.restore_fd < 0 || streq(shape, strempty(vm->spec.restore_shape)))
+                return write_shape(path, shape);
+        a = shape;
+        b = strempty(vm->spec.restore_shape);
+        while (a[n] == b[n] && a[n])
+                n++;
+        while (n > 0 && a[n - 1] != '\n')
+                n--;
+        *ret_why = strformat("the config has changed since the VM was saved: it was `%.*s`, now it is `%.*s`",
+                             (int) strcspn(b + n, "\n"), b + n, (int) strcspn(a + n, "\n"), a + n);
+        return -EINVAL;
+}
+
+static char *qemu_shape(const Vm *vm)
+{
+        _cleanup_free_ char *path = path_join(vm->spec.dir, "qemu.args");
+        char *text;
+
+        return path && read_file(path, 256 * KIB, &text, NULL) >= 0 ? text : NULL;
 }
 
 static int spawn_qemu(Vm *vm, const char *accel, char **ret_why)
@@ -475,6 +545,9 @@ static int spawn_qemu(Vm *vm, const char *accel, char **ret_why)
                 return r;
         for (char **w = vm->warnings; w && *w; w++)
                 log_warning("%s", *w);
+        r = check_shape(vm, args, ret_why);
+        if (r < 0)
+                return r;
         qmp_fd = listen_socket(vm, "qmp.sock", NULL);
         rpc_fd = listen_socket(vm, "rpc.sock", "oxt-proxy");
         if (qmp_fd < 0 || rpc_fd < 0)
@@ -822,6 +895,7 @@ const Backend backend_qemu = {
         .save = qemu_save,
         .save_cancel = qemu_save_cancel,
         .cannot_save = qemu_cannot_save,
+        .shape = qemu_shape,
         .attach = qemu_attach,
         .detach = qemu_detach,
         .set_medium = qemu_set_medium,

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/* What the files of operations share. */
+#include "monitor.h"
+
+/* Begins an operation; NULL: the request was answered. forced: may interrupt a halt, reboot or sleep. */
+Op *op_new(Monitor *m, OpKind kind, Request *q, bool forced);
+/* End m->op and answer. */
+void op_done(Monitor *m, const char *text);
+void op_fail(Monitor *m, const char *fmt, ...) _printf_(2, 3);
+/* Expect m->op. */
+void op_start_begin(Monitor *m);
+void op_kill_begin(Monitor *m, bool gently, VmState then, bool restart);
+/* operations-save.c */
+void op_forget_file(Op *op);
+void op_power_state_changed(Monitor *m);
