@@ -166,6 +166,21 @@ static bool has_name(char *const *l, const char *name)
         return false;
 }
 
+/* A value of its own can hold '=' too, as in `device nic add bridge=user`. */
+static bool names_argument(const XenvmCommandInfo *info, const char *word)
+{
+        bool takes_words = false;
+
+        for (const XenvmArg *a = info->args; a->name; a++) {
+                const char *rest = startswith(word, a->name);
+
+                if (rest && *rest == '=')
+                        return true;
+                takes_words |= a->bare && !a->bare[0];
+        }
+        return !takes_words && strchr(word, '=');
+}
+
 int xenvm_command_words(XenvmCommand command, char *const words[], char ***ret, char **ret_why)
 {
         const XenvmCommandInfo *info = &xenvm_commands[command];
@@ -175,7 +190,7 @@ int xenvm_command_words(XenvmCommand command, char *const words[], char ***ret, 
                 const XenvmArg *match = NULL;
                 int r;
 
-                if (strchr(*words, '=') && (*words)[0] != '/') {
+                if (names_argument(info, *words)) {
                         r = strv_extend(&l, *words);
                         if (r < 0)
                                 return r;

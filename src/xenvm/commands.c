@@ -325,24 +325,19 @@ static void reply_text(Request *q, char *text)
         free(text);
 }
 
-static const VmConfig *shown_config(Monitor *m)
-{
-        return m->vm ? m->config : monitor_next_config(m);
-}
-
 static void run_disk_list(Monitor *m, Request *q, _unused_ const Values *a)
 {
-        reply_text(q, devices_list_disks(shown_config(m)));
+        reply_text(q, devices_list_disks(m));
 }
 
 static void run_nic_list(Monitor *m, Request *q, _unused_ const Values *a)
 {
-        reply_text(q, devices_nic_table(shown_config(m)));
+        reply_text(q, devices_nic_table(m));
 }
 
 static void run_pci_list(Monitor *m, Request *q, _unused_ const Values *a)
 {
-        reply_text(q, devices_pci_table(shown_config(m)));
+        reply_text(q, devices_pci_table(m));
 }
 
 static void run_not_implemented(_unused_ Monitor *m, Request *q, _unused_ const Values *a)

@@ -17,6 +17,7 @@
 #define EXIT_FOREIGN_VM 2
 #define EXIT_START_FAILED 2
 #define EXIT_USAGE 3
+#define LAST_WORDS_MAX (2 * USEC_PER_SEC)
 
 static const char *arg_config, *arg_uuid, *arg_backend, *arg_state_dir, *arg_runtime_dir, *arg_bus, *arg_check,
         *arg_print_backend;
@@ -260,15 +261,27 @@ static void serve(Monitor *m)
                 monitor_quit(m, EXIT_USAGE);
 }
 
+static int on_last_words(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        monitor_quit(userdata, EXIT_START_FAILED);
+        return 0;
+}
+
 static void startup_answer(Request *q, RequestResult result, const char *text)
 {
         Monitor *m = TAKE_PTR(q->transport);
 
         if (result != REQUEST_OK) {
                 notify_send(m->notify, NOTIFY_ERROR, "error:%s", text);
-                monitor_quit(m, EXIT_START_FAILED);
+                m->failed_start = true;
         }
         serve(m);
+        if (!m->failed_start)
+                return;
+        /* The bus is given a moment, so that somebody hears of it. */
+        if (m->config->notify.target != VM_NOTIFY_DBUS || !m->bus ||
+            sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, LAST_WORDS_MAX, 0, on_last_words, m) < 0)
+                monitor_quit(m, EXIT_START_FAILED);
 }
 
 static void act_on_startup(Monitor *m)
@@ -331,8 +344,6 @@ static int run(Monitor *m)
         else if (!begun)
                 serve(m);
         r = sd_event_loop(m->event);
-        notify_send(m->notify, NOTIFY_HUP, "hup");
-        notify_flush(m->notify);
         if (!m->vm)
                 (void) monitor_record_remove(&m->paths, m->uuid);
         else

@@ -201,7 +201,10 @@ static int on_name(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error 
         b->delay = RECONNECT_MIN_USEC;
         /* What waited goes first, in its order; then: commands are taken. */
         notify_bus_up(b->monitor->notify);
-        notify_send(b->monitor->notify, NOTIFY_PING, "dbus-rpc-up");
+        if (b->monitor->failed_start)
+                monitor_quit(b->monitor, 2);
+        else
+                notify_send(b->monitor->notify, NOTIFY_PING, "dbus-rpc-up");
         return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "monitor.h"
+#include "devices.h"
 
 #include <unistd.h>
 
@@ -105,6 +105,7 @@ void monitor_drop_vm(Monitor *m)
         (void) channel_record_remove(&m->paths, m->uuid);
         if (m->vm)
                 m->vm = m->backend->free(m->vm);
+        devices_forget(m);
         m->domid = -1;
         m->acpi_state = 5;
         m->start[0] = '\0';
@@ -171,6 +172,9 @@ int monitor_read_config(Monitor *m, const char *path, char **ret_why)
 void monitor_quit(Monitor *m, int status)
 {
         m->exit_status = status;
+        /* While the loop still runs: nothing can be sent any more once it has ended. */
+        notify_send(m->notify, NOTIFY_HUP, "hup");
+        notify_flush(m->notify);
         (void) sd_event_exit(m->event, status);
 }
 
@@ -245,6 +249,7 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
         snprintf(m->start, sizeof m->start, "%s", strempty(record->start));
         snprintf(m->intent, sizeof m->intent, "%s", strempty(record->intent));
         m->started_at = now_usec();
+        devices_replay(m);
         r = m->backend->adopt(&spec, record, on_adopted, m, &m->vm);
         if (r < 0) {
                 if (r != -ESRCH)
@@ -291,6 +296,7 @@ Monitor *monitor_free(Monitor *m)
         notify_free(m->notify);
         vmconfig_free(m->config);
         vmconfig_free(m->next);
+        strv_free(m->unplugged);
         timeline_done(&m->timeline);
         safe_close(m->lock_fd);
         free(m->dir);

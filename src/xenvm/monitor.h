@@ -85,6 +85,8 @@ struct Monitor {
         int acpi_state;       /* 5: none */
         char start[33];       /* of this start of the VM; "": none */
         char intent[16];
+        bool plugged;         /* devices were changed while it ran */
+        char **unplugged;     /* "disk xvdb", … : no longer there */
         Op *op;
         uint64_t started_at;  /* monotonic; of the last start */
         int64_t restarts;     /* automatic ones in a row */
@@ -95,6 +97,7 @@ struct Monitor {
         struct SocketServer *socket; /* monitor-socket.c */
         void (*adopted)(Monitor *m); /* while a VM is being taken on */
         bool serving;
+        bool failed_start;    /* the start at start-up failed: the monitor ends once that was told */
 };
 
 int monitor_new(const Paths *paths, const char *uuid, VmConfig *config, Monitor **ret); /* takes config */

@@ -131,7 +131,7 @@ static void save_begin(Monitor *m, OpKind kind, Request *q, const char *file, bo
                 request_fail(q, REQUEST_FAILED, "file %s: an absolute path of a file is accepted", file);
                 return;
         }
-        why = m->backend->cannot_save(m->vm);
+        why = m->plugged ? strdup("devices were plugged or unplugged while it ran") : m->backend->cannot_save(m->vm);
         if (why) {
                 request_fail(q, REQUEST_FAILED, "the VM cannot be saved: %s", why);
                 return;
@@ -241,6 +241,10 @@ void op_restore(Monitor *m, Request *q, const char *file, bool paused, bool dele
         if (m->vm) {
                 request_fail(q, REQUEST_FAILED, "Vm_is_already_created: domid %lld, state %s", (long long) m->domid,
                              vm_state_to_text(m->state));
+                return;
+        }
+        if (file[0] != '/') {
+                request_fail(q, REQUEST_FAILED, "file %s: an absolute path of a file is accepted", file);
                 return;
         }
         op = op_new(m, OP_RESTORE, q, false);

@@ -99,21 +99,277 @@ int qemu_vnc_port(Vm *vm, VmDone done, void *userdata)
         return change(vm, "query-vnc-servers", json_object_new_object(), on_vnc, done, userdata);
 }
 
-int qemu_attach(_unused_ Vm *vm, _unused_ const VmDevice *device, _unused_ VmDone done, _unused_ void *userdata)
+/*
+ * Plugging takes two requests, what is on the host's side first; unplugging waits for the guest in between.
+ * A guest without a driver for hot-plug never lets go: then there is an error after a while, and nothing changed.
+ */
+#define UNPLUG_MAX (10 * USEC_PER_SEC)
+
+static void plug_finished(Vm *vm, int r, const char *text)
 {
-        return -EOPNOTSUPP;
+        _cleanup_free_ char *why = text ? strdup(text) : NULL;
+
+        vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
+        json_object_put(vm->plug.device);
+        vm->plug.device = NULL;
+        vm->plug.id[0] = '\0';
+        operation_done(&vm->change, r, r < 0 ? (why ? why : "out of memory") : NULL);
 }
 
-int qemu_detach(_unused_ Vm *vm, _unused_ VmDeviceKind kind, _unused_ const char *id, _unused_ VmDone done, _unused_ void *userdata)
+static void on_undone(void *userdata, _unused_ int r, _unused_ json_object *value, _unused_ const char *text)
 {
-        return -EOPNOTSUPP;
+        Vm *vm = userdata;
+        _cleanup_free_ char *why = TAKE_PTR(vm->plug.why);
+
+        plug_finished(vm, -EIO, why ? why : "out of memory");
 }
 
-int qemu_set_link(_unused_ Vm *vm, _unused_ const VmNic *nic, _unused_ const char *bridge, _unused_ VmDone done, _unused_ void *userdata)
+static int remove_host_side(Vm *vm, QmpDone next)
 {
-        return -EOPNOTSUPP;
+        json_object *args = NULL;
+        const char *command = NULL;
+        char name[64];
+
+        if (vm->plug.kind == VM_DEVICE_DISK) {
+                command = "blockdev-del";
+                snprintf(name, sizeof name, "node-%.58s", vm->plug.id);
+                args = object("node-name", json_object_new_string(name));
+        } else if (vm->plug.kind == VM_DEVICE_NIC) {
+                command = "netdev_del";
+                snprintf(name, sizeof name, "net%.58s", vm->plug.id + strlen("vif"));
+                args = object("id", json_object_new_string(name));
+        }
+        return command ? vm_request(vm, command, args, next, vm) : -ENODEV;
 }
 
-void qemu_hotplug_on_event(_unused_ Vm *vm, _unused_ const char *name, _unused_ json_object *data)
+static void on_device_added(void *userdata, int r, _unused_ json_object *value, const char *text)
 {
+        Vm *vm = userdata;
+
+        if (r >= 0) {
+                plug_finished(vm, 0, NULL);
+                return;
+        }
+        free(vm->plug.why);
+        vm->plug.why = strdup(text);
+        if (remove_host_side(vm, on_undone) < 0)
+                on_undone(vm, 0, NULL, NULL);
+}
+
+static void on_host_side_added(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r < 0) {
+                plug_finished(vm, r, text);
+                return;
+        }
+        r = vm_request(vm, "device_add", TAKE_PTR(vm->plug.device), on_device_added, vm);
+        if (r < 0)
+                on_device_added(vm, r, NULL, strerror(-r));
+}
+
+/* host_side and device are taken over; host_side NULL: there is none. */
+static int plug(Vm *vm, const char *command, json_object *host_side, json_object *device, VmDone done, void *userdata)
+{
+        int r;
+
+        if (!device) {
+                json_object_put(host_side);
+                return -ENOMEM;
+        }
+        json_object_put(vm->plug.device);
+        vm->plug.device = device;
+        if (host_side)
+                return change(vm, command, host_side, on_host_side_added, done, userdata);
+        r = change(vm, "device_add", device, on_device_added, done, userdata);
+        vm->plug.device = NULL;
+        return r;
+}
+
+static int attach_disk(Vm *vm, const VmDisk *d, VmDone done, void *userdata)
+{
+        json_object *node, *file, *device;
+        char id[40], name[64];
+
+        if (!startswith(d->virtpath, "xvd") || d->cdrom || d->snapshot != VM_SNAPSHOT_NONE || d->key_file ||
+            d->type == VM_DISK_VDI || !d->path[0])
+                return -ENXIO;
+        qemu_disk_id(d, id);
+        snprintf(vm->plug.id, sizeof vm->plug.id, "%s", id);
+        snprintf(name, sizeof name, "node-%s", id);
+        node = object("driver", json_object_new_string(qemu_disk_format(d)));
+        file = object("driver", json_object_new_string(d->type == VM_DISK_PHY ? "host_device" : "file"));
+        device = object("driver", json_object_new_string("virtio-blk-pci"));
+        if (!node || !file || !device) {
+                json_object_put(node);
+                json_object_put(file);
+                json_object_put(device);
+                return -ENOMEM;
+        }
+        set_text(file, "filename", d->path);
+        set_text(node, "node-name", name);
+        json_object_object_add(node, "read-only", json_object_new_boolean(!d->writable));
+        json_object_object_add(node, "file", file);
+        set_text(device, "id", id);
+        set_text(device, "drive", name);
+        return plug(vm, "blockdev-add", node, device, done, userdata);
+}
+
+static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
+{
+        const char *model = qemu_nic_model(vm->spec.config, n, QEMU_MACHINE_PC);
+        json_object *netdev = NULL, *device;
+        char name[32];
+
+        if (!model || n->backend_domid != 0)
+                return -ENXIO;
+        snprintf(vm->plug.id, sizeof vm->plug.id, "vif%lld", (long long) n->id);
+        snprintf(name, sizeof name, "net%lld", (long long) n->id);
+        device = object("driver", json_object_new_string(model));
+        if (!device)
+                return -ENOMEM;
+        set_text(device, "id", vm->plug.id);
+        set_text(device, "mac", n->mac);
+        if (streq(n->bridge, "user")) {
+                netdev = object("type", json_object_new_string("user"));
+                if (netdev)
+                        set_text(netdev, "id", name);
+                set_text(device, "netdev", name);
+        }
+        return plug(vm, "netdev_add", netdev, device, done, userdata);
+}
+
+static int attach_pci(Vm *vm, const VmPci *p, VmDone done, void *userdata)
+{
+        json_object *device = object("driver", json_object_new_string("vfio-pci"));
+        char host[32];
+
+        if (!device)
+                return -ENOMEM;
+        snprintf(host, sizeof host, "%04x:%02x:%02x.%x", p->domain, p->bus, p->slot, p->func);
+        snprintf(vm->plug.id, sizeof vm->plug.id, "pci%lld-%02x-%02x-%x", (long long) p->devid, p->bus, p->slot, p->func);
+        set_text(device, "host", host);
+        set_text(device, "id", vm->plug.id);
+        return plug(vm, NULL, NULL, device, done, userdata);
+}
+
+int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
+{
+        if (vm->change.done)
+                return -EBUSY;
+        if (vm->machine == QEMU_MACHINE_MICROVM)
+                return -EOPNOTSUPP;
+        vm->plug.kind = device->kind;
+        switch (device->kind) {
+        case VM_DEVICE_DISK:
+                return attach_disk(vm, device->disk, done, userdata);
+        case VM_DEVICE_NIC:
+                return attach_nic(vm, device->nic, done, userdata);
+        case VM_DEVICE_PCI:
+                return attach_pci(vm, device->pci, done, userdata);
+        }
+        return -EINVAL;
+}
+
+static void on_host_side_removed(void *userdata, _unused_ int r, _unused_ json_object *value, _unused_ const char *text)
+{
+        /* A disk of the start takes its drive along: then there is nothing left to remove. */
+        plug_finished(userdata, 0, NULL);
+}
+
+static int on_unplug_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        plug_finished(userdata, -ETIMEDOUT, "the guest does not let go of the device");
+        return 0;
+}
+
+static void on_device_del(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r < 0) {
+                plug_finished(vm, r, text);
+                return;
+        }
+        if (!vm->plug.id[0] || vm->plug.deadline)
+                return; /* the event came before the answer */
+        if (sd_event_add_time_relative(vm->spec.event, &vm->plug.deadline, CLOCK_MONOTONIC, UNPLUG_MAX, 0, on_unplug_deadline,
+                                       vm) < 0)
+                plug_finished(vm, -ENOMEM, NULL);
+}
+
+int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata)
+{
+        if (vm->change.done)
+                return -EBUSY;
+        if (vm->machine == QEMU_MACHINE_MICROVM)
+                return -EOPNOTSUPP;
+        vm->plug.kind = kind;
+        snprintf(vm->plug.id, sizeof vm->plug.id, "%s%s", kind == VM_DEVICE_NIC ? "vif" : "", id);
+        return change(vm, "device_del", object("id", json_object_new_string(vm->plug.id)), on_device_del, done, userdata);
+}
+
+void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data)
+{
+        if (!data || !vm->plug.id[0])
+                return;
+        if (streq(name, "DEVICE_UNPLUG_GUEST_ERROR") && streq(json_get_text(data, "device", ""), vm->plug.id) && vm->plug.deadline)
+                plug_finished(vm, -EIO, "the guest refuses to let go of the device");
+        if (!streq(name, "DEVICE_DELETED") || !streq(json_get_text(data, "device", ""), vm->plug.id))
+                return;
+        vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
+        if (remove_host_side(vm, on_host_side_removed) < 0)
+                plug_finished(vm, 0, NULL);
+}
+
+/* Cards: the cable is pulled and put in again, so that the guest asks for a new address. */
+
+static void on_link_up(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        operation_done(&vm->change, r, r < 0 ? text : NULL);
+}
+
+static int set_link_args(Vm *vm, const char *name, bool up, QmpDone next)
+{
+        json_object *args = object("name", json_object_new_string(name));
+
+        if (args)
+                json_object_object_add(args, "up", json_object_new_boolean(up));
+        return vm_request(vm, "set_link", args, next, vm);
+}
+
+static void on_link_down(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r >= 0 && set_link_args(vm, vm->plug.id, true, on_link_up) >= 0)
+                return;
+        operation_done(&vm->change, -EIO, r < 0 ? text : "QEMU cannot be asked");
+}
+
+int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata)
+{
+        int r;
+
+        if (vm->change.done)
+                return -EBUSY;
+        /* Both ends of the change must be a network that QEMU has at hand. */
+        if (!streq(nic->bridge, bridge) && !streq(nic->network, bridge))
+                return -ENETUNREACH;
+        snprintf(vm->plug.id, sizeof vm->plug.id, "vif%lld", (long long) nic->id);
+        r = set_link_args(vm, vm->plug.id, false, on_link_down);
+        if (r >= 0)
+                vm->change = (Operation) { done, userdata };
+        return r;
+}
+
+void qemu_hotplug_release(Vm *vm)
+{
+        vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
+        json_object_put(vm->plug.device);
+        vm->plug.device = NULL;
+        free(TAKE_PTR(vm->plug.why));
 }

@@ -200,8 +200,6 @@ char *qemu_cannot_save(const Vm *vm)
         }
         if (c->pci.n > 0)
                 return strdup("devices of the host are given to the VM (pci)");
-        if (vm->n_plugged > 0)
-                return strdup("devices were plugged in while it ran");
         return NULL;
 }
 

@@ -44,7 +44,7 @@ struct Vm {
         int64_t clock_base;         /* time-offset of the config: RTC_CHANGE counts from there */
         bool suspend_disk;
         bool ending;                /* we have told it to end */
-        bool gone;
+        bool gone, greeted;
         unsigned round_trips;       /* of connections that are closed */
         Operation create, kill, save, change;
         struct {
@@ -54,7 +54,14 @@ struct Vm {
                 uint64_t delay;
                 char *why;
         } saving;
-        unsigned n_plugged;         /* devices added while it ran */
+        struct {
+                VmDeviceKind kind;
+                char id[64];           /* of the device that is being plugged or unplugged */
+                json_object *device;   /* to add once the host's side is there */
+                sd_event_source *deadline;
+                char *why;
+        } plug;
+        QemuMachine machine;
         Helper helpers[HELPERS_MAX];
         unsigned n_helpers;
         char **warnings;
@@ -84,6 +91,7 @@ int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, 
 int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
 int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
 int qemu_vnc_port(Vm *vm, VmDone done, void *userdata);
+void qemu_hotplug_release(Vm *vm);
 void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
 
 /* qemu-helpers.c: passt, swtpm, firmware */

@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
@@ -148,6 +149,7 @@ static Vm *qemu_free(Vm *vm)
         if (!vm)
                 return NULL;
         qemu_save_release(vm);
+        qemu_hotplug_release(vm);
         close_qmp(vm);
         vm->journal = journal_free(vm->journal);
         sd_event_source_disable_unref(vm->exit_source);
@@ -184,6 +186,17 @@ void qemu_create_failed(Vm *vm, const char *text)
         operation_done(&vm->create, -EIO, why ? why : "out of memory");
 }
 
+/* QEMU's own words: the first line names the cause, the second often the file. */
+static char *describe_exit(const Vm *vm, int status)
+{
+        const char *first = vm_last_error(vm, "it gave no reason");
+        const char *second = vm->n_errors > 1 ? vm->errors[1] : NULL;
+        bool disk = strstr(first, "lock") || strstr(first, "Could not open") || strstr(first, "Image is not in");
+
+        return strformat("%sQEMU ended with status %d: %s%s%s", disk ? "Device.Tap2.Mount_failure: " : "", status, first,
+                         second ? " " : "", strempty(second));
+}
+
 /* The process is no more. What it still had to say is heard first. */
 static int on_exit_process(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
 {
@@ -206,7 +219,7 @@ static int on_exit_process(_unused_ sd_event_source *s, _unused_ int fd, _unused
         qemu_helpers_kill(vm);
         remove_files(vm);
         if (info.si_code == CLD_EXITED)
-                why = strformat("QEMU ended with status %d: %s", info.si_status, vm_last_error(vm, "it gave no reason"));
+                why = describe_exit(vm, info.si_status);
         else if (info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED)
                 why = strformat("QEMU was killed by signal %d", info.si_status);
         else
@@ -420,6 +433,7 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
                 return; /* on_qmp_closed() waits for the reason */
         if (r < 0)
                 return qemu_create_failed(vm, text);
+        vm->greeted = true;
         vm->spec.events->phase(vm->spec.userdata, TIMELINE_QMP_READY);
         if (c->memory_max_kib != XENVM_UNSET && c->memory_max_kib > c->memory_kib && vm->spec.restore_fd < 0) {
                 json_object *args = json_object_new_object();
@@ -533,6 +547,7 @@ static int spawn_qemu(Vm *vm, const char *accel, char **ret_why)
         StrBuf line = STRBUF_INIT;
         int r;
 
+        vm->machine = qemu_machine(vm->spec.config, accel);
         r = qemu_host_side(vm, CHILD_FIRST_FREE_FD, &host, ret_why);
         if (r < 0)
                 return r;
@@ -643,6 +658,9 @@ static void on_adopted_greeting(void *userdata, int r, _unused_ json_object *val
 {
         Vm *vm = userdata;
 
+        vm->greeted = r >= 0;
+        if (vm->greeted && vm->ending) /* the journal has led to a kill() meanwhile */
+                (void) vm_request(vm, "quit", NULL, NULL, NULL);
         /* What the journal holds comes first: it explains the status. */
         if (r >= 0 && vm->journal && journal_drain(vm->journal) > 0)
                 return;
@@ -652,13 +670,14 @@ static void on_adopted_greeting(void *userdata, int r, _unused_ json_object *val
                 operation_done(&vm->create, r, strempty(text));
 }
 
-static int adopt_helpers(Vm *vm, const char *details)
+static int adopt_details(Vm *vm, const char *details)
 {
         _cleanup_json_ json_object *o = NULL;
         json_object *list;
 
         if (!details || json_parse(details, strlen(details), 8, &o) < 0)
                 return 0;
+        vm->machine = (QemuMachine) json_get_int(o, "machine", QEMU_MACHINE_PC);
         list = json_get_member(o, "helpers", json_type_array);
         for (size_t i = 0; list && i < json_object_array_length(list) && vm->n_helpers < HELPERS_MAX; i++) {
                 json_object *h = json_object_array_get_idx(list, i);
@@ -685,9 +704,9 @@ static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone do
                 return -ENOMEM;
         vm->acpi_state = (int) record->acpi_state;
         vm->process = record->vm;
-        (void) adopt_helpers(vm, record->details);
+        (void) adopt_details(vm, record->details);
         vm->pidfd = record->vm.pid > 0 ? process_open(record->vm.pid, record->vm.start) : -ESRCH;
-        if (vm->pidfd < 0) {
+        if (vm->pidfd < 0 || poll(&(struct pollfd) { .fd = vm->pidfd, .events = POLLIN }, 1, 0) > 0) {
                 qemu_helpers_kill(vm);
                 remove_files(vm);
                 return -ESRCH;
@@ -702,8 +721,13 @@ static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone do
                 r = connect_qmp(vm);
         if (r >= 0)
                 r = qmp_greet(vm->qmp, QMP_TIMEOUT, on_adopted_greeting, vm);
-        if (r < 0)
+        if (r < 0) {
+                /* One that cannot be controlled must not live on beside its successor. */
+                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+                qemu_helpers_kill(vm);
+                remove_files(vm);
                 return r;
+        }
         *ret = TAKE_PTR(vm);
         return 0;
 }
@@ -793,7 +817,8 @@ static int qemu_kill(Vm *vm, bool gently, VmDone done, void *userdata)
                 vm->deadline = sd_event_source_disable_unref(vm->deadline);
                 return sd_event_add_defer(vm->spec.event, &vm->deadline, on_already_gone, vm);
         }
-        if (gently && vm_request(vm, "quit", NULL, NULL, NULL) >= 0) {
+        /* Before QEMU has greeted it takes no commands; then on_adopted_greeting() says it. */
+        if (gently && vm->qmp && (!vm->greeted || vm_request(vm, "quit", NULL, NULL, NULL) >= 0)) {
                 vm->deadline = sd_event_source_disable_unref(vm->deadline);
                 r = sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC, QUIT_TIMEOUT, 0,
                                                on_deadline_quit, vm);
@@ -834,8 +859,10 @@ static char *qemu_details(const Vm *vm)
                 json_object_object_add(h, "start", json_object_new_int64((int64_t) vm->helpers[i].process.start));
                 json_object_array_add(list, h);
         }
-        if (o)
+        if (o) {
                 json_object_object_add(o, "helpers", list);
+                json_object_object_add(o, "machine", json_object_new_int(vm->machine));
+        }
         return o ? strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)) : NULL;
 }
 

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Monitors of small VMs: guests are boot sectors that need no operating system (contract, test guests)."""
+import json
+import os
+import signal
+import time
+
+import dbus
+import dbus.mainloop.glib
+from gi.repository import GLib
+
+import oxt
+
+OUT = {"poweroff": (0x604, 0x2000, 2), "s3": (0x604, 0x2400, 2), "s4": (0x604, 0x2800, 2),
+       "reset": (0x64, 0xfe, 1), "panic": (0x505, 1, 1)}
+# Programs of 16-bit code. `loop` writes an A to the serial port and then only waits.
+SERIAL_A = bytes([0xba, 0xf8, 0x03, 0xb0, 0x41, 0xee])
+WAIT = bytes([0xfb, 0xf4, 0xeb, 0xfc])
+# Letters A to Z in turn, one with each tick of the timer (18 a second).
+COUNT = bytes([0xb0, 0x41, 0xba, 0xf8, 0x03, 0xee, 0xfb, 0xf4, 0xfe, 0xc0, 0x3c, 0x5b, 0x75, 0xf4, 0xb0, 0x41, 0xeb, 0xf0])
+
+
+def out(port, value, size):
+    code = bytes([0xba]) + port.to_bytes(2, "little")
+    return code + (bytes([0xb8]) + value.to_bytes(2, "little") + b"\xef" if size == 2 else bytes([0xb0, value]) + b"\xee")
+
+
+def ticks(n):
+    """Waits for n ticks of the timer."""
+    return bytes([0xb9]) + n.to_bytes(2, "little") + bytes([0xfb, 0xf4, 0xe2, 0xfd])
+
+
+def sector(kind, after=0):
+    if kind == "loop":
+        code = SERIAL_A + WAIT
+    elif kind == "count":
+        code = COUNT
+    elif kind == "clock":  # sets the hour of the CMOS clock to 1
+        code = bytes([0xb0, 0x04, 0xe6, 0x70, 0xb0, 0x01, 0xe6, 0x71]) + WAIT
+    else:
+        code = SERIAL_A + (ticks(after) if after else b"") + out(*OUT[kind]) + WAIT
+    return code.ljust(510, b"\0") + b"\x55\xaa"
+
+
+class Machine:
+    """One VM of a stack, with its config, its monitor, and what the monitor has said."""
+    number = 0
+
+    def __init__(self, stack, kind="loop", after=0, **keys):
+        Machine.number += 1
+        self.stack = stack
+        self.uuid = "00000000-0000-0000-0000-%012x" % Machine.number
+        self.element = self.uuid.replace("-", "_")
+        self.name = "org.xen.vm.uuid_" + self.element
+        self.image = os.path.join(stack.root, "disk-%d.img" % Machine.number)
+        self.serial = os.path.join(stack.root, "serial-%d" % Machine.number)
+        with open(self.image, "wb") as f:
+            f.write(sector(kind, after))
+        self.config = os.path.join(stack.root, "vm-%d.conf" % Machine.number)
+        self.keys = dict(uuid=self.uuid, name="test%d" % Machine.number, hvm="true", memory="32", acpi="true",
+                         apic="true", pae="true", nx="true", disk=[self.image + ":file:hda:w:disk"], display="none",
+                         serial="file:" + self.serial, notify="dbus", startup="shutdown", accel="tcg")
+        self.write(**keys)
+        self.dir = os.path.join(stack.runtime, "vm", self.uuid)
+        self.signals = []
+
+    def write(self, **keys):
+        self.keys.update(keys)
+        with open(self.config, "w") as f:
+            for key, value in self.keys.items():
+                for v in value if isinstance(value, list) else [value]:
+                    f.write("%s = %s\n" % (key, v))
+
+    def monitor(self, *args, status=0, wait=True):
+        """Starts a monitor, which goes into the background."""
+        r = self.stack.run([oxt.program("xenvm"), "--config", self.config, *args])
+        assert r.returncode == status, (r.returncode, r.stderr)
+        if status == 0 and wait:
+            oxt.wait_for(lambda: self.stack.owned(self.name), 10, "the monitor")
+        return r
+
+    def cmd(self, *words, status=0, options=(), seconds=60):
+        r = self.stack.run([oxt.program("xenvm-cmd"), *options, self.uuid, *words], seconds)
+        assert r.returncode == status, (words, r.returncode, r.stdout, r.stderr)
+        return r.stdout.rstrip("\n") if status == 0 else r.stderr.strip()
+
+    def fails(self, *words, **kwargs):
+        return self.cmd(*words, status=1, **kwargs)
+
+    def status(self):
+        return self.cmd("get-status")
+
+    def wait_status(self, wanted, seconds=15):
+        oxt.wait_for(lambda: self.status() == wanted, seconds, "state %s (it is %s)" % (wanted, self.status()))
+
+    def record(self):
+        try:
+            with open(os.path.join(self.dir, "monitor.json")) as f:
+                return json.load(f)
+        except FileNotFoundError:
+            return {}
+
+    def pid(self, who="vm"):
+        return self.record().get(who, {}).get("pid", 0)
+
+    def kill_monitor(self):
+        pid = self.pid("monitor")
+        os.kill(pid, signal.SIGKILL)
+        oxt.wait_for(lambda: not alive(pid), 5, "the monitor's end")
+
+    def output(self):
+        try:
+            with open(self.serial) as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def log(self):
+        with open(os.path.join(self.stack.state, "log", "xenvm-%s.log" % self.uuid)) as f:
+            return f.read()
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+class Watcher:
+    """Collects the notifications of all monitors, as text lines `uuid code message`."""
+
+    def __init__(self, stack):
+        self.stack = stack
+        dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+        self.bus = dbus.bus.BusConnection(stack.address)
+        self.seen = []
+        self.bus.add_signal_receiver(lambda *a: self.seen.append((str(a[0]), int(a[1]), str(a[2]))), "notify",
+                                     "xenvm.signal.notify")
+        self.context = GLib.MainLoop().get_context()
+
+    def pump(self):
+        while self.context.iteration(False):
+            pass
+
+    def messages(self, machine):
+        self.pump()
+        return [m for u, c, m in self.seen if u == machine.uuid]
+
+    def states(self, machine):
+        return [m[len("vm:state:"):] for m in self.messages(machine) if m.startswith("vm:state:")]
+
+    def wait(self, machine, message, seconds=15):
+        oxt.wait_for(lambda: message in self.messages(machine), seconds, "the notification %s" % message)
+
+    def clear(self):
+        self.pump()
+        self.seen = []
+
+
+class Monitors(oxt.Stack):
+    """A stack whose monitors and VMs are all ended at the end."""
+
+    def stop(self):
+        base = os.path.join(self.runtime, "vm")
+        for uuid in os.listdir(base) if os.path.isdir(base) else []:
+            try:
+                with open(os.path.join(base, uuid, "monitor.json")) as f:
+                    record = json.load(f)
+            except (FileNotFoundError, ValueError):
+                continue
+            for who in ("monitor", "vm"):
+                if record.get(who, {}).get("pid"):
+                    try:
+                        os.kill(record[who]["pid"], signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+            for helper in record.get("details", {}).get("helpers", []):
+                try:
+                    os.kill(helper["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        time.sleep(0.05)
+        super().stop()

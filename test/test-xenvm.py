@@ -1,0 +1,602 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xenvm on real QEMU, with guests of one boot sector."""
+import json
+import os
+import random
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import time
+
+import oxt
+from xenvm import Machine, Monitors, Watcher, alive
+
+STARTED = ["creating-domain", "creating-devices", "created", "running"]
+stack = Monitors()
+watcher = Watcher(stack)
+
+
+def machine(*args, **kwargs):
+    m = Machine(stack, *args, **kwargs)
+    m.monitor()
+    return m
+
+
+def done(m):
+    m.cmd("destroy")
+    m.cmd("quit")
+    oxt.wait_for(lambda: not stack.owned(m.name), 5, "the monitor's end")
+
+
+@oxt.case
+def start_to_destroy():
+    """Start, pause, unpause, destroy; states and notifications as in the contract; nothing is left"""
+    m = machine()
+    assert m.status() == "shutdown" and m.cmd("get-domid") == "-1" and m.cmd("get-acpi-state") == "5"
+    m.cmd("start")
+    domid = int(m.cmd("domid"))
+    assert m.status() == "running" and domid >= 1 and m.cmd("get-acpi-state") == "0"
+    assert "Vm_is_already_created" in m.fails("start")
+    m.cmd("pause")
+    assert m.status() == "paused"
+    assert "Vm_bad_state" in m.fails("pause")
+    m.cmd("unpause")
+    m.cmd("unpause")
+    oxt.wait_for(lambda: m.output() == "A", 10, "the guest's letter")
+    with open(os.path.join(stack.runtime, "channel", m.uuid + ".json")) as f:
+        c = json.load(f)
+    assert c["domid"] == domid and stat.S_ISSOCK(os.stat(c["socket"]).st_mode) and c["start"]
+    qemu = m.pid()
+    assert alive(qemu)
+    m.cmd("destroy")
+    assert not alive(qemu) and m.cmd("get-domid") == "-1"
+    assert watcher.states(m) == STARTED + ["paused", "running", "shutdown"], watcher.states(m)
+    assert not os.path.exists(os.path.join(stack.runtime, "channel", m.uuid + ".json"))
+    assert sorted(os.listdir(m.dir)) == ["lock", "monitor.json"], os.listdir(m.dir)
+    m.cmd("start", "paused=true")
+    assert m.status() == "created" and int(m.cmd("get-domid")) > domid
+    m.cmd("unpause")
+    assert m.status() == "running"
+    done(m)
+    assert os.listdir(m.dir) == ["lock"]
+    watcher.wait(m, "hup")
+
+
+@oxt.case
+def ends_of_guests():
+    """Every on_* action for halt, reboot and crash"""
+    table = [
+        ("poweroff", "on_halt", "destroy", ["shutdown"]),
+        ("poweroff", "on_halt", "preserve", []),
+        ("reset", "on_reboot", "destroy", ["rebooted", "shutdown"]),
+        ("reset", "on_reboot", "preserve", ["rebooted"]),
+        ("panic", "on_crash", "destroy", ["shutdown"]),
+        ("panic", "on_crash", "preserve", []),
+    ]
+    for kind, key, action, expected in table:
+        m = machine(kind, **{key: action})
+        m.cmd("start")
+        if kind == "panic":
+            watcher.wait(m, "error:crashed")
+        if expected:
+            m.wait_status(expected[-1])
+        else:
+            oxt.wait_for(lambda: "preserved" in m.log(), 10, "the guest's end")
+            assert m.status() == "running" and int(m.cmd("get-domid")) > 0
+        states = watcher.states(m)
+        assert states == STARTED + expected, (kind, action, states)
+        done(m)
+
+
+@oxt.case
+def restarts():
+    """A guest that ends is started again, after its config was read again"""
+    for kind, key, between in (("poweroff", "on_halt", []), ("reset", "on_reboot", ["rebooted"]), ("panic", "on_crash", [])):
+        m = machine(kind, **{key: "restart"})
+        m.cmd("start")
+        m.write(**{key: "destroy", "on_reboot": "destroy" if kind == "reset" else "restart"})
+        watcher.wait(m, "vm:state:shutdown")
+        states = watcher.states(m)
+        assert states[:4 + len(between) + 4] == STARTED + between + STARTED, states
+        assert states.count("running") == 2, states
+        done(m)
+
+
+@oxt.case
+def restart_loop():
+    """A guest that reboots again and again is not started a sixth time"""
+    m = machine("reset", on_reboot="restart")
+    m.cmd("start")
+    watcher.wait(m, "error:restart-loop", 60)
+    m.wait_status("shutdown")
+    assert watcher.states(m).count("running") == 6
+    done(m)
+
+
+@oxt.case
+def halts():
+    """Clean and forced halt and reboot"""
+    m = machine()
+    m.cmd("halt")  # there is nothing to halt
+    m.cmd("start")
+    watcher.clear()
+    m.cmd("halt", "force")
+    assert watcher.states(m) == ["shutdowning", "shutdown"]
+    m.cmd("start")
+    watcher.clear()
+    m.cmd("reboot", "forced=true")
+    assert watcher.states(m) == ["shutdowning", "rebooting", "rebooted"]
+    m.cmd("start")
+    watcher.clear()
+    m.cmd("restart", "force")
+    assert watcher.states(m) == ["shutdowning", "rebooting"] + STARTED
+    # This guest does not listen; destroy interrupts the waiting halt, which fails.
+    halt = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "halt"], env=stack.env, stderr=subprocess.PIPE, text=True)
+    oxt.wait_for(lambda: m.cmd("progress").startswith("halt"), 5, "the halt")
+    assert "Vm_bad_state" in m.fails("suspend", "/tmp/never")
+    m.cmd("destroy")
+    assert halt.wait(10) == 1 and "Vm_bad_state" in halt.stderr.read()
+    done(m)
+    # One that powers off by itself while it is asked.
+    m = machine("poweroff", after=36, on_halt="restart")
+    m.cmd("start")
+    watcher.clear()
+    m.cmd("shutdown")
+    assert watcher.states(m) == ["shutdowning", "shutdown"], watcher.states(m)
+    done(m)
+
+
+@oxt.case
+def not_listening():
+    """A guest that does not listen: the halt fails in time and the VM goes on"""
+    stack.env["XENVM_TIMEOUT_SCALE"] = "0.05"
+    m = machine()
+    del stack.env["XENVM_TIMEOUT_SCALE"]
+    m.cmd("start")
+    assert "Vm_not_listening_shutdown_request" in m.fails("halt")
+    assert m.status() == "running"
+    done(m)
+
+
+@oxt.case
+def power_states():
+    """S3, waking, S4 and the clock are noticed"""
+    m = machine("s3", after=9)
+    m.cmd("start")
+    m.cmd("s3suspend", "timeout=10")
+    assert m.cmd("get-acpi-state") == "3"
+    watcher.wait(m, "power-state:3")
+    m.cmd("trigger", "s3resume")
+    watcher.wait(m, "power-state:0")
+    assert "unknown trigger: x" in m.fails("trigger", "x")
+    done(m)
+    m = machine("s4", after=18)
+    m.cmd("start")
+    m.cmd("s4suspend", "timeout=10")
+    assert m.status() == "shutdown"
+    watcher.wait(m, "power-state:4")
+    done(m)
+    m = machine()
+    m.cmd("start")
+    assert "failed to put domain into s3" in m.fails("s3suspend", "timeout=1")
+    done(m)
+    m = machine("clock", **{"time-offset": "3600"})
+    m.cmd("start")
+    oxt.wait_for(lambda: [x for x in watcher.messages(m) if x.startswith("rtc:")], 10, "the clock's change")
+    done(m)
+
+
+@oxt.case
+def suspend_and_restore():
+    """A counter in the guest goes on where it was; files of others and damaged ones are refused"""
+    m = machine("count")
+    m.cmd("start")
+    oxt.wait_for(lambda: len(m.output()) > 12, 10, "the count")
+    save = os.path.join(stack.root, "saved")
+    watcher.clear()
+    m.cmd("suspend", "file=" + save)
+    assert m.status() == "suspended" and watcher.states(m) == ["suspending", "suspended"]
+    assert stat.S_IMODE(os.stat(save).st_mode) == 0o600 and not os.path.exists(save + ".tmp")
+    before = m.output()
+    other = machine("count")
+    assert "another VM" in other.fails("restore", save)
+    done(other)
+    with open(save, "rb") as f:
+        data = f.read()
+    damaged = os.path.join(stack.root, "damaged")
+    for name, bad in (("cut short", data[:-10]), ("sum", data[:200000] + b"\0\1\2\3" + data[200004:]),
+                      ("header is damaged", data[:17] + b"\xff" + data[18:]), ("not a saved VM", b"hello"),
+                      ("header is damaged", data[:30] + b"}" + data[31:])):
+        with open(damaged, "wb") as f:
+            f.write(bad)
+        assert name in m.fails("restore", damaged), name
+    watcher.clear()
+    m.cmd("restore", "file=" + save, "delete=false")
+    assert watcher.states(m) == ["restoring"] + STARTED
+    oxt.wait_for(lambda: len(m.output()) > 3, 10, "the count after")
+    expected = chr((ord(before[-1]) - 64) % 26 + 65)
+    assert m.output()[0] in (expected, before[-1]), (before, m.output())
+    m.cmd("checkpoint", save)
+    assert m.status() == "running"
+    at = len(m.output())
+    oxt.wait_for(lambda: len(m.output()) > at + 2, 10, "the count after the checkpoint")
+    m.cmd("destroy")
+    m.cmd("restore", save)
+    assert m.status() == "running" and not os.path.exists(save)
+    m.cmd("destroy")
+    # A config that has changed since is told apart before anything is built.
+    m.cmd("start")
+    m.cmd("suspend", save)
+    m.write(memory="48")
+    m.cmd("read-config")
+    assert "32 MiB" in m.fails("restore", save)
+    m.write(memory="32", vcpus="2")
+    m.cmd("read-config")
+    assert "config has changed" in m.fails("restore", save)
+    assert os.path.exists(save)
+    done(m)
+
+
+@oxt.case
+def startup_restore():
+    """startup = restore begins with the saved state and keeps the file"""
+    m = machine("count")
+    m.cmd("start")
+    save = os.path.join(stack.root, "saved at start")
+    m.cmd("suspend", save)
+    m.cmd("quit")
+    oxt.wait_for(lambda: not stack.owned(m.name))
+    m.write(startup="restore " + save)
+    m.monitor()
+    m.wait_status("running")
+    assert os.path.exists(save)
+    done(m)
+
+
+@oxt.case
+def crash_of_qemu():
+    """QEMU's death is a crash, told within a second"""
+    m = machine()
+    m.cmd("start")
+    os.kill(m.pid(), signal.SIGKILL)
+    watcher.wait(m, "error:crashed", 1)
+    m.wait_status("shutdown", 2)
+    m.write(on_crash="restart")
+    m.cmd("read-config")
+    m.cmd("start")
+    watcher.clear()
+    os.kill(m.pid(), signal.SIGKILL)
+    watcher.wait(m, "vm:state:running")
+    assert watcher.states(m) == STARTED
+    done(m)
+
+
+@oxt.case
+def monitor_killed():
+    """A monitor that was killed finds its VM; what happened meanwhile leads to the right action"""
+    for kind, key, action, expected in (("poweroff", "on_halt", "destroy", "shutdown"), ("reset", "on_reboot", "preserve", "rebooted"),
+                                        ("panic", "on_crash", "restart", "running")):
+        m = machine(kind, after=18, **{key: action})
+        m.cmd("start")
+        first = int(m.cmd("get-domid"))
+        m.kill_monitor()
+        time.sleep(2.5)
+        watcher.clear()
+        m.monitor()
+        if expected == "running":
+            watcher.wait(m, "error:crashed")
+            oxt.wait_for(lambda: m.cmd("get-domid") not in ("-1", str(first)), 10, "the new start")
+        else:
+            m.wait_status(expected)
+        done(m)
+    m = machine()
+    m.cmd("start")
+    qemu, domid = m.pid(), m.cmd("get-domid")
+    m.kill_monitor()
+    m.monitor()
+    assert m.pid() == qemu and m.cmd("get-domid") == domid and m.status() == "running"
+    m.kill_monitor()
+    os.kill(qemu, signal.SIGKILL)
+    watcher.clear()
+    m.monitor()
+    watcher.wait(m, "error:crashed")
+    m.wait_status("shutdown")
+    m.cmd("start")
+    m.cmd("quit")
+    oxt.wait_for(lambda: not stack.owned(m.name))
+    assert alive(m.pid())
+    m.monitor()
+    os.kill(m.pid("monitor"), signal.SIGTERM)
+    oxt.wait_for(lambda: not stack.owned(m.name))
+    assert alive(m.pid())
+    m.monitor()
+    done(m)
+
+
+@oxt.case
+def random_kills():
+    """The monitor killed at random 50 times: the guest goes on counting, the VM is always found"""
+    m = machine("count")
+    m.cmd("start")
+    qemu, domid = m.pid(), m.cmd("get-domid")
+    rng = random.Random(7)
+    for _ in range(50):
+        if rng.random() < 0.5:
+            stack.start([oxt.program("xenvm-cmd"), m.uuid, rng.choice(["pause", "unpause", "get-vnc", "set-mem-target 24"])])
+        time.sleep(rng.random() * 0.03)
+        m.kill_monitor()
+        m.monitor(wait=rng.random() < 0.5)
+        oxt.wait_for(lambda: m.pid("monitor") and alive(m.pid("monitor")), 5, "the new monitor")
+    oxt.wait_for(lambda: stack.owned(m.name))
+    assert m.pid() == qemu and m.cmd("get-domid") == domid and m.status() in ("running", "paused")
+    if m.status() == "paused":
+        m.cmd("unpause")
+    at = len(m.output())
+    oxt.wait_for(lambda: len(m.output()) > at + 3, 10, "the count")
+    text = m.output()
+    assert all((ord(b) - ord(a)) % 26 == 1 for a, b in zip(text, text[1:])), text
+    done(m)
+
+
+@oxt.case
+def second_monitor():
+    """A second monitor for one uuid refuses with the pid of the first"""
+    m = machine()
+    r = m.monitor(status=1)
+    assert str(m.pid("monitor")) in r.stderr
+    ps = [subprocess.Popen([oxt.program("xenvm"), "--config", Machine(stack).config], env=stack.env) for _ in range(1)]
+    assert [p.wait(10) for p in ps] == [0]
+    n = Machine(stack)
+    ps = [subprocess.Popen([oxt.program("xenvm"), "--config", n.config], env=stack.env, stderr=subprocess.DEVNULL) for _ in range(5)]
+    assert sorted(p.wait(10) for p in ps) == [0, 1, 1, 1, 1]
+    oxt.wait_for(lambda: stack.owned(n.name))
+    done(n)
+    done(m)
+
+
+@oxt.case
+def foreign_vm():
+    """A VM that no monitor of ours has made is refused, and taken on with --attach"""
+    m = machine()
+    m.cmd("start")
+    domid = m.pid()
+    m.kill_monitor()
+    os.unlink(os.path.join(m.dir, "monitor.json"))
+    r = m.monitor(status=2)
+    assert "--attach" in r.stderr
+    m.monitor("--attach")
+    assert m.pid() == domid and m.status() == "running"
+    done(m)
+
+
+@oxt.case
+def failed_starts():
+    """A start that fails says in words why, and leaves nothing behind"""
+    m = machine(disk=["/nonexistent/x.img:file:hda:w:disk"])
+    text = m.fails("start")
+    assert "Device.Tap2.Mount_failure" in text and "/nonexistent/x.img" in text
+    m.write(disk=[m.image + ":file:hda:w:disk", m.image + ":file:hdb:w:disk"])
+    m.cmd("read-config")
+    text = m.fails("start")
+    assert "lock" in text, text
+    assert watcher.states(m)[-2:] == ["creating-domain", "shutdown"]
+    assert "failed before: qmp ready" in m.cmd("timeline")
+    m.write(disk=[m.image + ":qcow2:hda:w:disk"])
+    m.cmd("read-config")
+    assert "qcow2" in m.fails("start")
+    m.write(disk=[m.image + ":file:hde:w:disk"])
+    m.cmd("read-config")
+    assert "four IDE places" in m.fails("start")
+    m.write(disk=[m.image + ":file:hda:w:disk"], memory="99999999")
+    m.cmd("read-config")
+    assert "Not_enough_free_memory" in m.fails("start")
+    m.write(memory="32", **{"passthrough-io": "0x3f8-0x3ff"})
+    m.cmd("read-config")
+    assert "passthrough-io" in m.fails("start")
+    assert sorted(os.listdir(m.dir)) == ["lock", "monitor.json"], os.listdir(m.dir)
+    # An image that another VM writes to.
+    del m.keys["passthrough-io"]
+    m.write()
+    m.cmd("read-config")
+    m.cmd("start")
+    n = machine(disk=[m.image + ":file:hda:w:disk"])
+    text = n.fails("start")
+    assert "lock" in text and m.image in text, text
+    done(n)
+    done(m)
+    n = Machine(stack, startup="start", disk=["/nonexistent/x.img:file:hda:w:disk"])
+    n.monitor(wait=False)
+    watcher_pid = oxt.wait_for(lambda: "error:" in n.log() or None, 5, "the failure")
+    assert watcher_pid and not stack.owned(n.name)
+
+
+@oxt.case
+def configuration():
+    """get, set, read-config and the lists"""
+    m = machine()
+    assert m.cmd("get", "memory") == "32768" and m.cmd("get", "hvm") == "true"
+    m.cmd("set", "field=vcpus", "value=2")
+    assert m.cmd("get", "vcpus") == "2" and m.cmd("get", "required-to-boot-kib") == str((32 + 3 + 2) * 1024)
+    assert "Unknown_field" in m.fails("set", "disk", "x") and "Unknown_field" in m.fails("get", "bogus")
+    assert m.fails("set", "vcpus", "many") and m.cmd("get", "vcpus") == "2"
+    m.cmd("nic-add", "bridge=br0", "mac=02:00:00:00:00:01")
+    m.cmd("disk-add", "path=" + m.image, "device=hdb", "type=file", "mode=r", "devtype=disk")
+    assert "virtpath: hdb, mode: r" in m.cmd("disk-list")
+    rows = [[c.strip() for c in line.split("|")] for line in m.cmd("nic-list").splitlines()]
+    assert rows[1] == ["0", "br0", "02:00:00:00:00:01", ""], rows
+    m.cmd("read-config")
+    assert m.cmd("get", "vcpus") == "1" and len(m.cmd("nic-list").splitlines()) == 1
+    assert "config" in m.fails("read-config", "/nonexistent") or True
+    m.write(memory="64")
+    os.kill(m.pid("monitor"), signal.SIGHUP)
+    oxt.wait_for(lambda: m.cmd("get", "memory") == "65536", 5, "the new config")
+    assert m.fails("bogus") == "error: unknown RPC"
+    assert "not found: field" in m.fails("get") and "invalid type: paused" in m.fails("start", "paused=perhaps")
+    help_text = m.cmd("help")
+    assert all(any(line.startswith(w) for line in help_text.splitlines()) for w in ("start", "suspend", "cd-eject", "quit"))
+    assert "not implemented" in m.fails("disk-del")
+    done(m)
+
+
+@oxt.case
+def running_changes():
+    """Hot-plugged disk and card, CD, balloon, progress of devices across a killed monitor"""
+    m = machine(nic=["bridge=user"])
+    m.write(disk=[m.image + ":file:hda:w:disk", ":file:hdc:r:cdrom"], **{"memory-max": "64"})
+    m.cmd("read-config")
+    assert "Vm_bad_state" in m.fails("device", "disk", "add", "/x:file:xvdb:w:disk")
+    m.cmd("start")
+    extra, iso = (os.path.join(stack.root, n) for n in ("extra.img", "cd.iso"))
+    for path in (extra, iso):
+        with open(path, "wb") as f:
+            f.truncate(1 << 20)
+    m.cmd("device", "disk", "add", extra + ":file:xvdb:w:disk")
+    m.cmd("device", "nic", "add", "bridge=user,model=e1000")
+    assert "xvd" in m.fails("device", "disk", "add", extra + ":file:hdb:w:disk")
+    assert "No such file" in m.fails("device", "disk", "add", "/nonexistent:file:xvdc:w:disk")
+    assert "device type unknown: x" in m.fails("device", "x", "list")
+    assert "device subcommand unknown: x" in m.fails("device", "disk", "x")
+    m.cmd("cd-insert-file", "hdc", iso)
+    assert "cannot be read" in m.fails("cd-insert-file", "hdc", "/nonexistent")
+    m.cmd("cd-eject", "hdc")
+    assert "no CD drive" in m.fails("cd-eject", "hda")
+    m.cmd("set-mem-target", "48")
+    assert "plugged" in m.fails("suspend", "/tmp/never")
+    m.kill_monitor()
+    m.monitor()
+    assert "xvdb" in m.cmd("device", "disk", "list") and "id: 1" in m.cmd("device", "nic", "list")
+    m.cmd("destroy")
+    assert "xvdb" not in m.cmd("device", "disk", "list") and "id: 1" not in m.cmd("device", "nic", "list")
+    assert m.fails("set-mem-target", "48") == "error: exception: no domain id"
+    done(m)
+
+
+@oxt.case
+def displays():
+    """VNC on a unix socket always, on TCP only where asked for"""
+    m = machine(display="vnc:use-port-unused,keymap=en-us")
+    m.cmd("start")
+    port = int(m.cmd("get-vnc"))
+    with socket.create_connection(("127.0.0.1", port), 5) as s:
+        assert s.recv(4) == b"RFB "
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(os.path.join(m.dir, "vnc.sock"))
+        assert s.recv(4) == b"RFB "
+    m.cmd("destroy")
+    m.write(display="vnc")
+    m.cmd("read-config")
+    m.cmd("start")
+    assert m.cmd("get-vnc") == ""
+    done(m)
+
+
+def exchange(path, data):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(5)
+        s.connect(path)
+        s.sendall(data)
+        answer = b""
+        while True:
+            piece = s.recv(4096)
+            if not piece:
+                return json.loads(answer) if answer else None
+            answer += piece
+
+
+@oxt.case
+def socket_protocol():
+    """The unix socket: framing, errors, and clients that send nothing"""
+    m = Machine(stack)
+    m.monitor("--monitor-json", "true")
+    path = os.path.join(stack.runtime, "xenvm", "vm-" + m.uuid)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+    assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o750
+
+    def call(text):
+        return exchange(path, struct.pack(">I", len(text)) + text.encode())
+
+    mute = socket.socket(socket.AF_UNIX)
+    mute.connect(path)
+    mute.send(b"\0\0")
+    assert call('{"jsonrpc":"2.0","method":"get-status","params":{},"id":1}') == {"jsonrpc": "2.0", "id": 1, "result": "shutdown"}
+    assert call('{"method":"get-domid","id":"x"}')["result"] == "-1"
+    assert call('{"method":"start","params":{"paused":true},"id":null}')["result"] is None
+    assert call('{"method":"status"}')["result"] == "created"
+    for text, code in (("{", -32700), ("[]", -32600), ('{"id":3}', -32600), ('{"method":"bogus","id":4}', -32601),
+                       ('{"method":"get","id":5}', -32602), ('{"method":"pause","id":6}', -32603)):
+        answer = call(text)
+        assert answer["error"]["code"] == code, (text, answer)
+    assert exchange(path, struct.pack(">I", 0)) is None and exchange(path, struct.pack(">I", 1 << 24)) is None
+    assert m.cmd("get-status", options=["--use-socket"]) == "created"
+    mute.close()
+    done(m)
+    assert not os.path.exists(path)
+
+
+@oxt.case
+def without_bus():
+    """A bus that dies and comes back does not touch the VM; without one, the socket serves"""
+    m = machine()
+    m.cmd("start")
+    stack.bus.kill()
+    stack.bus.wait()
+    qemu = m.pid()
+    time.sleep(0.2)
+    stack.start_bus()
+    oxt.wait_for(lambda: stack.owned(m.name), 5, "the monitor on the new bus")
+    assert m.status() == "running" and m.pid() == qemu
+    global watcher
+    watcher = Watcher(stack)
+    done(m)
+    n = Machine(stack)
+    n.monitor("--monitor-dbus", "false", wait=False)
+    oxt.wait_for(lambda: os.path.exists(os.path.join(stack.runtime, "xenvm", "vm-" + n.uuid)))
+    assert n.cmd("get-status", options=["--use-socket"]) == "shutdown"
+    n.cmd("quit", options=["--use-socket"])
+
+
+@oxt.case
+def text_notifications():
+    """Notifications to a unix socket: one line for each, in order"""
+    path = os.path.join(stack.root, "notify.sock")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(64)
+        server.settimeout(10)
+        m = Machine(stack, notify="unix," + path)
+        m.monitor()
+        m.cmd("start")
+        m.cmd("destroy")
+        m.cmd("quit")
+        lines = []
+        while not lines or not lines[-1].endswith(":1:hup\n"):
+            c, _ = server.accept()
+            with c:
+                lines.append(c.makefile().read())
+    assert lines == [m.uuid + t + "\n" for t in
+                     (":0:ping", ":0:dbus-rpc-up", *(":61440:vm:state:" + s for s in STARTED), ":61440:vm:state:shutdown", ":1:hup")], lines
+
+
+@oxt.case
+def usage():
+    """Exit status and messages of the command line"""
+    assert stack.run([oxt.program("xenvm")]).returncode == 3
+    m = Machine(stack)
+    m.write(memory="lots")
+    r = stack.run([oxt.program("xenvm"), "--check", m.config])
+    assert r.returncode == 3 and "config error: memory: expect int arg" in r.stderr
+    m.write(memory="32")
+    assert stack.run([oxt.program("xenvm"), "--check", m.config]).returncode == 0
+    r = stack.run([oxt.program("xenvm"), "--print-backend", m.config])
+    assert r.returncode == 0 and "-uuid " + m.uuid in r.stdout and "-sandbox on" in r.stdout
+    assert m.fails("status") == "error: there is no monitor for this VM"
+    assert stack.run([oxt.program("xenvm-cmd"), m.uuid]).returncode == 1
+
+
+try:
+    oxt.main()
+finally:
+    stack.stop()
