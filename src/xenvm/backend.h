@@ -106,7 +106,7 @@ typedef struct Backend {
         void (*save_cancel)(Vm *vm);
         /* Why the VM cannot be saved (to free), or NULL. */
         char *(*cannot_save)(const Vm *vm);
-        /* What the saved state depends on, as text (to free); NULL: not known. */
+        /* What the saved state depends on, as text (to free). May be NULL itself: the back end checks that alone. */
         char *(*shape)(const Vm *vm);
 
         int (*attach)(Vm *vm, const VmDevice *device, VmDone done, void *userdata);

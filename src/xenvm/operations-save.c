@@ -144,7 +144,7 @@ static void save_begin(Monitor *m, OpKind kind, Request *q, const char *file, bo
         op->file = strdup(file);
         op->header.backend = strdup(m->backend->name);
         op->header.uuid = strdup(m->uuid);
-        op->header.shape = m->backend->shape(m->vm);
+        op->header.shape = m->backend->shape ? m->backend->shape(m->vm) : NULL;
         op->header.memory_kib = m->config->memory_kib;
         r = op->file && op->header.backend && op->header.uuid ? savefile_create(file, &op->tmp_file) : -ENOMEM;
         if (r < 0) {
