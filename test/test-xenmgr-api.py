@@ -4,20 +4,15 @@
 import json
 import os
 import subprocess
-import time
+import uuid as uuids
 import xml.etree.ElementTree
 
 import dbus
-import dbus.mainloop.glib
-from gi.repository import GLib
 
 import oxt
+from xenmgr import DB, PROPERTIES, XM, Host, uuid_of
 
-XM = "com.citrix.xenclient.xenmgr"
-DB = "com.citrix.xenclient.db"
-PROPERTIES = "org.freedesktop.DBus.Properties"
 DATA = os.path.join(oxt.SOURCE, "test/data/xenmgr")
-dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
 
 
 def table(name):
@@ -26,66 +21,6 @@ def table(name):
 
 
 API = table("dbus-api.tsv")
-
-
-class Host:
-    """A stack with dbd and xenmgr, and a stock D-Bus client of it."""
-
-    def __init__(self, *args):
-        self.stack = oxt.Stack()
-        self.stack.daemon("dbd", DB)
-        self.manager = self.stack.daemon("xenmgr", XM, *args)
-        self.bus = dbus.bus.BusConnection(self.stack.address)
-        self.signals = []
-        self.bus.add_signal_receiver(self.on_signal, dbus_interface=XM, member_keyword="member")
-
-    def on_signal(self, *args, member):
-        self.signals.append((member, *[str(a) for a in args]))
-
-    def turn(self, seconds=0.0):
-        """Takes in signals that have arrived, and those of the next `seconds`."""
-        context = GLib.MainContext.default()
-        end = time.monotonic() + seconds
-        while context.pending() or time.monotonic() < end:
-            context.iteration(False)
-            time.sleep(0.001)
-
-    def wait_signal(self, *wanted, seconds=5):
-        def seen():
-            self.turn()
-            return [s for s in self.signals if s[:len(wanted)] == wanted]
-        return oxt.wait_for(seen, seconds, "the signal %s" % (wanted,))
-
-    def call(self, path, interface, member, *args, bus=None, **kwargs):
-        if member == "Set":
-            kwargs["signature"] = "ssv"
-        return (bus or self.bus).get_object(XM, path, introspect=False).get_dbus_method(member, interface)(*args, **kwargs)
-
-    def get(self, path, interface, name):
-        return self.call(path, PROPERTIES, "Get", interface, name)
-
-    def set(self, path, interface, name, value, bus=None):
-        return self.call(path, PROPERTIES, "Set", interface, name, value, bus=bus)
-
-    def fails(self, *args, **kwargs):
-        """The call must fail; gives (short error name, text)."""
-        try:
-            value = self.call(*args, **kwargs)
-        except dbus.DBusException as e:
-            return e.get_dbus_name().split(".")[-1], e.get_dbus_message()
-        raise AssertionError("%s succeeded: %s" % (args[:4], value))
-
-    def db(self, member, *args):
-        return self.bus.get_object(DB, "/", introspect=False).get_dbus_method(member, DB)(*args)
-
-    def create(self, template="new-vm-empty", tree=None):
-        return str(self.call("/", XM, "create_vm_with_template_and_json", template, json.dumps(tree) if tree else ""))
-
-    def stop(self):
-        log = self.stack.log("xenmgr")
-        assert "Sanitizer" not in log, log
-        self.bus.close()
-        self.stack.stop()
 
 
 def with_host(function):
@@ -101,10 +36,6 @@ def with_host(function):
     run.__doc__ = function.__doc__
     run.__name__ = function.__name__
     return oxt.case(run)
-
-
-def uuid_of(path):
-    return path.split("/")[2].replace("_", "-")
 
 
 def args_text(arguments):
@@ -258,7 +189,7 @@ def templates(host):
 
     for name, keys in wanted.items():
         path = str(host.call("/", XM, "create_vm_with_template_and_json", name,
-                             json.dumps({"uuid": str(__import__("uuid").uuid4())})))
+                             json.dumps({"uuid": str(uuids.uuid4())})))
         have = dict(flat(json.loads(host.db("dump", "/vm/" + uuid_of(path)))))
         extra = {"uuid": uuid_of(path), "seamless-id": uuid_of(path), "name": keys.get("name", "name-" + uuid_of(path))}
         if "slot" not in keys:

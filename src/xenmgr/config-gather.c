@@ -31,8 +31,17 @@ json_object *dbnode_to_json(const DbNode *n)
         return o;
 }
 
+/* Only Xen can let one VM serve another's devices; elsewhere the host serves nics that name nobody. */
+static bool have_driver_domains(void)
+{
+        _cleanup_free_ char *type = NULL;
+
+        return read_file("/sys/hypervisor/type", 64, &type, NULL) >= 0 && startswith(type, "xen");
+}
+
 static size_t gather_nics(Vm *vm, ConfigNic *ret)
 {
+        bool driver_domains = have_driver_domains();
         unsigned ids[NICS_MAX];
         size_t n = vm_record_ids(vm, "nic", ids, NICS_MAX);
 
@@ -45,7 +54,9 @@ static size_t gather_nics(Vm *vm, ConfigNic *ret)
                 snprintf(path, sizeof path, "config/nic/%u/network", ids[i]);
                 network = vm_text(vm, path, "");
                 ret[i] = (ConfigNic) { .id = ids[i],
-                                       .backend_domid = backend && backend->domid > 0 ? backend->domid : 0,
+                                       .backend_domid = backend && backend->domid > 0 && (named || driver_domains)
+                                                                ? backend->domid
+                                                                : 0,
                                        /* The network daemon says it; without one the path tells the kind. */
                                        .wireless = startswith(network, "/wifi/") || startswith(network, "/modem/") ||
                                                    streq(network, "brwireless") };

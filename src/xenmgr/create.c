@@ -16,6 +16,7 @@
 #include "vm.h"
 
 #define SLOT_MAX 9
+#define SWEEP_USEC (1 * USEC_PER_SEC)
 
 struct Create {
         Manager *manager;
@@ -422,16 +423,35 @@ static int remove_tree_at(int parent, const char *name, int depth)
         return unlinkat(parent, name, AT_REMOVEDIR);
 }
 
-static void delete_runtime(Vm *vm)
-{
-        const Paths *p = manager_paths(vm->manager);
-        _cleanup_free_ char *ovf = paths_format(p, PATH_STORAGE, "ovffiles/%s", vm->uuid);
-        _cleanup_free_ char *run = paths_get(p, PATH_VM) ? paths_format(p, PATH_VM, "%s", vm->uuid) : NULL;
+typedef struct Sweep {
+        Manager *manager;
+        char uuid[37];
+        sd_event_source *timer;
+} Sweep;
 
-        if (ovf)
-                (void) remove_tree_at(AT_FDCWD, ovf, 16);
-        if (run && !vm->monitor)
+static int on_sweep(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Sweep *w = userdata;
+        _cleanup_free_ char *run = paths_format(manager_paths(w->manager), PATH_VM, "%s", w->uuid);
+
+        if (run && !manager_find_vm(w->manager, w->uuid))
                 (void) remove_tree_at(AT_FDCWD, run, 4);
+        sd_event_source_disable_unref(w->timer);
+        free(w);
+        return 0;
+}
+
+/* After a while: a monitor writes its last words behind its bus name's end. */
+void delete_runtime(Manager *m, const char *uuid)
+{
+        Sweep *w = calloc(1, sizeof *w);
+
+        if (!w)
+                return;
+        w->manager = m;
+        memcpy(w->uuid, uuid, sizeof w->uuid);
+        if (sd_event_add_time_relative(m->event, &w->timer, CLOCK_MONOTONIC, SWEEP_USEC, 0, on_sweep, w) < 0)
+                free(w);
 }
 
 static void on_deleted(const sd_bus_error *error, void *userdata)
@@ -445,6 +465,7 @@ static void on_deleted(const sd_bus_error *error, void *userdata)
 static void delete_go(Delete *w)
 {
         Vm *vm = manager_find_vm(w->manager, w->uuid);
+        _cleanup_free_ char *ovf = NULL;
         unsigned ids[DISKS_MAX];
         char path[64];
         DbTx *tx;
@@ -462,7 +483,10 @@ static void delete_go(Delete *w)
                 for (size_t i = 0; i < n; i++)
                         delete_disk_file(vm, ids[i]);
         }
-        delete_runtime(vm);
+        ovf = paths_format(manager_paths(w->manager), PATH_STORAGE, "ovffiles/%s", vm->uuid);
+        if (ovf)
+                (void) remove_tree_at(AT_FDCWD, ovf, 16);
+        delete_runtime(w->manager, vm->uuid);
         vm->deleting = true;
         tx = db_tx_new();
         snprintf(path, sizeof path, "/vm/%s", w->uuid);

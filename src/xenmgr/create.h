@@ -24,5 +24,7 @@ void create_bus_down(Manager *m);
 
 /* Deletes a VM that does not run, with its files by the rules of the contract; answers c. */
 int delete_vm(Vm *vm, bool unrestricted, Call *c);
-/* Removes a disk's file and key if nothing else needs them. all: the whole VM goes. */
+/* Removes a disk's file and key if nothing else needs them. */
 void delete_disk_file(Vm *vm, unsigned id);
+/* Removes the folder of a VM that is gone, with what its monitor left. */
+void delete_runtime(Manager *m, const char *uuid);

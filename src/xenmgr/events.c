@@ -98,9 +98,10 @@ static void keep_alive(Vm *vm)
 {
         uint64_t lived = vm->started_usec ? now_usec() - vm->started_usec : 0, delay = 0;
 
-        if (lived < KEEP_ALIVE_QUICK_USEC)
-                delay = MIN2(USEC_PER_SEC << MIN2(vm->quick_deaths++, 10u), KEEP_ALIVE_MAX_USEC);
-        else
+        if (lived < KEEP_ALIVE_QUICK_USEC) {
+                delay = MIN2(USEC_PER_SEC << MIN2(vm->quick_deaths, 10u), KEEP_ALIVE_MAX_USEC);
+                vm->quick_deaths++;
+        } else
                 vm->quick_deaths = 0;
         if (delay)
                 log_notice("%s ended soon after its start; it is started again in %llu s", vm->uuid,
@@ -117,9 +118,7 @@ static void after_stop(Vm *vm, VmState s)
         }
         if (s == VM_SHUTDOWN && vm_bool(vm, "keep-alive", false) && vm_node(vm) && !vm->deleting)
                 keep_alive(vm);
-        /* A VM that is not there needs no process. A new start makes a new one, of the version installed then. */
-        if (s == VM_SHUTDOWN && !(vm->job && streq(lifecycle_busy(vm), "start")))
-                monitor_quit(vm);
+        lifecycle_rest(vm);
 }
 
 static void book_reason(Vm *vm, VmState s)
@@ -203,7 +202,10 @@ static void handle(Vm *vm, const char *status)
                 VmState s = vm_state_from_word(rest);
                 char shown[64];
 
-                if (s < _VM_STATE_MAX)
+                /* A monitor that found its VM again tells where it is: no news. */
+                if (s < _VM_STATE_MAX && s == vm->state)
+                        log_debug("%s is still %s", vm->uuid, rest);
+                else if (s < _VM_STATE_MAX)
                         handle_state(vm, s);
                 else
                         log_warning("The monitor of %s tells an unknown state: %s", vm->uuid,

@@ -11,3 +11,5 @@ void events_drop(Vm *vm);
 
 /* In lifecycle.c: a job may be waiting for the new state. */
 void lifecycle_state_changed(Vm *vm);
+/* Ends the monitor of a VM that is stopped and of which nothing is wanted. */
+void lifecycle_rest(Vm *vm);

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "create.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
@@ -18,6 +19,8 @@
 #define SERVICE_PREFIX "com.citrix.xenclient."
 #define QUERY_USEC (10 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (30 * USEC_PER_SEC)
+#define SPAWN_RETRY_USEC (50 * USEC_PER_MSEC)
+#define SPAWN_ATTEMPTS_MAX 60
 
 struct MonitorCall {
         Vm *vm;
@@ -131,7 +134,7 @@ static void on_status(Vm *vm, const char *reply, const sd_bus_error *error, _unu
                 lifecycle_monitor_failed(vm, strempty(error->message));
                 return;
         }
-        vm->monitor_deaths = 0;
+        vm->monitor_deaths = vm->spawn_attempts = 0;
         lifecycle_monitor_up(vm, vm_state_from_word(reply));
 }
 
@@ -164,7 +167,8 @@ static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
         vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
         if (vm->monitor || !vm->manager->bus)
                 return 0;
-        log_notice("Starting the monitor of %s again", vm->uuid);
+        if (vm->spawn_attempts == 0)
+                log_notice("Starting the monitor of %s again", vm->uuid);
         if (monitor_spawn(vm) < 0)
                 lifecycle_monitor_failed(vm, "it cannot be started");
         return 0;
@@ -208,6 +212,14 @@ static void name_changed(Manager *m, const char *name, const char *owner)
                         vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
                         query_state(vm);
                 }
+                return;
+        }
+        if (startswith(name, MONITOR_PREFIX)) {
+                char uuid[37];
+
+                /* The last of a VM that was deleted. */
+                if (!*owner && uuid_from_path(name + strlen(MONITOR_PREFIX), uuid))
+                        delete_runtime(m, uuid);
                 return;
         }
         vm = vm_of_name(m, name, AGENT_PREFIX);
@@ -335,6 +347,12 @@ static int on_child_exit(_unused_ sd_event_source *s, int fd, _unused_ uint32_t 
                 return 0;
         if (si.si_code == CLD_EXITED && si.si_status == 1 && vm->monitor)
                 return 0; /* another one serves this VM, and we know it */
+        /* Another one serves this VM and is not on the bus: most likely it is just ending. */
+        if (si.si_code == CLD_EXITED && si.si_status == 1 && vm->spawn_attempts++ < SPAWN_ATTEMPTS_MAX &&
+            !vm->monitor_retry &&
+            sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC, SPAWN_RETRY_USEC, 0, on_retry,
+                                       vm) >= 0)
+                return 0;
         text = strformat("%s (status %d)", *strstrip(errors) ? strstrip(errors) : "the monitor did not start", si.si_status);
         for (char *p = text; p && *p; p++)
                 if (*p == '\n')

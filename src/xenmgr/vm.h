@@ -58,6 +58,7 @@ struct Vm {
         int monitor_pid;
         sd_event_source *monitor_exit, *monitor_retry;
         unsigned monitor_deaths; /* in a row, for the back-off */
+        unsigned spawn_attempts; /* in a row, that met one which was ending */
 
         VmEvent *events, **events_end; /* not handled yet, oldest first */
         bool event_waits;              /* the first one waits for the domid */

@@ -1,0 +1,395 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""xenmgr's life cycle on real QEMU, with guests that are a boot sector."""
+import glob
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import dbus
+
+import oxt
+from xenmgr import Host, PROPERTIES, XM, uuid_of
+
+VM = XM + ".vm"
+IDLE = bytes.fromhex("fbf4ebfd")                    # sti; again: hlt; jmp again
+POWEROFF = bytes.fromhex("ba0406b80020ef") + IDLE   # out 0x604, 0x2000
+RESET = bytes.fromhex("b0fee664") + IDLE            # out 0x64, 0xfe
+os.environ["XENVM_TIMEOUT_SCALE"] = "0.02"
+
+
+class Life(Host):
+    def disk(self, name, code):
+        path = os.path.join(self.stack.state, "storage/disks", name)
+        with open(path, "wb") as f:
+            f.write(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+        os.chmod(path, 0o666)
+        return "/storage/disks/" + name
+
+    def guest(self, code=IDLE, **keys):
+        self.guests = getattr(self, "guests", 0) + 1
+        tree = {"slot": "-1", "config": {
+            "virt-type": "hvm", "memory": "32", "display": "none", "notify": "dbus", "acpi": "true",
+            "disk": {"0": {"path": self.disk("g%d.img" % self.guests, code), "type": "file", "mode": "w", "device": "hda",
+                           "devtype": "disk"}}}}
+        config = keys.pop("config", {})
+        tree.update(keys)
+        tree["config"].update(config)
+        return self.create("", tree)
+
+    def start(self, vm):
+        self.call(vm, VM, "start", timeout=60)
+
+    def state(self, vm):
+        return str(self.get(vm, VM, "state"))
+
+    def states(self, vm):
+        self.turn()
+        return [s[3] for s in self.signals if s[:2] == ("vm_state_changed", uuid_of(vm))]
+
+    def words(self, vm):
+        self.turn()
+        return [s[2].split(":")[-1] for s in self.signals if s[:2] == ("notify", uuid_of(vm))]
+
+    def wait_state(self, vm, state, seconds=20):
+        oxt.wait_for(lambda: self.state(vm) == state, seconds, state)
+
+    def pids(self, program, vm):
+        out = subprocess.run(["pgrep", "-f", "%s.*%s" % (program, uuid_of(vm))], capture_output=True, text=True).stdout
+        return [int(p) for p in out.split()]
+
+    def restart_manager(self):
+        self.manager.send_signal(signal.SIGKILL)
+        self.manager.wait()
+        self.manager = self.stack.daemon("xenmgr", XM, "--no-autostart")
+
+    def stop(self):
+        for vm in list(self.call("/", XM, "list_vms")) if self.manager.poll() is None else []:
+            try:
+                self.call(str(vm), VM, "set_db_key", "keep-alive", "false")
+                self.call(str(vm), VM, "destroy", timeout=30)
+            except dbus.DBusException as e:
+                print("# %s" % e)
+        end = time.monotonic() + 5
+        while subprocess.run(["pgrep", "-f", "xenvm.*" + self.stack.root], capture_output=True).stdout and time.monotonic() < end:
+            time.sleep(0.05)
+        left = subprocess.run(["pgrep", "-af", "(xenvm|qemu-system).*" + self.stack.root], capture_output=True, text=True).stdout
+        for line in left.splitlines():
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+        super().stop()
+        assert not left, "left behind: " + left
+
+
+def with_life(function):
+    def run():
+        life = Life("--no-autostart")
+        try:
+            function(life)
+        except Exception:
+            print("# " + life.stack.log("xenmgr").replace("\n", "\n# "))
+            raise
+        finally:
+            life.stop()
+    run.__doc__ = function.__doc__
+    run.__name__ = function.__name__
+    return oxt.case(run)
+
+
+@with_life
+def start_and_destroy(life):
+    """The signals of a start and of a destroy, in order; domid and monitor come and go."""
+    vm = life.guest()
+    life.start(vm)
+    assert life.state(vm) == "running"
+    domid = int(life.get(vm, VM, "domid"))
+    assert domid > 0 and [int(d) for d in life.call("/", XM, "list_domids")] == [domid]
+    assert str(life.call("/", XM, "find_vm_by_domid", domid)) == vm
+    assert life.get(vm, VM, "acpi-state") == 0
+    assert life.words(vm) == ["creating-domain", "creating-devices", "created", "running"]
+    assert life.states(vm) == ["creating", "creating", "creating", "running"]
+    life.start(vm)  # runs already: nothing happens
+    assert life.fails(vm, VM, "delete")[1].startswith("204:")
+    life.signals.clear()
+    life.call(vm, VM, "pause")
+    life.wait_state(vm, "paused")
+    life.call(vm, VM, "unpause")
+    life.wait_state(vm, "running")
+    life.call(vm, VM, "destroy")
+    assert life.state(vm) == "stopped" and life.get(vm, VM, "domid") == -1
+    assert life.states(vm) == ["paused", "running", "stopped"]
+    oxt.wait_for(lambda: not life.pids("xenvm", vm) and not life.pids("qemu-system", vm), what="the monitor's end")
+    life.call(vm, VM, "destroy")
+    life.call(vm, VM, "shutdown")
+    life.start(vm)
+    assert int(life.get(vm, VM, "domid")) > domid, "a start has a number of its own"
+    timeline = json.loads(life.call(vm, "org.oxt.Xenmgr1", "Timeline"))
+    assert [p["phase"] for p in timeline["phases"]][-1] == "started" and timeline["failed"] is None
+    life.call(vm, VM, "destroy")
+    life.call(vm, VM, "delete")
+    oxt.wait_for(lambda: not os.path.exists(os.path.join(life.stack.runtime, "vm", uuid_of(vm))), 3, "its folder's end")
+
+
+@with_life
+def guest_ends(life):
+    """A guest that powers itself off is stopped; one that resets is started anew with another domid."""
+    vm = life.guest(POWEROFF)
+    life.start(vm)
+    life.wait_state(vm, "stopped")
+    assert life.states(vm)[-1] == "stopped" and "rebooting" not in life.words(vm)
+    vm = life.guest(RESET)
+    life.start(vm)
+
+    def booted_again():
+        return life.words(vm).count("running") >= 3
+    oxt.wait_for(booted_again, 30, "three boots")
+    words = life.words(vm)
+    first = words.index("shutdown")
+    assert words[first:first + 4] == ["shutdown", "creating-domain", "creating-devices", "created"], words
+    life.call(vm, VM, "set_db_key", "preserve-on-reboot", "true")
+    oxt.wait_for(lambda: life.state(vm) == "stopped", 20)
+    life.call(vm, VM, "destroy")
+
+
+@with_life
+def shutdown_escalates(life):
+    """A guest that ignores the power button is ended when its time is over."""
+    vm = life.guest(IDLE)
+    life.start(vm)
+    began = time.monotonic()
+    life.call(vm, VM, "shutdown", timeout=60)
+    assert life.state(vm) == "stopped", life.state(vm)
+    assert time.monotonic() - began < 30
+
+
+@with_life
+def reboot(life):
+    """Reboot of a guest that does not listen: it runs again, with another domid."""
+    vm = life.guest(IDLE)
+    life.start(vm)
+    domid = int(life.get(vm, VM, "domid"))
+    life.call(vm, VM, "reboot", timeout=60)
+    oxt.wait_for(lambda: life.state(vm) == "running" and int(life.get(vm, VM, "domid")) != domid, 30, "the reboot")
+
+
+@with_life
+def found_again(life):
+    """VMs survive the death of xenmgr, of their monitor, of both, and of the bus; nothing is told twice."""
+    vm = life.guest()
+    life.start(vm)
+    domid, qemu = int(life.get(vm, VM, "domid")), life.pids("qemu-system", vm)
+    assert len(qemu) == 1
+
+    def same():
+        return life.state(vm) == "running" and int(life.get(vm, VM, "domid")) == domid
+
+    life.turn(0.2)
+    life.signals.clear()
+    life.restart_manager()
+    assert same(), "found before the first call is answered"
+    life.turn(0.5)
+    assert life.states(vm) == [], life.signals
+    monitor = life.pids("bin/xenvm", vm)
+    os.kill(monitor[0], signal.SIGKILL)
+    oxt.wait_for(lambda: life.pids("bin/xenvm", vm) not in ([], monitor), 3, "a new monitor")
+    oxt.wait_for(lambda: same() and life.stack.owned("org.xen.vm.uuid_" + uuid_of(vm).replace("-", "_")), 3)
+    for pid in life.pids("bin/xenvm", vm):
+        os.kill(pid, signal.SIGKILL)
+    life.restart_manager()
+    oxt.wait_for(same, 3, "the VM after both died")
+    assert life.states(vm) == [], life.signals
+    life.bus.set_exit_on_disconnect(False)
+    life.stack.bus.kill()
+    life.stack.bus.wait()
+    life.stack.start_bus()
+    oxt.wait_for(lambda: life.stack.owned(XM), 5, "xenmgr on the new bus")
+    life.bus = dbus.bus.BusConnection(life.stack.address)
+    life.bus.add_signal_receiver(life.on_signal, dbus_interface=XM, member_keyword="member")
+    oxt.wait_for(same, 5, "the VM on the new bus")
+    assert life.pids("qemu-system", vm) == qemu
+    life.call(vm, VM, "destroy")
+    assert life.state(vm) == "stopped"
+
+
+@with_life
+def interrupted_start(life):
+    """A start whose xenmgr is killed is finished by the next one, or leaves a VM that can be started."""
+    for when in ("creating-domain", "created", "running"):
+        vm = life.guest()
+        life.signals.clear()
+        caller = threading.Thread(target=lambda: subprocess.run(
+            ["busctl", "--address=" + life.stack.address, "call", XM, vm, VM, "start"], capture_output=True))
+        caller.start()
+        oxt.wait_for(lambda: when in life.words(vm), 20, when)
+        life.restart_manager()
+        caller.join()
+        oxt.wait_for(lambda: life.state(vm) in ("running", "stopped"), 10, "an end of the start at " + when)
+        life.turn(1)
+        if life.state(vm) == "stopped":
+            life.start(vm)
+        assert life.state(vm) == "running"
+        life.call(vm, VM, "destroy")
+        assert not glob.glob(life.stack.runtime + "/vm/*/starting")
+
+
+@with_life
+def dependencies(life):
+    """Backends are started first; one that is named and does not run is an error; a cycle is an error."""
+    life.db("write", "/xenmgr/overwrite-ndvm-settings", "false")
+    life.db("write", "/vm/00000000-0000-0000-0000-000000000002/provides-default-network-backend", "false")
+    backend = life.guest(name="net", **{"provides-network-backend": "true", "type": "ndvm"})
+    front = life.guest(config={"nic": {"0": {"backend-uuid": uuid_of(backend)}}})
+    assert life.fails(front, VM, "start")[1].startswith("232:")
+    dry = json.loads(life.call(front, "org.oxt.Xenmgr1", "DryRun"))
+    assert [f["error"][:4] for f in dry] == ["232:"]
+    life.call(front, VM, "set_db_key", "config.nic.0.backend-uuid", "")
+    life.set(backend, VM, "provides-default-network-backend", True)
+    life.set(front, VM, "track-dependencies", True)
+    assert [str(d) for d in life.get(front, VM, "dependencies")] == [backend]
+    life.start(front)
+    assert life.state(backend) == life.state(front) == "running"
+    life.turn(0.2)
+    told = [(s[1], s[3]) for s in life.signals if s[0] == "vm_state_changed"]
+    assert told.index((uuid_of(backend), "running")) < told.index((uuid_of(front), "creating"))
+    for vm in (front, backend):
+        life.call(vm, VM, "destroy")
+    life.call(front, VM, "set_db_key", "config.nic.0.backend-uuid", uuid_of(backend))
+    life.call(backend, VM, "set_db_key", "config.nic.0.backend-uuid", uuid_of(front))
+    oxt.wait_for(lambda: "cycle" in life.fails(front, VM, "start")[1])
+
+
+@with_life
+def checks(life):
+    """What forbids a start is an error with its number, the VM stays stopped, and a dry run names all of it."""
+    vm = life.guest(config={"disk": {"0": {"path": "/storage/none", "type": "file", "mode": "w", "device": "hda", "devtype": "disk"},
+                                     "1": {"path": "/storage/disks", "type": "file", "mode": "w", "device": "hdb", "devtype": "disk"}}})
+    assert life.fails(vm, VM, "start")[1] == "Bad Physical Path for disk 0 (/storage/none)"
+    life.call(vm, VM, "set_db_key", "config.memory", "99999999")
+    found = json.loads(life.call(vm, "org.oxt.Xenmgr1", "DryRun"))
+    assert [f["check"] for f in found] == ["disks", "disks", "memory"], found
+    assert found[-1]["error"].startswith("101:")
+    os.symlink("/etc/passwd", life.stack.state + "/storage/disks/link")
+    vm = life.guest()
+    life.call(vm, VM, "set_db_key", "config.disk.0.path", "/storage/disks/link")
+    assert "Bad Physical Path" in life.fails(vm, VM, "start")[1], "a link must not lead out of the storage folder"
+    vm = life.guest(config={"vcpus": "abc"})
+    assert "config/vcpus" in life.fails(vm, VM, "start")[1]
+    vm = life.guest(config={"memory": "0"})
+    assert "config/memory" in life.fails(vm, VM, "start")[1]
+    assert life.state(vm) == "stopped" and not life.pids("xenvm", vm)
+
+
+@with_life
+def hooks(life):
+    """Hooks run with their arguments; a failing one stops the start; one stands in for the start."""
+    log = os.path.join(life.stack.root, "hook.log")
+    script = os.path.join(life.stack.root, "hook")
+    with open(script, "w") as f:
+        f.write("#!/bin/sh\necho $# $1 $2 >> %s\n" % log)
+    os.chmod(script, 0o755)
+    with open(log, "w"):
+        os.chmod(log, 0o666)
+    lines = lambda: open(log).read().splitlines()
+    vm = life.guest(**{"run-on-state-change": script, "run-pre-boot": script, "run-on-acpi-state-change": script})
+    life.start(vm)
+    oxt.wait_for(lambda: sorted(lines()) == sorted(["1 %s" % uuid_of(vm), "2 %s running" % uuid_of(vm), "2 %s 0" % uuid_of(vm)]),
+                 what="hooks: %s" % lines())
+    life.call(vm, VM, "destroy")
+    life.set(vm, VM, "run-pre-boot", "/bin/false")
+    assert life.fails(vm, VM, "start")[1].startswith("223:") and life.state(vm) == "stopped"
+    life.set(vm, VM, "run-pre-boot", "/bin/sleep")
+    assert life.fails(vm, VM, "start")[1].startswith("223:")
+    life.set(vm, VM, "run-pre-boot", "")
+    life.set(vm, VM, "run-insteadof-start", "rpc:destination=%s,interface=%s.testing,member=script_queue" % (XM, XM))
+    life.start(vm)
+    assert life.state(vm) == "stopped" and life.call("/", XM + ".testing", "script_dequeue") == uuid_of(vm)
+    life.call(vm, VM, "start_internal", timeout=60)
+    assert life.state(vm) == "running"
+
+
+@with_life
+def conflicts(life):
+    """Requests at once are ordered by rule: starts join, destroy ends a start, and the end is a clean state."""
+    vm = life.guest()
+    address = life.stack.address
+
+    def ask(member, results):
+        r = subprocess.run(["busctl", "--address=" + address, "call", XM, vm, VM, member], capture_output=True, text=True)
+        results.append((member, r.returncode, r.stderr))
+
+    results = []
+    threads = [threading.Thread(target=ask, args=("start", results)) for _ in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [r[1] for r in results] == [0] * 6, results
+    assert life.words(vm).count("running") == 1
+    for _ in range(3):
+        life.call(vm, VM, "destroy")
+        results = []
+        threads = [threading.Thread(target=ask, args=(m, results)) for m in ("start", "destroy", "shutdown", "start", "destroy")]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        oxt.wait_for(lambda: life.state(vm) in ("stopped", "running"), 20)
+    life.call(vm, VM, "destroy")
+    assert life.state(vm) == "stopped"
+    life.start(vm)
+    assert life.state(vm) == "running"
+
+
+@with_life
+def keep_alive(life):
+    """A VM that dies at once is started again, but not in a tight loop."""
+    vm = life.guest(POWEROFF, **{"keep-alive": "true"})
+    life.start(vm)
+    life.turn(5)
+    starts = life.words(vm).count("creating-domain")
+    assert 2 <= starts <= 4, "%d starts in 5 s" % starts
+    life.set(vm, VM, "keep-alive", False)
+    life.turn(5)
+    after = life.words(vm).count("creating-domain")
+    assert after <= starts + 1
+
+
+@oxt.case
+def autostart():
+    """At the first start after the host's, VMs are started by priority, then slot; a new xenmgr starts none again."""
+    life = Life("--no-autostart")
+    try:
+        late = life.guest(**{"start_on_boot": "true", "slot": "2"})
+        first = life.guest(**{"start_on_boot": "true", "slot": "1"})
+        service = life.guest(**{"start_on_boot": "true", "start_on_boot_priority": "10", "type": "svc"})
+        life.guest(**{"start_on_boot": "true", "ready": "false"})
+        for service_vm in ("000000000001", "000000000002"):
+            life.db("write", "/vm/00000000-0000-0000-0000-%s/start_on_boot" % service_vm, "false")
+        life.db("write", "/xenmgr/overwrite-uivm-settings", "false")
+        life.db("write", "/xenmgr/overwrite-ndvm-settings", "false")
+        life.manager.terminate()
+        life.manager.wait()
+        life.signals.clear()
+        life.manager = life.stack.daemon("xenmgr", XM)
+        for vm in (service, first, late):
+            life.wait_state(vm, "running")
+        life.turn(0.5)
+        order = [s[1] for s in life.signals if s[0] == "vm_state_changed" and s[3] == "running"]
+        assert order == [uuid_of(v) for v in (service, first, late)], order
+        life.call(first, VM, "destroy")
+        life.manager.kill()
+        life.manager.wait()
+        life.manager = life.stack.daemon("xenmgr", XM)
+        life.turn(1)
+        assert life.state(first) == "stopped" and life.state(late) == "running"
+    except Exception:
+        print("# " + life.stack.log("xenmgr").replace("\n", "\n# "))
+        raise
+    finally:
+        life.stop()
+
+
+if __name__ == "__main__":
+    oxt.main()
