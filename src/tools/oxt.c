@@ -6,6 +6,7 @@
 
 #include "log.h"
 #include "oxt-convert.h"
+#include "oxt-vm.h"
 #include "strbuf.h"
 #include "version.h"
 
@@ -75,6 +76,7 @@ static const Verb verbs[] = {
         { "config", "", 0, -1, oxt_config, "Show and change settings" },
         { "doctor", "", 0, -1, oxt_doctor, "Show what this host can do, and what to do about the rest" },
         { "enable", "", 0, -1, oxt_enable, "Start the stack when the host starts" },
+        { "vm", "COMMAND ...", 0, -1, oxt_vm, "Make, show, change and run VMs" },
         { "convert", "INPUT [OUTPUT]", 0, -1, oxt_convert, "Convert VM configurations between xenvm and xl" },
         { "version", "", 0, 0, oxt_version, "Show the version" },
         { 0 }

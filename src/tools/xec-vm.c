@@ -11,10 +11,7 @@
 #include "options.h"
 #include "parse.h"
 #include "paths.h"
-
-#define XENMGR "com.citrix.xenclient.xenmgr"
-#define XENMGR_VM XENMGR ".vm"
-#define PROPERTIES "org.freedesktop.DBus.Properties"
+#include "vm-table.h"
 
 static const char *arg_object, *arg_name, *arg_uuid, *arg_domid, *arg_disk, *arg_nic;
 static bool arg_list_disks, arg_list_nics, arg_json;
@@ -119,15 +116,6 @@ static int take_options(int argc, char *argv[], char ***xec, int *ret_exit)
 
 /* ---- asking xenmgr ---- */
 
-static int fail(const char *what, int r, const sd_bus_error *error)
-{
-        if (sd_bus_error_is_set(error))
-                fprintf(stderr, "xec-vm: %s: %s: %s\n", what, error->name, strempty(error->message));
-        else
-                fprintf(stderr, "xec-vm: %s: %s\n", what, strerror(-r));
-        return r;
-}
-
 static int not_found(const char *choice)
 {
         fprintf(stderr, "xec-vm: vm '%s' not found\n", choice);
@@ -157,143 +145,29 @@ static int find_by(sd_bus *bus, const char *choice, const char *method, const ch
                    sd_bus_error_has_name(&error, "org.freedesktop.DBus.Error.InvalidArgs"))
                 r = not_found(choice);
         else
-                fail(method, r, &error);
+                vmtable_fail("xec-vm", method, r, &error);
         sd_bus_message_unref(m);
         sd_bus_message_unref(reply);
         sd_bus_error_free(&error);
         return r;
 }
 
-typedef struct Vm {
-        char *path, *name, *uuid, *state;
-        int64_t domid;
-        bool known; /* its properties have come */
-        size_t *waiting;
-} Vm;
-
-typedef struct Vms {
-        Vm *items;
-        size_t n;
-        size_t waiting;
-} Vms;
-
-static void vms_done(Vms *l)
-{
-        for (size_t i = 0; i < l->n; i++) {
-                free(l->items[i].path);
-                free(l->items[i].name);
-                free(l->items[i].uuid);
-                free(l->items[i].state);
-        }
-        free(l->items);
-}
-
-static int read_property(sd_bus_message *m, Vm *vm)
-{
-        _cleanup_strbuf_ StrBuf text = STRBUF_INIT;
-        const char *name;
-        char **field;
-        int r;
-
-        r = sd_bus_message_read(m, "s", &name);
-        if (r < 0)
-                return r;
-        field = streq(name, "name")    ? &vm->name
-                : streq(name, "uuid")  ? &vm->uuid
-                : streq(name, "state") ? &vm->state
-                                       : NULL;
-        if (!field && !streq(name, "domid"))
-                return sd_bus_message_skip(m, "v");
-        r = dbus_text_print(m, &text);
-        if (r < 0)
-                return r;
-        if (!field)
-                return parse_i64(strempty(text.data), &vm->domid);
-        free(*field);
-        return strbuf_take(&text, field);
-}
-
-static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error _unused_)
-{
-        Vm *vm = userdata;
-        int r;
-
-        --*vm->waiting;
-        if (sd_bus_message_is_method_error(m, NULL))
-                return 0; /* deleted meanwhile: it is left out */
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = read_property(m, vm);
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
-        }
-        vm->known = r >= 0;
-        return 0;
-}
-
-/* All VMs in the order of xenmgr: one call for the list, one GetAll each, all of those under way at once. */
-static int list_vms(sd_bus *bus, Vms *l)
-{
-        sd_bus_error error = SD_BUS_ERROR_NULL;
-        sd_bus_message *reply = NULL;
-        const char *path;
-        int r;
-
-        r = sd_bus_call_method(bus, XENMGR, "/", XENMGR, "list_vms", &error, &reply, NULL);
-        if (r < 0)
-                fail("list_vms", r, &error);
-        else
-                r = sd_bus_message_enter_container(reply, 'a', "o");
-        while (r >= 0 && (r = sd_bus_message_read(reply, "o", &path)) > 0) {
-                Vm *items = reallocarray(l->items, l->n + 1, sizeof *items);
-
-                if (!items) {
-                        r = -ENOMEM;
-                        break;
-                }
-                l->items = items;
-                items[l->n] = (Vm) { .path = strdup(path), .domid = -1, .waiting = &l->waiting };
-                r = items[l->n++].path ? 0 : -ENOMEM;
-        }
-        for (size_t i = 0; r >= 0 && i < l->n; i++) {
-                r = sd_bus_call_method_async(bus, NULL, XENMGR, l->items[i].path, PROPERTIES, "GetAll", on_properties,
-                                             &l->items[i], "s", XENMGR_VM);
-                l->waiting += r >= 0;
-        }
-        while (r >= 0 && l->waiting > 0) {
-                r = sd_bus_process(bus, NULL);
-                if (r == 0)
-                        r = sd_bus_wait(bus, UINT64_MAX);
-        }
-        if (r < 0 && !sd_bus_error_is_set(&error))
-                fail("list_vms", r, &error);
-        sd_bus_error_free(&error);
-        sd_bus_message_unref(reply);
-        return r < 0 ? r : 0;
-}
-
 static int find_by_name(sd_bus *bus, const char *name, char **ret)
 {
-        Vms l = { 0 };
-        const Vm *found = NULL;
-        unsigned n = 0;
-        int r = list_vms(bus, &l);
+        _cleanup_vmtable_ VmTable l = { .program = "xec-vm" };
+        const VmEntry *found;
+        unsigned n;
+        int r = vmtable_load(&l, bus);
 
-        for (size_t i = 0; r >= 0 && i < l.n; i++)
-                if (l.items[i].known && streq_ptr(l.items[i].name, name)) {
-                        found = found ? found : &l.items[i];
-                        n++;
-                }
+        if (r < 0)
+                return r;
+        found = vmtable_find_name(&l, name, &n);
+        if (!found)
+                return not_found(name);
         if (n > 1)
-                fprintf(stderr, "xec-vm: %u VMs are named '%s'; taking %s (choose with -u UUID)\n", n, name,
-                        strempty(found->uuid));
-        if (found) {
-                *ret = strdup(found->path);
-                r = *ret ? 0 : -ENOMEM;
-        } else if (r >= 0)
-                r = not_found(name);
-        vms_done(&l);
-        return r;
+                fprintf(stderr, "xec-vm: %u VMs are named '%s'; taking %s (choose with -u UUID)\n", n, name, found->uuid);
+        *ret = strdup(found->path);
+        return *ret ? 0 : -ENOMEM;
 }
 
 /* 1 with *ret: a VM was chosen; 0: none; negative: printed. */
@@ -320,18 +194,6 @@ static int choose(sd_bus *bus, char **ret)
 
 /* ---- the table ---- */
 
-/* Running ones first, by domid; then in the order of the list. */
-static int compare_vms(const void *a, const void *b)
-{
-        const Vm *x = a, *y = b;
-        uint64_t dx = x->domid < 0 ? UINT64_MAX : (uint64_t) x->domid;
-        uint64_t dy = y->domid < 0 ? UINT64_MAX : (uint64_t) y->domid;
-
-        if (dx != dy)
-                return dx < dy ? -1 : 1;
-        return 0;
-}
-
 /* Fills up to width characters; a character may be several bytes. */
 static void print_column(StrBuf *b, const char *s, int width)
 {
@@ -342,7 +204,7 @@ static void print_column(StrBuf *b, const char *s, int width)
         strbuf_addf(b, "%s%*s", s, MAX2(width - n, 0), "");
 }
 
-static void print_vm(StrBuf *b, const Vm *vm)
+static void print_vm(StrBuf *b, const VmEntry *vm)
 {
         char domid[24] = "";
 
@@ -367,38 +229,25 @@ static void print_vm(StrBuf *b, const Vm *vm)
 
 static int print_table(sd_bus *bus)
 {
+        _cleanup_vmtable_ VmTable l = { .program = "xec-vm" };
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
-        const char *separator = "";
-        Vms l = { 0 };
-        int r = list_vms(bus, &l);
+        int r = vmtable_load(&l, bus);
 
-        if (r < 0) {
-                vms_done(&l);
+        if (r < 0)
                 return r;
-        }
-        /* Sorted by a stable order: the list is short, and equal ones must stay as they are. */
-        for (size_t i = 1; i < l.n; i++)
-                for (size_t j = i; j > 0 && compare_vms(&l.items[j - 1], &l.items[j]) > 0; j--) {
-                        Vm t = l.items[j];
-
-                        l.items[j] = l.items[j - 1];
-                        l.items[j - 1] = t;
-                }
+        vmtable_sort(&l);
         if (arg_json)
                 strbuf_addc(&b, '[');
         else
                 strbuf_addf(&b, " %-3s | %-18s | %-36s | %-10s\n-----+--------------------+----------------------------"
                                 "----------+--------\n",
                             "ID", "Name", "UUID", "State");
-        for (size_t i = 0; i < l.n; i++)
-                if (l.items[i].known) {
-                        strbuf_add(&b, arg_json ? separator : "");
-                        print_vm(&b, &l.items[i]);
-                        separator = ",";
-                }
+        for (size_t i = 0; i < l.n; i++) {
+                strbuf_add(&b, arg_json && i > 0 ? "," : "");
+                print_vm(&b, &l.items[i]);
+        }
         if (arg_json)
                 strbuf_add(&b, "]\n");
-        vms_done(&l);
         if (b.oom)
                 return -ENOMEM;
         fwrite(b.data, 1, b.len, stdout);

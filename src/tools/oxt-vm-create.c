@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * oxt vm create. The VM itself is made by the manager from a template; then its disks are added. If
+ * one of these steps fails, the VM is deleted again, and what was copied for it is removed.
+ */
+#include <limits.h>
+#include <unistd.h>
+
+#include "dbus-text.h"
+#include "fs.h"
+#include "log.h"
+#include "oxt-vm.h"
+#include "parse.h"
+#include "seed-iso.h"
+#include "strbuf.h"
+#include "vm-image.h"
+#include "vm-keys.h"
+
+#define VMDISK "com.citrix.xenclient.vmdisk"
+#define VMNIC "com.citrix.xenclient.vmnic"
+#define WORDS_MAX 16
+
+static const char *arg_template, *arg_user_data, *arg_network_config, *arg_disk_size, *arg_network;
+static const char *arg_memory, *arg_vcpus;
+static bool arg_in_place, arg_start;
+static const char *arg_images[WORDS_MAX], *arg_settings[WORDS_MAX];
+static size_t n_images, n_settings;
+
+static int add_word(const char *what, const char *list[], size_t *n, const char *value)
+{
+        if (*n == WORDS_MAX) {
+                fprintf(stderr, "oxt vm create: more than %d times --%s\n", WORDS_MAX, what);
+                return -E2BIG;
+        }
+        list[(*n)++] = value;
+        return 0;
+}
+
+static int take_image(const char *value)
+{
+        return add_word("image", arg_images, &n_images, value);
+}
+
+static int take_setting(const char *value)
+{
+        return add_word("set", arg_settings, &n_settings, value);
+}
+
+static const Option options[] = {
+        { "image", 'i', "FILE", OPTION_CALLBACK, (void *) take_image,
+          "Disk image (qcow2, VHD, raw) or CD image; may be given several times", NULL },
+        { "disk", 0, "SIZE", OPTION_STRING, &arg_disk_size, "Add an empty disk, e.g. 20G", NULL },
+        { "in-place", 0, NULL, OPTION_FLAG, &arg_in_place, "Use images where they are instead of copying them", NULL },
+        { "template", 't', "NAME", OPTION_STRING, &arg_template, "Template of the VM; default new-vm-empty", NULL },
+        { "memory", 'm', "MIB", OPTION_STRING, &arg_memory, "Memory in MiB", NULL },
+        { "vcpus", 0, "N", OPTION_STRING, &arg_vcpus, "Virtual CPUs", NULL },
+        { "network", 'n', "NETWORK", OPTION_STRING, &arg_network,
+          "Add a network card: user (in user space), or the path of a network; default none", NULL },
+        { "cloud-init", 0, "FILE", OPTION_STRING, &arg_user_data, "User data for cloud-init, handed over on a CD", NULL },
+        { "network-config", 0, "FILE", OPTION_STRING, &arg_network_config, "Network configuration for cloud-init", NULL },
+        { "set", 's', "PROPERTY=VALUE", OPTION_CALLBACK, (void *) take_setting, "Set a property, as oxt vm set does", NULL },
+        { "start", 0, NULL, OPTION_FLAG, &arg_start, "Start the VM", NULL },
+        { 0 }
+};
+
+static const Program program = {
+        .name = "oxt vm create", .synopsis = "[OPTIONS] NAME", .options = options, .flags = PROGRAM_PERMUTE,
+        .summary = "Makes a VM. Images are copied into the storage folder unless they are there, or --in-place says otherwise.",
+};
+
+typedef struct Creation {
+        VmCommand c;
+        const char *name;
+        char uuid[37], *path; /* path NULL: the manager does not have it yet */
+        char *virt_type;
+        char **files;         /* that were made */
+        unsigned n_files;
+        unsigned n_disks;
+        bool cd_used;         /* the template's own CD drive has an image */
+        bool finished;
+} Creation;
+
+static void creation_done(Creation *w)
+{
+        if (!w->finished) {
+                if (w->path && w->c.bus)
+                        (void) vmcommand_call(&w->c, "undoing the creation", w->path, XENMGR_VM, "delete", NULL, NULL);
+                for (char **f = w->files; f && *f; f++)
+                        (void) unlink(*f);
+        }
+        free(w->path);
+        free(w->virt_type);
+        strv_free(w->files);
+        vmcommand_done(&w->c);
+}
+
+static int say(const Creation *w, const char *what, int r)
+{
+        fprintf(stderr, "%s: %s: %s\n", w->c.name, what, strerror(-r));
+        return r;
+}
+
+/* ---- before anything is made: is all of it there and right? ---- */
+
+typedef struct Wanted {
+        Image images[WORDS_MAX];
+        char *paths[WORDS_MAX]; /* absolute */
+        const VmKey *keys[WORDS_MAX];
+        const char *values[WORDS_MAX];
+        char *settings[WORDS_MAX];
+        uint64_t disk_mib;
+        char *user_data, *network_config;
+        size_t user_data_size, network_config_size;
+} Wanted;
+
+static void wanted_done(Wanted *w)
+{
+        for (size_t i = 0; i < WORDS_MAX; i++) {
+                free(w->paths[i]);
+                free(w->settings[i]);
+        }
+        free(w->user_data);
+        free(w->network_config);
+}
+
+/* 20G, 512M, or MiB. */
+static int parse_size(const char *s, uint64_t *ret_mib)
+{
+        size_t n = strspn(s, "0123456789");
+        _cleanup_free_ char *digits = strndup(s, n);
+        uint64_t unit = !s[n] || streq(s + n, "M") ? 1 : streq(s + n, "G") ? 1024 : streq(s + n, "T") ? 1024 * 1024 : 0, v;
+
+        if (!digits)
+                return -ENOMEM;
+        if (!unit || parse_u64(digits, &v) < 0 || v == 0 || v > INT32_MAX / unit)
+                return -EINVAL;
+        *ret_mib = v * unit;
+        return 0;
+}
+
+static int check_number(const Creation *w, const char *option, const char *value, int64_t max)
+{
+        int64_t n;
+
+        if (!value || (parse_i64(value, &n) >= 0 && n >= 1 && n <= max))
+                return 0;
+        fprintf(stderr, "%s: --%s takes a number from 1 to %lld, not '%s'\n", w->c.name, option, (long long) max, value);
+        return -EINVAL;
+}
+
+static int check_file(const Creation *w, const char *path, char **ret, size_t *ret_size)
+{
+        int r = path ? read_file(path, SEED_FILE_MAX, ret, ret_size) : 0;
+
+        return r < 0 ? say(w, path, r) : 0;
+}
+
+static int check_wanted(const Creation *w, Wanted *x)
+{
+        int r;
+
+        if (check_number(w, "memory", arg_memory, 1 << 24) < 0 || check_number(w, "vcpus", arg_vcpus, 1024) < 0)
+                return -EINVAL;
+        if (arg_disk_size && parse_size(arg_disk_size, &x->disk_mib) < 0) {
+                fprintf(stderr, "%s: --disk takes a size such as 20G or 512M, not '%s'\n", w->c.name, arg_disk_size);
+                return -EINVAL;
+        }
+        for (size_t i = 0; i < n_images; i++) {
+                r = image_probe(arg_images[i], &x->images[i]);
+                if (r == -EMEDIUMTYPE) {
+                        fprintf(stderr, "%s: %s is no image (qcow2, VHD, CD image, or raw in whole sectors)\n", w->c.name,
+                                arg_images[i]);
+                        return r;
+                }
+                if (r < 0)
+                        return say(w, arg_images[i], r);
+                x->paths[i] = realpath(arg_images[i], NULL);
+                if (!x->paths[i])
+                        return say(w, arg_images[i], -errno);
+        }
+        for (size_t i = 0; i < n_settings; i++) {
+                x->settings[i] = strdup(arg_settings[i]);
+                if (!x->settings[i])
+                        return log_oom();
+                r = vmcommand_parse_setting(&w->c, x->settings[i], &x->keys[i], &x->values[i]);
+                if (r < 0)
+                        return r;
+        }
+        if (arg_network_config && !arg_user_data) {
+                fprintf(stderr, "%s: --network-config goes with --cloud-init\n", w->c.name);
+                return -EINVAL;
+        }
+        r = check_file(w, arg_user_data, &x->user_data, &x->user_data_size);
+        return r < 0 ? r : check_file(w, arg_network_config, &x->network_config, &x->network_config_size);
+}
+
+/* ---- steps ---- */
+
+static int make_vm(Creation *w)
+{
+        _cleanup_vmtable_ VmTable l = { .program = w->c.name };
+        _cleanup_strbuf_ StrBuf json = STRBUF_INIT;
+        sd_bus_message *reply = NULL;
+        const char *path;
+        unsigned n;
+        int r = vmtable_load(&l, w->c.bus);
+
+        if (r < 0)
+                return r;
+        if (vmtable_find_name(&l, w->name, &n)) {
+                fprintf(stderr, "%s: there is a VM named '%s' already\n", w->c.name, w->name);
+                return -EEXIST;
+        }
+        strbuf_add(&json, "{\"name\":");
+        json_quote(&json, w->name);
+        strbuf_addf(&json, ",\"uuid\":\"%s\",\"config\":{", w->uuid);
+        if (arg_memory)
+                strbuf_addf(&json, "\"memory\":\"%s\"%s", arg_memory, arg_vcpus ? "," : "");
+        if (arg_vcpus)
+                strbuf_addf(&json, "\"vcpus\":\"%s\"", arg_vcpus);
+        strbuf_add(&json, "}}");
+        if (json.oom)
+                return log_oom();
+        r = vmcommand_call(&w->c, arg_template, "/", XENMGR, "create_vm_with_template_and_json", &reply, "ss", arg_template,
+                           json.data);
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "o", &path);
+        if (r >= 0 && !(w->path = strdup(path)))
+                r = log_oom();
+        sd_bus_message_unref(reply);
+        return r < 0 ? r : vmcommand_get(&w->c, w->path, XENMGR_VM, "virt-type", &w->virt_type);
+}
+
+static void show_progress(uint64_t done, uint64_t size)
+{
+        fprintf(stderr, "\r%3u%% of %llu MiB%s", (unsigned) (size ? done * 100 / size : 100), (unsigned long long) (size / MIB),
+                done >= size ? "\n" : "");
+}
+
+/* Where the VM will find a file: as the contract names it, so that a stack that moves takes it along. */
+static char *storage_name(const Creation *w, const char *path)
+{
+        const char *rest = startswith(path, paths_get(&w->c.stack.paths, PATH_STORAGE));
+
+        return rest && *rest == '/' ? strformat("/storage%s", rest) : strdup(path);
+}
+
+static char *new_file(Creation *w, const char *suffix)
+{
+        _cleanup_free_ char *path = paths_format(&w->c.stack.paths, PATH_DISKS, "%s-%u.%s", w->uuid, w->n_files++, suffix);
+        int r = path ? mkdir_parents(paths_get(&w->c.stack.paths, PATH_DISKS), 0755) : -ENOMEM;
+
+        if (r < 0 || strv_extend(&w->files, path) < 0) {
+                say(w, paths_get(&w->c.stack.paths, PATH_DISKS), r < 0 ? r : -ENOMEM);
+                return NULL;
+        }
+        return TAKE_PTR(path);
+}
+
+/* Brings an image to where the VM may use it. */
+static int bring_image(Creation *w, const char *path, const Image *image, char **ret)
+{
+        const char *inside = startswith(path, paths_get(&w->c.stack.paths, PATH_STORAGE));
+        _cleanup_free_ char *target = NULL;
+        int r;
+
+        if (arg_in_place || (inside && *inside == '/')) {
+                printf("%s (%s, %llu MiB): used where it is\n", path, image_kind_to_text(image->kind),
+                       (unsigned long long) (image->size / MIB));
+                *ret = storage_name(w, path);
+                return *ret ? 0 : log_oom();
+        }
+        target = new_file(w, image_kind_to_suffix(image->kind));
+        if (!target)
+                return -ENOMEM;
+        r = image_copy(path, target, isatty(STDERR_FILENO) ? show_progress : NULL);
+        if (r < 0)
+                return say(w, target, r);
+        printf("%s (%s, %llu MiB): %s to %s\n", path, image_kind_to_text(image->kind), (unsigned long long) (image->size / MIB),
+               r == IMAGE_CLONED ? "cloned" : "copied", target);
+        *ret = storage_name(w, target);
+        return *ret ? 0 : log_oom();
+}
+
+/* hda, hdb, hdd, …: hdc is the CD drive everywhere. Guests without emulated devices have xvda, … */
+static void device_name(const Creation *w, unsigned index, char buf[static 8])
+{
+        bool hvm = streq(w->virt_type, "hvm");
+
+        snprintf(buf, 8, "%s%c", hvm ? "hd" : "xvd", (char) ('a' + index + (hvm && index >= 2)));
+}
+
+/* The drive of the template, if it has one. */
+static int find_cd(Creation *w, char **ret)
+{
+        _cleanup_strv_ char **disks = NULL;
+        int r = vmcommand_list(&w->c, w->path, "list_disks", &disks);
+
+        for (char **d = disks; r >= 0 && d && *d; d++) {
+                _cleanup_free_ char *device = NULL;
+
+                r = vmcommand_get(&w->c, *d, VMDISK, "virt-path", &device);
+                if (r >= 0 && streq(device, "hdc")) {
+                        *ret = strdup(*d);
+                        return *ret ? 0 : log_oom();
+                }
+        }
+        return r;
+}
+
+static int add_disk(Creation *w, const char *file, const char *phys_type, bool cd)
+{
+        _cleanup_free_ char *disk = NULL;
+        sd_bus_message *reply = NULL;
+        const char *path;
+        char device[8];
+        int r = 0;
+
+        if (cd && !w->cd_used) {
+                r = find_cd(w, &disk);
+                if (r < 0)
+                        return r;
+        }
+        if (!disk) {
+                r = vmcommand_call(&w->c, "a disk", w->path, XENMGR_VM, "add_disk", &reply, NULL);
+                if (r >= 0)
+                        r = sd_bus_message_read(reply, "o", &path);
+                if (r >= 0 && !(disk = strdup(path)))
+                        r = log_oom();
+                sd_bus_message_unref(reply);
+                if (r < 0)
+                        return r;
+        }
+        if (cd && !w->cd_used && streq(w->virt_type, "hvm")) {
+                strcpy(device, "hdc");
+                w->cd_used = true;
+        } else
+                device_name(w, w->n_disks++, device);
+        const char *const properties[] = { "phys-path", file,   "phys-type", phys_type, "virt-path", device,
+                                           "devtype",   cd ? "cdrom" : "disk", "mode", cd ? "r" : "w", NULL };
+
+        for (const char *const *p = properties; r >= 0 && *p; p += 2)
+                r = vmcommand_set_text(&w->c, disk, VMDISK, p[0], p[1]);
+        return r;
+}
+
+static int add_empty_disk(Creation *w, uint64_t mib)
+{
+        _cleanup_free_ char *mapped = NULL;
+        sd_bus_message *reply = NULL;
+        const char *file;
+        int r = vmcommand_call(&w->c, "an empty disk", "/", XENMGR, "create_vhd", &reply, "i", (int32_t) mib);
+
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "s", &file);
+        if (r >= 0) {
+                mapped = paths_map(&w->c.stack.paths, file);
+                r = mapped ? strv_extend(&w->files, mapped) : -ENOMEM;
+        }
+        if (r >= 0) {
+                printf("empty disk of %llu MiB: %s\n", (unsigned long long) mib, mapped);
+                r = add_disk(w, file, "vhd", false);
+        }
+        sd_bus_message_unref(reply);
+        return r;
+}
+
+static int add_seed(Creation *w, const Wanted *x)
+{
+        _cleanup_free_ char *meta = NULL, *target = NULL, *name = NULL;
+        _cleanup_strbuf_ StrBuf host = STRBUF_INIT;
+        _cleanup_free_ uint8_t *image = NULL;
+        SeedFile files[3];
+        size_t n = 2, size;
+        int r;
+
+        /* A host name has letters, digits and hyphens. */
+        for (const char *p = w->name; *p; p++)
+                strbuf_addc(&host, (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ? *p : '-');
+        meta = strformat("instance-id: %s\nlocal-hostname: %s\n", w->uuid, strempty(host.data));
+        target = new_file(w, "seed.iso");
+        if (!meta || !target)
+                return -ENOMEM;
+        files[0] = (SeedFile) { "meta-data", meta, strlen(meta) };
+        files[1] = (SeedFile) { "user-data", x->user_data, x->user_data_size };
+        if (x->network_config)
+                files[n++] = (SeedFile) { "network-config", x->network_config, x->network_config_size };
+        image = seed_iso(files, n, &size);
+        if (!image)
+                return log_oom();
+        r = image_write(target, image, size);
+        if (r < 0)
+                return say(w, target, r);
+        printf("%s: for cloud-init, on the CD %s\n", arg_user_data, target);
+        name = storage_name(w, target);
+        return name ? add_disk(w, name, "file", true) : log_oom();
+}
+
+static int add_nic(Creation *w)
+{
+        sd_bus_message *reply = NULL;
+        const char *path;
+        int r = vmcommand_call(&w->c, "a network card", w->path, XENMGR_VM, "add_nic", &reply, NULL);
+
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "o", &path);
+        if (r >= 0)
+                r = vmcommand_set_text(&w->c, path, VMNIC, "network", arg_network);
+        sd_bus_message_unref(reply);
+        return r;
+}
+
+static int make_all(Creation *w, const Wanted *x)
+{
+        int r = make_vm(w);
+
+        for (size_t i = 0; r >= 0 && i < n_images; i++) {
+                _cleanup_free_ char *file = NULL;
+
+                r = bring_image(w, x->paths[i], &x->images[i], &file);
+                if (r >= 0)
+                        r = add_disk(w, file, image_kind_to_phys_type(x->images[i].kind), x->images[i].kind == IMAGE_ISO);
+        }
+        if (r >= 0 && x->disk_mib > 0)
+                r = add_empty_disk(w, x->disk_mib);
+        if (r >= 0 && x->user_data)
+                r = add_seed(w, x);
+        if (r >= 0 && arg_network && !streq(arg_network, "none"))
+                r = add_nic(w);
+        for (size_t i = 0; r >= 0 && i < n_settings; i++)
+                r = vmcommand_apply_setting(&w->c, w->path, x->keys[i], x->values[i]);
+        return r;
+}
+
+int vm_create(int argc, char *argv[], _unused_ void *userdata)
+{
+        _cleanup_(creation_done) Creation w = { .finished = false };
+        _cleanup_(wanted_done) Wanted x = { 0 };
+        int i, status;
+
+        i = vmcommand_open(&w.c, &program, 1, 1, argc, argv, &status);
+        if (i < 0)
+                return status;
+        w.name = argv[i];
+        if (!arg_template)
+                arg_template = "new-vm-empty";
+        if (!*w.name || strpbrk(w.name, "\n\r")) {
+                fprintf(stderr, "%s: a name is one line that is not empty\n", w.c.name);
+                return 2;
+        }
+        if (check_wanted(&w, &x) < 0)
+                return 2;
+        if (!uuid_random(w.uuid) || make_all(&w, &x) < 0)
+                return 1;
+        w.finished = true;
+        printf("created %s (%s)\n", w.name, w.uuid);
+        if (arg_start && vmcommand_call(&w.c, w.name, w.path, XENMGR_VM, "start", NULL, NULL) < 0)
+                return 1;
+        return fflush(stdout) == 0 ? 0 : 1;
+}

@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""oxt vm on a live manager and database: creation from images, properties, errors that say what to do."""
+import json
+import os
+import struct
+
+import oxt
+
+stack = oxt.Stack()
+stack.daemon("dbd", "com.citrix.xenclient.db")
+stack.daemon("xenmgr", "com.citrix.xenclient.xenmgr")
+disks = os.path.join(stack.state, "storage", "disks")
+
+
+def vm(*words):
+    r = stack.run([oxt.program("oxt"), "vm", *words])
+    return r.returncode, r.stdout, r.stderr
+
+
+def good(*words):
+    status, out, err = vm(*words)
+    assert status == 0 and err == "", (words, status, out, err)
+    return out
+
+
+def bad(*words, status=1):
+    got, out, err = vm(*words)
+    assert got == status and err, (words, got, out, err)
+    return err
+
+
+def show(name):
+    return json.loads(good("show", "--json", name))
+
+
+def make(name, content):
+    path = os.path.join(stack.root, name)
+    with open(path, "wb") as f:
+        f.write(content)
+    return path
+
+
+def uuid_of(name):
+    return next(v["uuid"] for v in json.loads(good("list", "--json")) if v["name"] == name)
+
+
+QCOW2 = make("debian.qcow2", b"QFI\xfb" + b"\0" * 65532)
+RAW = make("disk.raw", b"x" * 1024 + b"\0" * (1 << 20))
+VHD = make("a.vhd", b"\0" * 4096 + b"conectix" + b"\0" * 504)
+ISO = make("install.iso", b"\0" * 0x8001 + b"CD001" + b"\0" * 4090)
+
+
+@oxt.case
+def service_vms():
+    """Before anything is made the list has the service VMs alone."""
+    assert good("list").startswith("NAME ") and all(v["state"] == "stopped" for v in json.loads(good("list", "--json")))
+
+
+@oxt.case
+def create_plain():
+    """A VM without disks: name, memory, CPUs, properties."""
+    out = good("create", "plain", "--memory", "256", "--vcpus", "2", "--set", "boot=dc", "--set", "description=a b")
+    assert out.startswith("created plain ("), out
+    p = show("plain")["properties"]
+    assert (p["name"], p["memory"], p["vcpus"], p["boot"], p["description"]) == ("plain", 256, 2, "dc", "a b")
+    assert p["state"] == "stopped" and p["uuid"] == uuid_of("plain")
+    assert "plain" in good("list") and "plain" in good("show", "plain")
+
+
+@oxt.case
+def create_from_images():
+    """qcow2, raw, VHD and CD images are copied into the storage folder, each with its type and device."""
+    out = good("create", "work", "-i", QCOW2, "-i", RAW, "--image", VHD, "--image", ISO)
+    assert out.count("copied to") + out.count("cloned to") == 4, out
+    d = show("work")["disks"]
+    assert [(x["virt-path"], x["phys-type"], x["devtype"], x["mode"]) for x in d] == [
+        ("hda", "qcow2", "disk", "w"), ("hdb", "file", "disk", "w"), ("hdd", "vhd", "disk", "w"), ("hdc", "file", "cdrom", "r")]
+    for source, x in zip((QCOW2, RAW, VHD, ISO), d):
+        copy = os.path.join(stack.state, x["phys-path"].lstrip("/"))
+        with open(source, "rb") as a, open(copy, "rb") as b:
+            assert a.read() == b.read(), x
+        assert uuid_of("work") in copy
+
+
+@oxt.case
+def in_place():
+    """An image in the storage folder, or with --in-place, is not copied."""
+    inside = os.path.join(disks, "mine.img")
+    os.rename(make("mine.img", b"\0" * 512), inside)
+    out = good("create", "inside", "-i", inside)
+    assert "used where it is" in out and show("inside")["disks"][0]["phys-path"] == "/storage/disks/mine.img"
+    out = good("create", "outside", "--in-place", "-i", RAW)
+    assert "used where it is" in out and show("outside")["disks"][0]["phys-path"] == RAW
+
+
+@oxt.case
+def holes_stay_holes():
+    """Copying a sparse image takes no more room than the image."""
+    path = os.path.join(stack.root, "sparse.raw")
+    with open(path, "wb") as f:
+        f.write(b"start" * 1000)
+        f.seek(1 << 30)
+        f.write(b"\0" * 511 + b"e")
+    good("create", "sparse", "-i", path)
+    copy = os.path.join(stack.state, show("sparse")["disks"][0]["phys-path"].lstrip("/"))
+    st = os.stat(copy)
+    assert st.st_size == os.path.getsize(path) and st.st_blocks * 512 < 1 << 20, st
+    with open(copy, "rb") as f:
+        assert f.read(5) == b"start" and f.seek(-1, 2) and f.read(1) == b"e"
+
+
+def read_iso(path):
+    """The files of a small ISO 9660 image, by what its structures say."""
+    with open(path, "rb") as f:
+        image = f.read()
+    volume = image[16 * 2048:17 * 2048]
+    assert volume[:7] == b"\1CD001\1" and image[17 * 2048:17 * 2048 + 6] == b"\xffCD001"
+    sectors, = struct.unpack_from("<I", volume, 80)
+    assert sectors * 2048 == len(image) and struct.unpack_from(">I", volume, 84)[0] == sectors
+    where, size = struct.unpack_from("<I4xI", volume, 156 + 2)
+    directory, files, at = image[where * 2048:where * 2048 + size], {}, 0
+    while at < size and directory[at]:
+        where, length = struct.unpack_from("<I4xI", directory, at + 2)
+        name = directory[at + 33:at + 33 + directory[at + 32]]
+        if name not in (b"\0", b"\1"):
+            # what Linux makes of it
+            files[name.decode().lower().split(";")[0].rstrip(".")] = image[where * 2048:where * 2048 + length]
+        at += directory[at]
+    return volume[40:72].rstrip().decode(), files
+
+
+@oxt.case
+def cloud_init():
+    """Cloud-init's data is on a CD of its own."""
+    user = make("user-data", b"#cloud-config\nhostname: x\n")
+    net = make("net", b"version: 2\n")
+    good("create", "my cloud", "-i", QCOW2, "--cloud-init", user, "--network-config", net)
+    d = show("my cloud")["disks"]
+    assert [(x["virt-path"], x["devtype"]) for x in d] == [("hda", "disk"), ("hdc", "cdrom")]
+    label, files = read_iso(os.path.join(stack.state, d[1]["phys-path"].lstrip("/")))
+    assert label == "cidata" and sorted(files) == ["meta-data", "network-config", "user-data"], files
+    assert files["user-data"] == b"#cloud-config\nhostname: x\n" and files["network-config"] == b"version: 2\n"
+    assert files["meta-data"].decode() == "instance-id: %s\nlocal-hostname: my-cloud\n" % uuid_of("my cloud")
+
+
+@oxt.case
+def empty_disk_and_nic():
+    """An empty disk of a size, and a network card."""
+    out = good("create", "install", "--disk", "2G", "-i", ISO, "--network", "user")
+    assert "empty disk of 2048 MiB" in out, out
+    s = show("install")
+    assert s["disks"][-1]["phys-type"] == "vhd" and s["nics"][0]["network"] == "user", s
+
+
+@oxt.case
+def failed_creations():
+    """What cannot be made leaves neither a VM nor a file behind."""
+    before, files = json.loads(good("list", "--json")), sorted(os.listdir(disks))
+    assert "no image" in bad("create", "n", "-i", make("odd", b"abc"), status=2)
+    assert "No such file" in bad("create", "n", "-i", "/nonexistent", status=2)
+    assert "takes a size such as 20G" in bad("create", "n", "--disk", "2x", status=2)
+    assert "takes a number from 1" in bad("create", "n", "--memory", "0", status=2)
+    assert "already" in bad("create", "plain")
+    assert "no-such" in bad("create", "n", "-t", "no-such", "-i", RAW)
+    assert "boot" in bad("create", "n", "--set", "boto=c", "-i", RAW, status=2)
+    bad("create", "n", "-i", RAW, "--set", "virt-type=vax", status=2)
+    # The manager has made the VM, but the image cannot be copied.
+    os.rename(disks, disks + ".away")
+    with open(disks, "w"):
+        assert "disks" in bad("create", "n", "-i", RAW)
+    os.unlink(disks)
+    os.rename(disks + ".away", disks)
+    assert json.loads(good("list", "--json")) == before and sorted(os.listdir(disks)) == files
+
+
+@oxt.case
+def set_properties():
+    """Properties are set; wrong names and values are answered with the right ones."""
+    good("set", "plain", "memory=512", "pae=false", "description=x=y")
+    p = show("plain")["properties"]
+    assert (p["memory"], p["pae"], p["description"]) == (512, False, "x=y")
+    err = bad("set", "plain", "memroy=1", status=2)
+    assert "no property 'memroy'" in err and "memory " in err, err
+    assert "vcpus" in bad("set", "plain", "cpus=1", status=2)
+    assert "start-on-boot" in bad("set", "plain", "start_on_boot=true", status=2)
+    assert "oxt vm show --all" in bad("set", "plain", "zzzzzzz=1", status=2)
+    assert "can only be read" in bad("set", "plain", "domid=1", status=2)
+    assert "memory" in bad("set", "plain", "memory=much", status=2)
+    assert "PROPERTY=VALUE" in bad("set", "plain", "memory", status=2)
+    # All are looked at before the first is set.
+    bad("set", "plain", "memory=1024", "pea=true", status=2)
+    assert show("plain")["properties"]["memory"] == 512
+
+
+@oxt.case
+def names():
+    """VMs are found by name and UUID; wrong names are answered with the nearest."""
+    assert show(uuid_of("plain"))["properties"]["name"] == "plain"
+    assert "did you mean 'plain'" in bad("show", "plian")
+    assert "there is no VM 'quite-other'" in bad("show", "quite-other")
+    good("rename", "plain", "plane")
+    assert show("plane")["properties"]["name"] == "plane"
+    assert "already" in bad("rename", "plane", "work")
+    good("set", "plane", "name=work")
+    err = bad("show", "work")
+    assert "2 VMs are named 'work'" in err and err.count("stopped") == 2
+    good("set", next(v["uuid"] for v in json.loads(good("list", "--json")) if v["memory"] == 512), "name=plain")
+
+
+@oxt.case
+def show_everything():
+    """--all shows each property with its meaning."""
+    out = good("show", "--all", "plain")
+    assert "Memory in MiB" in out and "start-on-boot" in out and "virt-type" in out
+
+
+@oxt.case
+def delete():
+    """Deleting takes the VM and what was copied for it, and nothing else."""
+    good("delete", "inside")
+    assert os.path.exists(os.path.join(disks, "mine.img"))
+    uuid = uuid_of("work")
+    assert "removed" in good("delete", "work")
+    assert not [f for f in os.listdir(disks) if f.startswith(uuid)]
+    uuid = uuid_of("sparse")
+    good("delete", "--keep-disks", uuid)
+    assert [f for f in os.listdir(disks) if f.startswith(uuid)]
+    assert "there is no VM" in bad("delete", "work")
+
+
+@oxt.case
+def without_manager():
+    """Without a manager, and without a bus, it says what to do."""
+    manager = stack.processes[-1]
+    manager.terminate()
+    manager.wait()
+    assert "oxt up" in bad("start", "plain") or "ServiceUnknown" in bad("start", "plain")
+
+
+try:
+    oxt.main()
+finally:
+    stack.stop()
