@@ -18,6 +18,7 @@ typedef struct Writer {
         int number;
         long c, ab;   /* acknowledged */
         bool pair;    /* what is under way */
+        bool started; /* it knows what was there before */
 } Writer;
 
 static const char *filling = "";
@@ -61,6 +62,16 @@ static int next(Writer *w)
         return 0;
 }
 
+static int on_start(sd_bus_message *m, void *userdata, sd_bus_error *error);
+
+static int ask(Writer *w, const char *key)
+{
+        char path[64];
+
+        snprintf(path, sizeof path, "/crash/%d/%s", w->number, key);
+        return sd_bus_call_method_async(w->bus, NULL, DB_SERVICE, "/", DB_INTERFACE, "read", on_start, w, "s", path);
+}
+
 static int on_start(_unused_ sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error)
 {
         Writer *w = userdata;
@@ -73,11 +84,11 @@ static int on_start(_unused_ sd_bus_message *m, void *userdata, _unused_ sd_bus_
         if (!w->pair) {
                 w->c = atol(text);
                 w->pair = true;
-                return sd_bus_call_method_async(w->bus, NULL, DB_SERVICE, "/", DB_INTERFACE, "read", on_start, w, "s",
-                                                strformat("/crash/%d/a", w->number));
+                return ask(w, "a");
         }
         w->ab = atol(text);
         w->pair = false;
+        w->started = true;
         return next(w);
 }
 
@@ -98,11 +109,16 @@ int main(_unused_ int argc, char *argv[])
 
                 w->number = i;
                 assert(bus_open(NULL, &w->bus) >= 0 && sd_bus_attach_event(w->bus, event, 0) >= 0);
-                assert(sd_bus_call_method_async(w->bus, NULL, DB_SERVICE, "/", DB_INTERFACE, "read", on_start, w, "s",
-                                                strformat("/crash/%d/c", i)) >= 0);
+                assert(ask(w, "c") >= 0);
         }
         (void) sd_event_loop(event);
-        for (int i = 0; i < n; i++)
-                printf("%d %ld %ld\n", i, writers[i].c, writers[i].ab);
+        for (int i = 0; i < n; i++) {
+                if (writers[i].started)
+                        printf("%d %ld %ld\n", i, writers[i].c, writers[i].ab);
+                sd_bus_close_unref(writers[i].bus);
+        }
+        sd_event_unref(event);
+        free(writers);
+        free(fill);
         return fflush(stdout) != 0;
 }
