@@ -5,6 +5,7 @@
  *     bench-rpc-proxy serve ADDRESS NAME             owns NAME and answers every call; prints "ready"
  *     bench-rpc-proxy echo PATH                      a socket that sends back what it gets ("bare")
  *     bench-rpc-proxy hop PATH TARGET                a relay: one more socket between two others
+ *     bench-rpc-proxy line PATH PATH                 what QEMU is to a guest channel: bytes of one socket go to the other
  *     bench-rpc-proxy latency WAY NAME SECONDS [BYTES]   round trips one by one: median in µs
  *     bench-rpc-proxy pipeline WAY NAME SECONDS DEPTH    calls with DEPTH in flight: calls/s
  *     bench-rpc-proxy idle WAY COUNT                 opens COUNT connections, prints "ready", waits
@@ -18,6 +19,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -262,37 +264,56 @@ _Noreturn static void echo(const char *path)
         }
 }
 
+/* Copies both ways until one side ends. */
+static void copy_between(int a, int b)
+{
+        static uint8_t buf[1 << 18];
+        struct pollfd p[2] = { { .fd = a, .events = POLLIN }, { .fd = b, .events = POLLIN } };
+
+        while (poll(p, 2, -1) > 0)
+                for (int i = 0; i < 2; i++) {
+                        ssize_t n;
+
+                        if (!p[i].revents)
+                                continue;
+                        n = recv(p[i].fd, buf, sizeof buf, 0);
+                        if (n <= 0)
+                                exit(0);
+                        send_all(p[1 - i].fd, buf, (size_t) n);
+                }
+}
+
 _Noreturn static void hop(const char *path, const char *target)
 {
         int fd = listen_at(path);
-        static uint8_t buf[1 << 18];
 
         (void) signal(SIGCHLD, SIG_IGN);
         printf("ready\n");
         fflush(stdout);
         for (;;) {
-                struct pollfd p[2] = { { .fd = accept(fd, NULL, NULL), .events = POLLIN }, { .events = POLLIN } };
+                int client = accept(fd, NULL, NULL);
 
-                if (p[0].fd < 0)
+                if (client < 0)
                         die("accept");
-                if (fork() > 0) {
-                        close(p[0].fd);
-                        continue;
+                if (fork() == 0) {
+                        pin("BENCH_PROXY_CPU");
+                        copy_between(client, connect_to(target));
                 }
-                pin("BENCH_PROXY_CPU");
-                p[1].fd = connect_to(target);
-                while (poll(p, 2, -1) > 0)
-                        for (int i = 0; i < 2; i++) {
-                                ssize_t n;
-
-                                if (!p[i].revents)
-                                        continue;
-                                n = recv(p[i].fd, buf, sizeof buf, 0);
-                                if (n <= 0)
-                                        _exit(0);
-                                send_all(p[1 - i].fd, buf, (size_t) n);
-                        }
+                close(client);
         }
+}
+
+static int line(const char *host, const char *guest)
+{
+        int a = listen_at(host), b = listen_at(guest);
+
+        (void) chmod(host, 0666);
+        printf("ready\n");
+        fflush(stdout);
+        a = accept(a, NULL, NULL);
+        b = accept(b, NULL, NULL);
+        copy_between(a, b);
+        return 0;
 }
 
 static double now(void)
@@ -454,6 +475,8 @@ int main(int argc, char *argv[])
                 echo(argv[2]);
         if (streq(verb, "hop") && argc == 4)
                 hop(argv[2], argv[3]);
+        if (streq(verb, "line") && argc == 4)
+                return line(argv[2], argv[3]);
         if (streq(verb, "latency") && argc >= 5)
                 return latency(argv[2], argv[3], atof(argv[4]), argc > 5 ? (size_t) atol(argv[5]) : 8);
         if (streq(verb, "pipeline") && argc == 6)
