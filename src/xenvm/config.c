@@ -11,6 +11,7 @@
 #include "parse.h"
 
 #define PROBLEMS_MAX 1000
+#define ADVICE_MAX 20
 
 static const size_t offsets[_XENVM_KEY_MAX] = {
 #define SECTION(title)
@@ -393,7 +394,8 @@ static int config_take_setting(VmConfig *c, ConfigProblems *problems, const char
         int r;
 
         if (key == _XENVM_KEY_MAX) {
-                XenvmKey near = xenvm_key_nearest(name);
+                /* A file full of rubbish needs no advice for each line. */
+                XenvmKey near = problems->n < ADVICE_MAX ? xenvm_key_nearest(name) : _XENVM_KEY_MAX;
 
                 return problem_add(problems, CONFIG_ERROR, line, name, "unknown key",
                                    near < _XENVM_KEY_MAX ? strformat("did you mean '%s'?", xenvm_keys[near].name)
