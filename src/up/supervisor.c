@@ -431,6 +431,23 @@ static int open_notify(const Stack *s)
         return chmod(path, s->root ? 0660 : 0600) < 0 ? -errno : TAKE_FD(fd);
 }
 
+static void supervisor_done(Supervisor *s)
+{
+        for (size_t i = 0; i < CLIENTS_MAX; i++)
+                if (s->clients[i])
+                        client_free(s->clients[i]);
+        for (DaemonId id = 0; id < DAEMON_SUPERVISOR; id++) {
+                sd_event_source_unref(s->units[id].timer);
+                sd_event_source_unref(s->units[id].pidfd);
+                sd_event_source_unref(s->units[id].ready);
+        }
+        logwatch_free(s->logs);
+        sd_event_unref(s->event);
+        safe_close(s->listen_fd);
+        safe_close(s->notify_fd);
+        safe_close(s->down_fd);
+}
+
 static int supervisor_setup(Supervisor *s)
 {
         DaemonRecord self = { .pid = getpid(), .since = s->since, .ready = true };
@@ -484,8 +501,10 @@ int supervisor_run(const Stack *stack)
         int r;
 
         r = supervisor_setup(&s);
-        if (r < 0)
+        if (r < 0) {
+                supervisor_done(&s);
                 return 1;
+        }
         for (DaemonId id = 0; id < DAEMON_SUPERVISOR; id++) {
                 s.units[id] = (Unit) { .supervisor = &s, .id = id };
                 if (daemon_wanted(stack, id))
@@ -505,7 +524,7 @@ int supervisor_run(const Stack *stack)
                 answer(s.down_fd, r < 0 ? "{\"error\":\"some processes could not be ended\"}\n" : "{\"ok\":true}\n");
         daemon_record_remove(&stack->paths, DAEMON_SUPERVISOR);
         (void) unlink(paths_get(&stack->paths, PATH_UP_SOCKET));
-        safe_close(s.down_fd);
+        supervisor_done(&s);
         return r < 0;
 }
 
