@@ -6,7 +6,7 @@ import socket
 import oxt
 import rawbus
 from oxt import wait_for
-from rpcproxy import UUID, GuestProxy, Proxy
+from rpcproxy import RULES, UUID, GuestProxy, Proxy
 
 
 @oxt.case
@@ -110,6 +110,71 @@ def new_start_of_a_vm():
                 return False
         wait_for(answered, 5, "a new connection")
         assert "(8->0) DENY" in p.log()
+
+
+@oxt.case
+def flood():
+    """Behind a guest that keeps 256 calls in flight another one's call is the next but eight; its own limits are its own."""
+    with GuestProxy() as p:
+        quiet = rawbus.Client(p.add_guest("11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b", 9))
+        flood = p.client()
+        p.allowed.hold = True
+        fields = dict(destination="test.allowed", path="/a", interface="test.i")
+        flood.socket.sendall(b"".join(rawbus.encode(rawbus.CALL, i, member="Flood", **fields) for i in range(10, 266)))
+        wait_for(lambda: len(p.allowed.held) == 8, what="the window to be full")
+        quiet.send(rawbus.CALL, member="Quiet", **fields)
+        wait_for(lambda: len(p.allowed.held) == 9, what="the other guest's call")
+        assert p.allowed.members() == ["Flood"] * 8 + ["Quiet"]
+        in_flight = {c["domid"]: c["in_flight"] for c in p.status()["clients"]}
+        assert in_flight == {7: 8, 9: 1}, in_flight
+        p.allowed.hold = False
+        p.allowed.release()
+        for i in range(10, 266):
+            flood.reply(i)
+        assert p.allowed.members().count("Flood") == 256
+
+
+@oxt.case
+def properties_of_a_vm():
+    """Conditions on a VM's properties follow the database, and hold as they were while it is away."""
+    rules = RULES.replace("allow out-any", "allow destination test.canary if-boolean domstore-read-access true\n"
+                          "deny destination test.allowed dom-name blocked\nallow out-any")
+    with GuestProxy(rules) as p:
+        c = p.client()
+
+        def canary():
+            return c.call("test.canary", "/a", "test.i", "M").kind
+
+        def allowed():
+            return c.call("test.allowed", "/a", "test.i", "M").kind
+        assert canary() == rawbus.ERROR
+        p.write("/vm/%s/domstore-read-access" % UUID, "true")
+        assert canary() == rawbus.RETURN
+        p.write("/vm/%s/domstore-read-access" % UUID, "false")
+        assert canary() == rawbus.ERROR
+        p.write("/vm/%s/name" % UUID, "fine")
+        assert allowed() == rawbus.RETURN
+        p.write("/vm/%s/name" % UUID, "blocked")
+        assert allowed() == rawbus.ERROR
+        p.dbd.kill()
+        p.dbd.wait()
+        assert allowed() == rawbus.ERROR and canary() == rawbus.ERROR
+        p.start_dbd()
+        p.write("/vm/%s/name" % UUID, "fine")
+        wait_for(lambda: allowed() == rawbus.RETURN, what="the changed name")
+        # A proxy that starts without a database denies everything of a VM, and says so.
+        p.dbd.kill()
+        p.process.kill()
+        p.dbd.wait()
+        p.process.wait()
+        p.start_proxy()
+        wait_for(lambda: p.status()["channels"] == 1, what="the channel")
+        c = p.client()
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.ERROR
+        assert "database" in p.status()["clients"][0]["error"], p.status()
+        p.start_dbd()
+        wait_for(lambda: p.status()["database"], what="the database")
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.RETURN
 
 
 oxt.main()

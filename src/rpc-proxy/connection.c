@@ -15,6 +15,7 @@
 #define ARENA_SIZE (160 * KIB)
 #define ARENA_MESSAGE_MAX (72 * KIB) /* larger ones are sent on their own */
 #define BATCH_MAX 64
+#define CONTENDED_USEC (20 * USEC_PER_MSEC) /* how long after calls of two peers the window is halved */
 #define HELD_MAX (64 * KIB) /* bytes that are read from one that waits, in search of answers */
 #define TURN_MESSAGES 32 /* handled before others have their turn */
 #define BUS_QUEUE_MAX (1 * MIB) /* of answers that we made up towards the bus */
@@ -240,6 +241,29 @@ void connection_reply_error(Connection *c, const WireMessage *m, const char *nam
         connection_send(c, &c->client, &reply);
 }
 
+static unsigned window(const Proxy *p)
+{
+        unsigned w = (unsigned) p->limits.window;
+
+        return p->contended_until && now_usec() < p->contended_until ? MAX2(w / 2, 1u) : w;
+}
+
+bool connection_window_open(const Connection *c)
+{
+        return peer_is_host(c->peer) || c->peer->in_flight < window(c->proxy);
+}
+
+static void note_caller(Connection *c)
+{
+        Proxy *p = c->proxy;
+
+        if (p->last_caller == c->peer)
+                return;
+        if (p->last_caller)
+                p->contended_until = now_usec() + CONTENDED_USEC;
+        p->last_caller = c->peer;
+}
+
 static bool grow(void **list, unsigned n, unsigned *allocated, size_t size)
 {
         unsigned want = *allocated ? *allocated * 2 : 4;
@@ -267,6 +291,7 @@ bool connection_add_call(Connection *c, const WireMessage *m, CallKind kind)
                                                  .in_window = true };
         c->peer->in_flight++;
         c->peer->n_pending++;
+        note_caller(c);
         return true;
 }
 
@@ -394,6 +419,7 @@ void connection_add_one_way(Connection *c)
                 return;
         c->n_one_way++;
         c->peer->in_flight++;
+        note_caller(c);
 }
 
 bool connection_take_barrier(Connection *c, const WireMessage *m)
@@ -768,7 +794,7 @@ static void peer_run(Peer *p)
 {
         unsigned left = p->n_connections;
 
-        while (left-- > 0 && p->waiting && p->in_flight < (unsigned) p->proxy->limits.window) {
+        while (left-- > 0 && p->waiting && p->in_flight < window(p->proxy)) {
                 Connection *c = p->waiting;
 
                 unhold(c);

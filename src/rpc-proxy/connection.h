@@ -13,8 +13,9 @@
  * does not take is kept, and then nothing more is read from either side that would add to it. In one turn
  * a connection has a few messages handled; if there are more, others come first.
  *
- * Window: at most proxy.window messages of a peer are at the bus at once, the rest waits in the peer's
- * own buffers and sockets. A call gives its place back with its reply. Messages without a reply take
+ * Window: at most proxy.window messages of a peer are at the bus at once (half as many while another peer
+ * calls as well, so that nobody stands behind a full one), the rest waits in the peer's own buffers and
+ * sockets. A call gives its place back with its reply. Messages without a reply take
  * places as well: a Ping of ours goes behind them, and its answer says that the bus has seen them.
  * Answers of the client need no place and overtake what waits, since its calls may wait for them.
  */
@@ -116,6 +117,8 @@ void connection_send(Connection *c, Side *to, const WireMessage *m);
 void connection_reply(Connection *c, const WireMessage *m, const char *signature, const WireBody *body);
 void connection_reply_error(Connection *c, const WireMessage *m, const char *name, const char *text);
 
+/* Whether the peer has a place for one more message at the bus. */
+bool connection_window_open(const Connection *c);
 /* Notes a forwarded message that has no reply. */
 void connection_add_one_way(Connection *c);
 /* Whether the bus's reply is the one to our Ping; then places are given back. */

@@ -269,7 +269,7 @@ static bool window_full(const Connection *c, const WireMessage *m)
 {
         if (peer_is_host(c->peer) || (m->type != WIRE_CALL && m->type != WIRE_SIGNAL))
                 return false;
-        return c->peer->in_flight >= (unsigned) c->proxy->limits.window || (c->barrier && m->serial == c->barrier);
+        return !connection_window_open(c) || (c->barrier && m->serial == c->barrier);
 }
 
 /* Notes an allowed call. asked: the name that GetNameOwner asks for, with --owner-name. */

@@ -54,6 +54,8 @@ Peer *peer_unref(Peer *p)
                         *q = p->next;
                         break;
                 }
+        if (p->proxy->last_caller == p)
+                p->proxy->last_caller = NULL;
         policy_unref(p->policy);
         free(p->policy_why);
         free(p);

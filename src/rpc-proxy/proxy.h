@@ -67,5 +67,7 @@ struct Proxy {
         Connection *connections;
         Connection *ready, **ready_end; /* those with messages left from their last turn */
         sd_event_source *turn, *tick;
+        const Peer *last_caller; /* only compared */
+        uint64_t contended_until; /* monotonic, us: more than one peer calls */
         uint64_t n_connections, n_messages, n_denied;
 };

@@ -118,25 +118,37 @@ class GuestProxy(Proxy):
         self.write_rules(rules)
         self.allowed = rawbus.Service(stack.socket, "test.allowed")
         self.canary = rawbus.Service(stack.socket, "test.canary")
-        stack.daemon("dbd", "com.citrix.xenclient.db")
+        self.start_dbd()
         self.start_proxy()
         self.folder = stack.root
-        self.line = Line(os.path.join(self.folder, "rpc.sock"), os.path.join(self.folder, "guest.sock"))
-        self.announce(7, "aa")
-        self.socket = os.path.join(self.folder, "host-bus")
-        self.guest = stack.start([oxt.program("oxt-guest"), "-c", os.path.join(self.folder, "guest.sock"), "-l",
-                                  "unix:" + self.socket, *([] if agent else ["--no-agent"])],
-                                 ready=lambda: os.path.exists(self.socket))
-        wait_for(lambda: self.status()["channels"] == 1, what="the channel")
+        self.socket = self.add_guest(UUID, 7, [] if agent else ["--no-agent"])
+        self.guest = stack.processes[-1]
+
+    def start_dbd(self):
+        self.dbd = self.stack.daemon("dbd", "com.citrix.xenclient.db")
+
+    def add_guest(self, uuid, domid, words=("--no-agent",)):
+        """Starts another guest; its host bus."""
+        Line(self.at(uuid, "rpc"), self.at(uuid, "port"))
+        self.announce(domid, "aa", uuid)
+        offered = self.at(uuid, "bus")
+        before = self.status()["channels"]
+        self.stack.start([oxt.program("oxt-guest"), "-c", self.at(uuid, "port"), "-l", "unix:" + offered, *words],
+                         ready=lambda: os.path.exists(offered))
+        wait_for(lambda: self.status()["channels"] == before + 1, what="the channel")
+        return offered
+
+    def at(self, uuid, name):
+        return os.path.join(self.folder, "%s-%s" % (uuid[:8], name))
 
     def start_proxy(self):
         self.process = self.stack.daemon("rpc-proxy", "com.citrix.xenclient.rpc_proxy", "-s", "-i", "guest:", "-r", self.rules)
 
-    def announce(self, domid, start):
-        path = os.path.join(self.stack.runtime, "channel", UUID + ".json")
+    def announce(self, domid, start, uuid=UUID):
+        path = os.path.join(self.stack.runtime, "channel", uuid + ".json")
         with open(path + ".new", "w") as f:
-            json.dump({"version": 1, "uuid": UUID, "domid": domid, "stubdom": False, "start": start,
-                       "socket": os.path.join(self.folder, "rpc.sock")}, f)
+            json.dump({"version": 1, "uuid": uuid, "domid": domid, "stubdom": False, "start": start,
+                       "socket": self.at(uuid, "rpc")}, f)
         os.rename(path + ".new", path)
 
     def write(self, path, value):
