@@ -8,23 +8,11 @@
  * Conditions are evaluated by condition_holds(), as for a real message, so that this cannot differ
  * from what the proxy does.
  */
-#include "policy-space.h"
-
 #include <inttypes.h>
 
 #include "parse.h"
+#include "policy-space-list.h"
 #include "strbuf.h"
-
-/* A rule that is still possible, and which of its conditions are open. */
-typedef struct Entry {
-        const PolicyRule *rule;
-        uint64_t open;
-} Entry;
-
-typedef struct List { /* the last rule, which decides first, is in front */
-        Entry *entries;
-        size_t n;
-} List;
 
 bool space_set_contains(const SpaceSet *set, const char *value)
 {
@@ -37,53 +25,6 @@ bool space_set_contains(const SpaceSet *set, const char *value)
                         return !set->others;
         return set->others;
 }
-
-typedef enum Mode { MODE_DIFF, MODE_DECIDERS, MODE_SHADOWS } Mode;
-
-/* A node that is known to have nothing to report. */
-typedef struct Known {
-        struct Known *next;
-        uint64_t hash;
-        size_t variable;
-        unsigned joint;
-        List a, b;
-} Known;
-
-struct Space {
-        const Policy *a, *b;
-        bool solicited;
-        char **vm; /* names of VM properties */
-        size_t n_variables;
-        char **names;
-        char *other; /* a text that no rule has */
-        char other_domid[32];
-
-        /* the values of the branch being walked */
-        const char **values;
-        SpaceSet *sets;
-        PolicyMessage message;
-        PolicyClient client;
-
-        Mode mode;
-        bool *marks;
-        bool matched;
-        int (*on_class)(void *userdata, const SpaceClass *c);
-        void *userdata;
-
-        Known *known[4096];
-};
-
-static bool default_verdict(const Space *s)
-{
-        return s->message.solicited;
-}
-
-static void list_done(List *l)
-{
-        free(l->entries);
-        *l = (List) {};
-}
-
 static const char *vm_value(void *userdata, const char *name)
 {
         const Space *s = userdata;
@@ -137,333 +78,6 @@ static void assign(Space *s, size_t variable, const char *value)
                 break;
         }
 }
-
-static const SpaceVariable simple_variables[_POLICY_FIELD_MAX] = {
-        [POLICY_DESTINATION] = SPACE_DESTINATION, [POLICY_INTERFACE] = SPACE_INTERFACE,
-        [POLICY_MEMBER] = SPACE_MEMBER,           [POLICY_PATH] = SPACE_PATH,
-        [POLICY_PROPERTY] = SPACE_PROPERTY,       [POLICY_ARG0] = SPACE_ARG0,
-        [POLICY_SENDER] = SPACE_SENDER,           [POLICY_DOM_UUID] = SPACE_UUID,
-        [POLICY_DOM_ID] = SPACE_DOMID,
-};
-
-static bool is_joint(PolicyField f)
-{
-        return f == POLICY_INTERFACE || f == POLICY_PROPERTY;
-}
-
-static bool is_property_member(const char *m)
-{
-        return streq(m, "Get") || streq(m, "Set") || streq(m, "GetAll");
-}
-
-/*
- * Whether the condition's value is settled once this variable has a value too. Only interface and
- * property look at several variables, and they may be settled early.
- */
-static bool is_settled(const Space *s, const PolicyCondition *c, size_t variable)
-{
-        const PolicyMessage *m = &s->message;
-
-        if (!is_joint(c->field))
-                return variable >= SPACE_VM ? c->name && streq(c->name, s->vm[variable - SPACE_VM])
-                                            : c->field < POLICY_DOM_TYPE && simple_variables[c->field] == variable;
-        switch (variable) {
-        case SPACE_SUBJECT:
-                return c->field == POLICY_PROPERTY && m->type != POLICY_CALL;
-        case SPACE_INTERFACE:
-                if (c->field == POLICY_PROPERTY)
-                        return m->interface && !streq(m->interface, PROPERTIES_INTERFACE);
-                return !m->interface || streq(m->interface, c->value) || m->type != POLICY_CALL ||
-                       !streq(m->interface, PROPERTIES_INTERFACE);
-        case SPACE_MEMBER:
-                return m->member && !is_property_member(m->member);
-        case SPACE_ARG0:
-                return c->field == POLICY_INTERFACE || (m->arg0 && m->arg0[0] && !streq(m->arg0, c->name));
-        case SPACE_PROPERTY:
-                return c->field == POLICY_PROPERTY;
-        default:
-                return false;
-        }
-}
-
-/* What open interface and property conditions can still tell apart of a variable that has its value. */
-static unsigned joint_state(const Space *s, size_t variable)
-{
-        const PolicyMessage *m = &s->message;
-
-        switch (variable) {
-        case SPACE_SUBJECT:
-                return m->type == POLICY_CALL;
-        case SPACE_INTERFACE:
-                return !m->interface ? 0 : streq(m->interface, PROPERTIES_INTERFACE) ? 1 : 2;
-        case SPACE_MEMBER:
-                return !m->member ? 0 : streq(m->member, "GetAll") ? 1 : is_property_member(m->member) ? 2 : 3;
-        case SPACE_ARG0:
-                return m->arg0 && m->arg0[0];
-        default:
-                return 0;
-        }
-}
-
-static bool has_open_joint(const List *l)
-{
-        for (size_t i = 0; i < l->n; i++)
-                for (unsigned k = 0; k < l->entries[i].rule->n_conditions; k++)
-                        if (l->entries[i].open >> k & 1 && is_joint(l->entries[i].rule->conditions[k].field))
-                                return true;
-        return false;
-}
-
-static bool has_condition(const Entry *e, const PolicyCondition *c)
-{
-        for (unsigned i = 0; i < e->rule->n_conditions; i++) {
-                const PolicyCondition *d = e->rule->conditions + i;
-
-                if (e->open >> i & 1 && d->field == c->field && streq_ptr(d->name, c->name) && streq(d->value, c->value))
-                        return true;
-        }
-        return false;
-}
-
-/* All open conditions of a are open conditions of b. */
-static bool entry_within(const Entry *a, const Entry *b)
-{
-        if (a->rule == b->rule)
-                return (a->open & ~b->open) == 0;
-        for (unsigned i = 0; i < a->rule->n_conditions; i++)
-                if (a->open >> i & 1 && !has_condition(b, a->rule->conditions + i))
-                        return false;
-        return true;
-}
-
-/* In front of e: whatever e matches, front matches too. An allow rule does not match the unknown. */
-static bool entry_covers(const Entry *front, const Entry *e)
-{
-        return (!front->rule->allow || e->rule->allow) && entry_within(front, e);
-}
-
-static void list_simplify(List *l)
-{
-        size_t n = 0;
-
-        for (size_t i = 0; i < l->n; i++) {
-                bool covered = false;
-
-                /* Bounded work: what is left in only makes a branch longer. */
-                for (size_t k = n > 32 ? n - 32 : 0; k < n && !covered; k++)
-                        covered = entry_covers(l->entries + k, l->entries + i);
-                if (covered)
-                        continue;
-                l->entries[n++] = l->entries[i];
-                if (l->entries[n - 1].open == 0)
-                        break;
-        }
-        l->n = n;
-}
-
-/* What remains of a list after the variable got its value. */
-static int list_filter(const Space *s, const List *l, size_t variable, List *ret)
-{
-        List r = { .entries = malloc((l->n + 1) * sizeof(Entry)) };
-
-        if (!r.entries)
-                return -ENOMEM;
-        for (size_t i = 0; i < l->n; i++) {
-                Entry e = l->entries[i];
-                bool possible = variable == SPACE_SUBJECT   ? rule_has_subject(e.rule, &s->message)
-                                : variable == SPACE_STUBDOM ? e.rule->stubdom == s->client.stubdom
-                                                            : true;
-
-                for (unsigned k = 0; possible && k < e.rule->n_conditions; k++) {
-                        const PolicyCondition *c = e.rule->conditions + k;
-                        PolicyTruth t;
-
-                        if (!(e.open >> k & 1) || !is_settled(s, c, variable))
-                                continue;
-                        t = condition_holds(c, &s->client, &s->message, NULL);
-                        possible = t == POLICY_TRUE || (t == POLICY_UNKNOWN && !e.rule->allow);
-                        e.open &= ~(1ull << k);
-                }
-                if (possible)
-                        r.entries[r.n++] = e;
-                if (possible && e.open == 0 && variable >= SPACE_STUBDOM)
-                        break;
-        }
-        if (variable >= SPACE_STUBDOM)
-                list_simplify(&r);
-        *ret = r;
-        return 0;
-}
-
-static bool lists_equal(const List *a, const List *b)
-{
-        if (a->n != b->n)
-                return false;
-        for (size_t i = 0; i < a->n; i++) {
-                const Entry *x = a->entries + i, *y = b->entries + i;
-
-                if (x->rule == y->rule ? x->open != y->open
-                                       : x->rule->allow != y->rule->allow || !entry_within(x, y) || !entry_within(y, x))
-                        return false;
-        }
-        return true;
-}
-
-/* Without the rules at the end that only say what holds without them. */
-static List list_core(const Space *s, const List *l)
-{
-        List r = *l;
-
-        while (r.n > 0 && r.entries[r.n - 1].rule->allow == default_verdict(s))
-                r.n--;
-        return r;
-}
-
-static bool list_decided(const List *l)
-{
-        return l->n == 0 || l->entries[0].open == 0;
-}
-
-static bool list_allows(const Space *s, const List *l)
-{
-        return l->n == 0 ? default_verdict(s) : l->entries[0].rule->allow;
-}
-
-/* -1: depends. */
-static int list_constant(const Space *s, const List *l)
-{
-        bool verdict = list_allows(s, l), closed = l->n > 0 && l->entries[l->n - 1].open == 0;
-
-        for (size_t i = 0; i < l->n; i++)
-                if (l->entries[i].rule->allow != verdict)
-                        return -1;
-        return closed || verdict == default_verdict(s) ? verdict : -1;
-}
-
-static uint64_t list_hash(const List *l, uint64_t h)
-{
-        for (size_t i = 0; i < l->n; i++)
-                h = (h ^ (uintptr_t) l->entries[i].rule ^ l->entries[i].open << 48 ^ l->entries[i].open) * 0x9e3779b97f4a7c15u;
-        return h ^ h >> 29;
-}
-
-static bool lists_same(const List *a, const List *b)
-{
-        if (a->n != b->n)
-                return false;
-        for (size_t i = 0; i < a->n; i++)
-                if (a->entries[i].rule != b->entries[i].rule || a->entries[i].open != b->entries[i].open)
-                        return false;
-        return true;
-}
-
-static unsigned node_joint(const Space *s, size_t variable, const List *a, const List *b)
-{
-        unsigned joint = s->message.solicited;
-
-        if (has_open_joint(a) || has_open_joint(b))
-                for (size_t v = 0; v < MIN2(variable, (size_t) SPACE_PATH); v++)
-                        joint = joint * 4 + joint_state(s, v);
-        return joint;
-}
-
-static int list_copy(const List *l, List *ret)
-{
-        ret->entries = malloc((l->n + 1) * sizeof(Entry));
-        if (!ret->entries)
-                return -ENOMEM;
-        memcpy(ret->entries, l->entries, l->n * sizeof(Entry));
-        ret->n = l->n;
-        return 0;
-}
-
-static void known_clear(Space *s)
-{
-        for (size_t i = 0; i < ELEMENTSOF(s->known); i++)
-                while (s->known[i]) {
-                        Known *k = s->known[i];
-
-                        s->known[i] = k->next;
-                        list_done(&k->a);
-                        list_done(&k->b);
-                        free(k);
-                }
-}
-
-/* 1: it is known already. 0: noted now by add, or not known. */
-static int known_node(Space *s, size_t variable, const List *a, const List *b, bool add)
-{
-        unsigned joint = node_joint(s, variable, a, b);
-        uint64_t h = list_hash(b, list_hash(a, variable * 4096 + joint));
-        Known *k, **bucket = s->known + h % ELEMENTSOF(s->known);
-
-        for (k = *bucket; k && !add; k = k->next)
-                if (k->hash == h && k->variable == variable && k->joint == joint && lists_same(&k->a, a) &&
-                    lists_same(&k->b, b))
-                        return 1;
-        if (!add)
-                return 0;
-        k = calloc(1, sizeof(*k));
-        if (!k)
-                return -ENOMEM;
-        *k = (Known) { .next = *bucket, .hash = h, .variable = variable, .joint = joint };
-        *bucket = k;
-        return list_copy(a, &k->a) < 0 || list_copy(b, &k->b) < 0 ? -ENOMEM : 0;
-}
-
-static int add_value(const char ***values, size_t *n, const char *v)
-{
-        const char **l;
-
-        for (size_t i = 0; i < *n; i++)
-                if (streq((*values)[i], v))
-                        return 0;
-        l = reallocarray(*values, *n + 1, sizeof(*l));
-        if (!l)
-                return -ENOMEM;
-        l[(*n)++] = v;
-        *values = l;
-        return 0;
-}
-
-/* The values of a variable that open conditions of the list ask for. */
-static int list_values(const Space *s, const List *l, size_t variable, const char ***values, size_t *n)
-{
-        int r = 0;
-
-        for (size_t i = 0; i < l->n; i++) {
-                const PolicyRule *rule = l->entries[i].rule;
-
-                for (unsigned k = 0; k < rule->n_conditions; k++) {
-                        const PolicyCondition *c = rule->conditions + k;
-
-                        if (!(l->entries[i].open >> k & 1))
-                                continue;
-                        if (variable >= SPACE_VM) {
-                                if (!c->name || is_joint(c->field) || !streq(c->name, s->vm[variable - SPACE_VM]))
-                                        continue;
-                                r |= add_value(values, n, c->value);
-                                if (c->field == POLICY_BOOLEAN) /* any other text is no boolean, so unknown */
-                                        r |= add_value(values, n, "true") | add_value(values, n, "false");
-                                continue;
-                        }
-                        if (c->field < POLICY_DOM_TYPE && simple_variables[c->field] == variable)
-                                r |= add_value(values, n, c->value);
-                        if (!is_joint(c->field))
-                                continue;
-                        if (variable == SPACE_INTERFACE && s->message.type == POLICY_CALL)
-                                r |= add_value(values, n, PROPERTIES_INTERFACE);
-                        if (variable == SPACE_MEMBER)
-                                r |= add_value(values, n, "Get") | add_value(values, n, "Set") |
-                                     add_value(values, n, "GetAll");
-                        if (variable == SPACE_ARG0)
-                                r |= add_value(values, n, c->field == POLICY_PROPERTY ? c->name : c->value) |
-                                     add_value(values, n, "");
-                }
-        }
-        return r < 0 ? -ENOMEM : 0;
-}
-
 typedef struct Branch {
         List a, b;
         unsigned joint;
@@ -489,23 +103,36 @@ static void branches_done(Branches *b)
         *b = (Branches) {};
 }
 
+/* What is cut into branches. */
+typedef struct Node {
+        const List *a, *b;
+        Sieve sieve_a, sieve_b; /* where they pay */
+} Node;
+
+#define SIEVE_MIN 64
+
+static bool can_sieve(size_t variable)
+{
+        return variable == SPACE_DESTINATION || variable == SPACE_PATH || variable == SPACE_SENDER || variable == SPACE_UUID;
+}
+
 typedef enum ValueKind { VALUE_LISTED, VALUE_MISSING, VALUE_OTHER } ValueKind;
 
-static int branches_add(Space *s, Branches *b, size_t variable, const List *la, const List *lb, const char *value,
-                        ValueKind kind)
+static int branches_add(Space *s, Branches *b, size_t variable, const Node *node, const char *value, ValueKind kind)
 {
         Branch new = { .value = value }, *l, *found = NULL;
+        bool sieved = node->sieve_a.rows && kind == VALUE_LISTED;
         int r;
 
         assign(s, variable, value);
-        r = list_filter(s, la, variable, &new.a);
+        r = list_filter(s, node->a, variable, sieved ? &node->sieve_a : NULL, &new.a);
         if (r == 0)
-                r = list_filter(s, lb, variable, &new.b);
+                r = list_filter(s, node->b, variable, sieved ? &node->sieve_b : NULL, &new.b);
         if (r < 0) {
                 list_done(&new.a);
                 return r;
         }
-        if (variable < SPACE_PROPERTY && (has_open_joint(&new.a) || has_open_joint(&new.b)))
+        if (variable < SPACE_PROPERTY && (list_has_open_joint(&new.a) || list_has_open_joint(&new.b)))
                 new.joint = joint_state(s, variable);
         if (variable == SPACE_SUBJECT)
                 new.joint = new.joint * 2 + s->message.solicited;
@@ -528,7 +155,7 @@ static int branches_add(Space *s, Branches *b, size_t variable, const List *la, 
                 list_done(&new.b);
         }
         if (kind == VALUE_LISTED)
-                return add_value(&found->values, &found->n, value);
+                return values_add(&found->values, &found->n, value);
         if (kind == VALUE_MISSING)
                 found->missing = true;
         else
@@ -542,19 +169,28 @@ static int branch_set(const Branch *b, const char *const *all, size_t n_all, Spa
         size_t n = 0;
 
         *ret = (SpaceSet) { .missing = b->missing, .others = b->others };
-        ret->values = calloc(n_all + 1, sizeof(char *));
+        ret->values = calloc((b->others ? n_all : b->n) + 1, sizeof(char *));
         if (!ret->values)
                 return -ENOMEM;
-        for (size_t i = 0; i < n_all; i++) {
+        for (size_t i = 0; !b->others && i < b->n; i++)
+                ret->values[n++] = b->values[i];
+        for (size_t i = 0; b->others && i < n_all; i++) {
                 bool in = false;
 
                 for (size_t k = 0; k < b->n && !in; k++)
-                        in = streq(all[i], b->values[k]);
-                if (in != b->others)
+                        in = all[i] == b->values[k];
+                if (!in)
                         ret->values[n++] = all[i];
         }
         ret->n = n;
         return 0;
+}
+
+static size_t rule_number(const Policy *p, const PolicyRule *r)
+{
+        while (r < p->rules || r >= p->rules + p->n_rules)
+                p = p->base;
+        return p->n_base + (size_t) (r - p->rules);
 }
 
 static int leaf(Space *s, const List *a, const List *b)
@@ -572,17 +208,15 @@ static int leaf(Space *s, const List *a, const List *b)
         case MODE_DIFF:
                 return c.a_allows == c.b_allows ? 0 : s->on_class(s->userdata, &c);
         case MODE_DECIDERS:
-                for (size_t i = policy_count(s->a); c.a && i > 0; i--)
-                        if (policy_rule(s->a, i - 1) == c.a)
-                                s->marks[i - 1] = true;
+                if (c.a)
+                        s->marks[rule_number(s->a, c.a)] = true;
                 return 0;
         case MODE_SHADOWS:
                 if (!c.b)
                         return 0;
                 s->matched = true;
-                for (size_t i = policy_count(s->a); c.a && i > 0; i--)
-                        if (policy_rule(s->a, i - 1) == c.a)
-                                s->marks[i - 1] = true;
+                if (c.a)
+                        s->marks[rule_number(s->a, c.a)] = true;
                 return 0;
         }
         return 0;
@@ -590,29 +224,18 @@ static int leaf(Space *s, const List *a, const List *b)
 
 static bool all_marked(const Space *s, const List *l)
 {
-        for (size_t i = 0, k = policy_count(s->a); i < l->n; i++) {
-                while (k > 0 && policy_rule(s->a, k - 1) != l->entries[i].rule)
-                        k--;
-                if (k > 0 && !s->marks[k - 1])
+        for (size_t i = 0; i < l->n; i++)
+                if (!s->marks[rule_number(s->a, l->entries[i].rule)])
                         return false;
-        }
         return true;
 }
 
 /* Nothing below this node is of interest. */
 static bool can_prune(const Space *s, const List *a, const List *b)
 {
-        List ca, cb;
-        int va;
-
         switch (s->mode) {
         case MODE_DIFF:
-                ca = list_core(s, a);
-                cb = list_core(s, b);
-                if (lists_equal(&ca, &cb))
-                        return true;
-                va = list_constant(s, a);
-                return va >= 0 && va == list_constant(s, b);
+                return lists_equivalent(s, a, b);
         case MODE_DECIDERS:
                 return all_marked(s, a);
         case MODE_SHADOWS:
@@ -624,6 +247,7 @@ static bool can_prune(const Space *s, const List *a, const List *b)
 static int walk(Space *s, size_t variable, const List *a, const List *b, bool *ret_reported)
 {
         static const char *const stubdoms[] = { "false", "true" };
+        Node node = { .a = a, .b = b };
         Branches branches = {};
         const char **all = NULL;
         size_t n_all = 0;
@@ -646,10 +270,10 @@ static int walk(Space *s, size_t variable, const List *a, const List *b, bool *r
         if (variable == SPACE_SUBJECT) {
                 for (PolicyDirection d = POLICY_INC; r == 0 && d <= POLICY_OUT; d++)
                         for (PolicyType t = POLICY_CALL; r == 0 && t < _POLICY_TYPE_MAX; t++)
-                                r = add_value(&all, &n_all, policy_subject(d, t));
+                                r = values_add(&all, &n_all, policy_subject(d, t));
         } else if (variable == SPACE_STUBDOM) {
                 for (size_t i = 0; r == 0 && i < 2; i++)
-                        r = add_value(&all, &n_all, stubdoms[i]);
+                        r = values_add(&all, &n_all, stubdoms[i]);
         } else {
                 r = list_values(s, a, variable, &all, &n_all);
                 if (r == 0)
@@ -662,13 +286,18 @@ static int walk(Space *s, size_t variable, const List *a, const List *b, bool *r
                 r = walk(s, variable + 1, a, b, &reported);
                 goto finish;
         }
+        if (r == 0 && can_sieve(variable) && a->n + b->n >= SIEVE_MIN) {
+                r = sieve_init(a, variable, &node.sieve_a);
+                if (r == 0)
+                        r = sieve_init(b, variable, &node.sieve_b);
+        }
         for (size_t i = 0; r == 0 && i < n_all; i++)
                 if (variable != SPACE_DOMID || !streq(all[i], "0"))
-                        r = branches_add(s, &branches, variable, a, b, all[i], VALUE_LISTED);
+                        r = branches_add(s, &branches, variable, &node, all[i], VALUE_LISTED);
         if (r == 0 && variable > SPACE_STUBDOM) {
-                r = branches_add(s, &branches, variable, a, b, NULL, VALUE_MISSING);
+                r = branches_add(s, &branches, variable, &node, NULL, VALUE_MISSING);
                 if (r == 0)
-                        r = branches_add(s, &branches, variable, a, b, variable == SPACE_DOMID ? s->other_domid : s->other,
+                        r = branches_add(s, &branches, variable, &node, variable == SPACE_DOMID ? s->other_domid : s->other,
                                          VALUE_OTHER);
         }
         for (size_t i = 0; r == 0 && i < branches.n; i++) {
@@ -687,31 +316,14 @@ static int walk(Space *s, size_t variable, const List *a, const List *b, bool *r
                 reported |= below;
         }
 finish:
+        sieve_done(&node.sieve_a);
+        sieve_done(&node.sieve_b);
         branches_done(&branches);
         free(all);
         if (r == 0 && variable > SPACE_STUBDOM && (s->mode != MODE_DIFF || !reported))
                 r = known_node(s, variable, a, b, true);
         *ret_reported = reported;
         return r;
-}
-
-/* All rules of a policy from the one with index `first` on, the last in front. */
-static int list_init(const Policy *p, size_t first, List *ret)
-{
-        size_t n = p ? policy_count(p) : 0;
-
-        *ret = (List) { .entries = calloc(n - MIN2(first, n) + 1, sizeof(Entry)) };
-        if (!ret->entries)
-                return -ENOMEM;
-        for (size_t i = n; i > first; i--) {
-                const PolicyRule *r = policy_rule(p, i - 1);
-
-                ret->entries[ret->n++] = (Entry) {
-                        .rule = r,
-                        .open = r->n_conditions == POLICY_CONDITIONS_MAX ? UINT64_MAX : (1ull << r->n_conditions) - 1,
-                };
-        }
-        return 0;
 }
 
 static int space_walk(Space *s, Mode mode, const List *a, const List *b)
