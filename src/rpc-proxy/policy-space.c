@@ -106,10 +106,8 @@ static void branches_done(Branches *b)
 /* What is cut into branches. */
 typedef struct Node {
         const List *a, *b;
-        Sieve sieve_a, sieve_b; /* where they pay */
+        Sieve sieve_a, sieve_b; /* where no other variable has a say */
 } Node;
-
-#define SIEVE_MIN 64
 
 static bool can_sieve(size_t variable)
 {
@@ -286,7 +284,7 @@ static int walk(Space *s, size_t variable, const List *a, const List *b, bool *r
                 r = walk(s, variable + 1, a, b, &reported);
                 goto finish;
         }
-        if (r == 0 && can_sieve(variable) && a->n + b->n >= SIEVE_MIN) {
+        if (r == 0 && can_sieve(variable)) {
                 r = sieve_init(a, variable, &node.sieve_a);
                 if (r == 0)
                         r = sieve_init(b, variable, &node.sieve_b);
