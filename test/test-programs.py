@@ -87,6 +87,8 @@ def completion():
     for_each(lambda name: None if "--version" in complete(name, "--ver") else "does not complete --version")
     assert complete("oxt", "u") == ["up"], complete("oxt", "u")
     assert complete("oxt", "down", "--t") == ["--timeout"], complete("oxt", "down", "--t")
+    assert complete("oxt", "vm", "create", "--te") == ["--template"], complete("oxt", "vm", "create", "--te")
+    assert complete("oxt", "--bus", "pr") == ["private"], complete("oxt", "--bus", "pr")
 
 
 oxt.main()

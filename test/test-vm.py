@@ -216,6 +216,14 @@ def show_everything():
 
 
 @oxt.case
+def completion():
+    """VMs, properties and templates are completed."""
+    assert "plain" in good("--complete", "start") and "plain" in good("--complete", "delete", "--force")
+    assert "memory=\n" in good("--complete", "set", "plain") and "domid=\n" not in good("--complete", "set", "plain")
+    assert "new-vm-linux" in good("--complete", "create", "--template") and "boot=\n" in good("--complete", "create", "-s")
+
+
+@oxt.case
 def delete():
     """Deleting takes the VM and what was copied for it, and nothing else."""
     good("delete", "inside")

@@ -262,6 +262,27 @@ def vm_devices():
 
 
 @oxt.case
+def completion():
+    """What may follow is asked of the service, and no word that is completed is ever called."""
+    def words(program, *typed):
+        return good("--complete", *typed, program=program).splitlines()
+    assert {"list-vms", "get", "getall", "--object"} <= set(words("xec"))
+    assert "language" in words("xec", "get") and "language" in words("xec", "-g") and "number" in words("xec", "set")
+    assert "com.citrix.xenclient.first" in words("xec", "-i") and "com.citrix.xenclient.input" in words("xec", "-s")
+    assert words("xec", "-i", "com.citrix.xenclient.first")[-1] == "same"
+    assert "flask-label" in words("xec", "-o", "/vm/" + U1.replace("-", "_"), "get")
+    assert set(words("xec-vm", "-n")) == {"work", "Network", "twin"} and U2 in words("xec-vm", "-u")
+    assert words("xec-vm", "-d") == ["2", "1"]
+    assert "add-pt-rule-bdf" in words("xec-vm", "-n", "work") and "flask-label" in words("xec-vm", "-n", "work", "get")
+    before = good("-i", "com.citrix.xenclient.xenmgr", "--signature", "", "calls")
+    for typed in (["nothing"], ["many-args", "a"], ["-i", "com.citrix.xenclient.xenmgr", "nothing"], ["set", "number", "1"]):
+        words("xec", *typed)
+    words("xec-vm", "-n", "work", "start")
+    assert good("-i", "com.citrix.xenclient.xenmgr", "--signature", "", "calls") == before
+    assert good("get", "number") != "1\n"
+
+
+@oxt.case
 def vm_without_any():
     """No VM at all is an empty table, a VM that goes meanwhile is left out."""
     assert good("-i", "com.citrix.xenclient.xenmgr", "--signature", "", "clear-vms") == ""

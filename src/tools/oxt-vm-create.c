@@ -63,7 +63,10 @@ static const Option options[] = {
         { 0 }
 };
 
+static void complete(int n_words, char *words[]);
+
 static const Program program = {
+        .complete = complete,
         .name = "oxt vm create", .synopsis = "[OPTIONS] NAME", .options = options, .flags = PROGRAM_PERMUTE,
         .summary = "Makes a VM. Images are copied into the storage folder unless they are there, or --in-place says otherwise.",
 };
@@ -430,6 +433,30 @@ static int make_all(Creation *w, const Wanted *x)
         for (size_t i = 0; r >= 0 && i < n_settings; i++)
                 r = vmcommand_apply_setting(&w->c, w->path, x->keys[i], x->values[i]);
         return r;
+}
+
+/* Completion: the templates behind --template, the properties behind --set. */
+static void complete(int n_words, char *words[])
+{
+        static const Program plain = { .name = "oxt vm create", .synopsis = "", .summary = "" };
+        const char *last = n_words > 0 ? words[n_words - 1] : "";
+        _cleanup_vmcommand_ VmCommand c = { 0 };
+        char name[] = "oxt", *argv[] = { name, NULL };
+        sd_bus_message *reply = NULL;
+        const char *template;
+        int status;
+
+        if (streq(last, "--set") || streq(last, "-s")) {
+                for (const VmKey *k = vm_keys; k->property; k++)
+                        if (!(k->flags & VMKEY_READ_ONLY))
+                                printf("%s=\n", k->property);
+        } else if ((streq(last, "--template") || streq(last, "-t")) &&
+                   vmcommand_open(&c, &plain, 0, 0, 1, argv, &status) >= 0 &&
+                   vmcommand_call(&c, "templates", "/", XENMGR, "list_templates", &reply, NULL) >= 0 &&
+                   sd_bus_message_enter_container(reply, 'a', "s") >= 0)
+                while (sd_bus_message_read(reply, "s", &template) > 0)
+                        printf("%s\n", template);
+        sd_bus_message_unref(reply);
 }
 
 int vm_create(int argc, char *argv[], _unused_ void *userdata)

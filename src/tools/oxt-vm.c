@@ -160,6 +160,31 @@ int vmcommand_choose(VmCommand *c, const char *choice, char **ret_path)
         return -ENOENT;
 }
 
+/* Completion: the VMs' names, and behind the VM of `set` the properties. */
+static void complete_vms(_unused_ int n_words, _unused_ char *words[])
+{
+        static const Program plain = { .name = "oxt vm", .synopsis = "", .summary = "" };
+        _cleanup_vmcommand_ VmCommand c = { 0 };
+        _cleanup_vmtable_ VmTable l = { .program = plain.name };
+        char name[] = "oxt", *argv[] = { name, NULL };
+        int status;
+
+        if (vmcommand_open(&c, &plain, 0, 0, 1, argv, &status) >= 0 && vmtable_load(&l, c.bus) >= 0)
+                for (size_t i = 0; i < l.n; i++)
+                        printf("%s\n", l.items[i].name);
+}
+
+static void complete_set(int n_words, char *words[])
+{
+        if (n_words == 0) {
+                complete_vms(n_words, words);
+                return;
+        }
+        for (const VmKey *k = vm_keys; k->property; k++)
+                if (!(k->flags & VMKEY_READ_ONLY))
+                        printf("%s=\n", k->property);
+}
+
 /* ---- list, show ---- */
 
 static const Option list_options[] = {
@@ -288,6 +313,7 @@ static int show_devices(VmCommand *c, const char *path, bool disks, StrBuf *b)
 static int vm_show(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm show", .synopsis = "[OPTIONS] VM", .options = show_options,
+                                         .complete = complete_vms,
                                          .flags = PROGRAM_PERMUTE, .summary = "Shows a VM, its disks and network cards." };
         static const char *const first[] = { "name", "uuid", "state", "domid", "type", "virt-type", "memory", "vcpus", "boot",
                                              "os", "description" };
@@ -421,6 +447,7 @@ int vmcommand_apply_setting(VmCommand *c, const char *path, const VmKey *key, co
 static int vm_set(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm set", .synopsis = "[OPTIONS] VM PROPERTY=VALUE...",
+                                         .complete = complete_set,
                                          .summary = "Changes properties of a VM; all are looked at before the first is set." };
         _cleanup_vmcommand_ VmCommand c = { 0 };
         _cleanup_free_ const VmKey **keys = calloc((size_t) argc, sizeof *keys);
@@ -446,7 +473,7 @@ static int vm_set(int argc, char *argv[], _unused_ void *userdata)
 
 static int vm_rename(int argc, char *argv[], _unused_ void *userdata)
 {
-        static const Program program = { .name = "oxt vm rename", .synopsis = "[OPTIONS] VM NAME",
+        static const Program program = { .name = "oxt vm rename", .synopsis = "[OPTIONS] VM NAME", .complete = complete_vms,
                                          .summary = "Gives a VM another name." };
         _cleanup_vmcommand_ VmCommand c = { 0 };
         _cleanup_vmtable_ VmTable l = { .program = program.name };
@@ -474,7 +501,8 @@ typedef struct Action {
 } Action;
 
 #define ACTION(verb, text) \
-        { verb, verb, { .name = "oxt vm " verb, .synopsis = "[OPTIONS] VM...", .summary = text, .flags = PROGRAM_PERMUTE } }
+        { verb, verb, { .name = "oxt vm " verb, .synopsis = "[OPTIONS] VM...", .summary = text, .flags = PROGRAM_PERMUTE, \
+                        .complete = complete_vms } }
 
 static const Action actions[] = {
         ACTION("start", "Starts VMs."),
@@ -533,6 +561,7 @@ static void remove_images(const VmCommand *c, const char *uuid)
 static int vm_delete(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm delete", .synopsis = "[OPTIONS] VM", .options = delete_options,
+                                         .complete = complete_vms,
                                          .flags = PROGRAM_PERMUTE, .summary = "Deletes a VM with its disks." };
         _cleanup_vmcommand_ VmCommand c = { 0 };
         _cleanup_free_ char *path = NULL, *uuid = NULL, *domid = NULL;

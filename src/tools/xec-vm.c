@@ -42,11 +42,14 @@ static const Option options[] = {
         { 0 },
 };
 
+static void complete(int n_words, char *words[]);
+
 static const Program program = {
         .name = "xec-vm",
         .synopsis = "[OPTIONS] [METHOD [ARGUMENT…] | get PROPERTY | set PROPERTY VALUE | getall]",
         .summary = "Calls methods and reads and writes properties of a VM; without a choice of one, prints the VMs.",
         .options = options,
+        .complete = complete,
 };
 
 /* ---- the command line ---- */
@@ -86,8 +89,8 @@ static int take_options(int argc, char *argv[], char ***xec, int *ret_exit)
                 if (!o) {
                         char *other[] = { argv[0], argv[i], NULL };
 
-                        /* Options that every program has, and unknown ones. */
-                        if (options_parse(&program, 2, other, 1, ret_exit) < 0)
+                        /* Options that every program has, and unknown ones; --complete takes all that follows. */
+                        if (options_parse(&program, i == 1 ? argc : 2, i == 1 ? argv : other, 1, ret_exit) < 0)
                                 return -1;
                         break;
                 }
@@ -256,13 +259,16 @@ static int print_table(sd_bus *bus)
 
 /* ---- */
 
-static int become_xec(const char *vm, char *const words[])
+/* completing: words begin with --complete, which must stay in front. */
+static int become_xec(const char *vm, char *const words[], bool completing)
 {
         _cleanup_free_ char *path = path_join(programs_dir(), "xec");
         _cleanup_strv_ char **l = NULL;
         int r;
 
         r = strv_extend(&l, "xec");
+        if (r >= 0 && completing)
+                r = strv_extend(&l, *words++);
         if (r >= 0)
                 r = strv_extend(&l, "-o");
         if (r >= 0 && (arg_list_disks || arg_list_nics || (!arg_disk && !arg_nic)))
@@ -288,6 +294,41 @@ static int become_xec(const char *vm, char *const words[])
         return 1;
 }
 
+/* Names, uuids and domids of VMs; behind a choice, what xec says of its object. */
+static void complete(int n_words, char *words[])
+{
+        _cleanup_vmtable_ VmTable l = { .program = "xec-vm" };
+        _cleanup_free_ char **argv = calloc((size_t) n_words + 2, sizeof *argv), *vm = NULL;
+        _cleanup_strv_ char **xec = NULL;
+        const Option *last = n_words > 0 ? option_at(words[n_words - 1]) : NULL;
+        char first_word[] = "--complete";
+        sd_bus *bus = NULL;
+        int status;
+
+        if (!argv || strv_extend(&xec, first_word) < 0 || bus_open(NULL, &bus) < 0)
+                return;
+        memcpy(argv + 1, words, (size_t) n_words * sizeof *argv);
+        if (last && last->target && last->arg) {
+                if (vmtable_load(&l, bus) >= 0)
+                        for (size_t i = 0; i < l.n; i++) {
+                                if (last->target == &arg_name)
+                                        printf("%s\n", l.items[i].name);
+                                else if (last->target == &arg_uuid)
+                                        printf("%s\n", l.items[i].uuid);
+                                else if (last->target == &arg_object)
+                                        printf("%s\n", l.items[i].path);
+                                else if (last->target == &arg_domid && l.items[i].domid >= 0)
+                                        printf("%lld\n", (long long) l.items[i].domid);
+                        }
+        } else if (take_options(n_words + 1, argv, &xec, &status) >= 0 && (arg_object || choose(bus, &vm) > 0)) {
+                sd_bus_flush_close_unref(bus);
+                fflush(stdout);
+                (void) become_xec(arg_object ? arg_object : vm, xec, true);
+                return;
+        }
+        sd_bus_flush_close_unref(bus);
+}
+
 int main(int argc, char *argv[])
 {
         _cleanup_strv_ char **xec = NULL;
@@ -298,7 +339,7 @@ int main(int argc, char *argv[])
         if (take_options(argc, argv, &xec, &status) < 0)
                 return status;
         if (arg_object)
-                return become_xec(arg_object, xec);
+                return become_xec(arg_object, xec, false);
         r = bus_open(NULL, &bus);
         if (r < 0) {
                 fprintf(stderr, "xec-vm: cannot connect to the bus: %s; is the stack up? ('oxt up', 'oxt status')\n",
@@ -311,5 +352,5 @@ int main(int argc, char *argv[])
         sd_bus_flush_close_unref(bus);
         if (r < 0)
                 return 1;
-        return vm ? become_xec(vm, xec) : 0;
+        return vm ? become_xec(vm, xec, false) : 0;
 }

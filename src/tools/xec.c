@@ -44,11 +44,14 @@ static const Option options[] = {
         { 0 },
 };
 
+static void complete(int n_words, char *words[]);
+
 static const Program program = {
         .name = "xec",
         .synopsis = "[OPTIONS] [METHOD [ARGUMENT…] | get PROPERTY | set PROPERTY VALUE | getall]",
         .summary = "Calls methods and reads and writes properties of D-Bus services; without words, shows the object.",
         .options = options,
+        .complete = complete,
         .footer = "In a method's name '-' and '_' are the same. Arguments: texts as they are, [a,b] for arrays and\n"
                   "structures, {k:v} for dictionaries (texts inside those in quotes), TYPE:VALUE for variants.\n",
 };
@@ -714,6 +717,43 @@ static int run(sd_bus *bus, char *words[])
         if (streq(words[0], "set") && n >= 3)
                 return set_property(bus, words[1], words[2]);
         return call_method(bus, words[0], words + 1);
+}
+
+/* What a service has can only be asked of it: names, interfaces, methods, properties. */
+static void complete(int n_words, char *words[])
+{
+        const Option *last = n_words > 0 ? option_at(words[n_words - 1]) : NULL;
+        _cleanup_free_ char **argv = calloc((size_t) n_words + 2, sizeof *argv);
+        const char *value = last && last->arg ? last->name : "";
+        int argc = n_words + 1 - (*value != 0), first, status;
+        sd_bus *bus = NULL;
+
+        if (!argv)
+                return;
+        memcpy(argv + 1, words, (size_t) (argc - 1) * sizeof *argv);
+        argv[0] = argv[argc] = NULL;
+        if (arrange_options(&argc, argv) < 0 || (first = options_parse(&program, argc, argv, 1, &status)) < 0 ||
+            connect_bus(&bus) < 0)
+                return;
+        arg_timeout = 2;
+        arg_json = arg_list_interfaces = arg_list_methods = arg_list_properties = false;
+        if (streq(value, "service")) {
+                arg_service = "org.freedesktop.DBus";
+                arg_object = "/org/freedesktop/DBus";
+                arg_interface = "org.freedesktop.DBus";
+                arg_signature = "";
+                (void) call_method(bus, "ListNames", argv + argc);
+        } else {
+                arg_list_interfaces = streq(value, "interface");
+                arg_list_properties = streq(value, "get") || streq(value, "set") ||
+                        (!*value && argc - first == 1 && (streq(argv[first], "get") || streq(argv[first], "set")));
+                arg_list_methods = !*value && argc == first;
+                if (arg_list_methods)
+                        printf("get\nset\ngetall\n");
+                if (arg_list_interfaces || arg_list_methods || arg_list_properties)
+                        (void) list(bus);
+        }
+        sd_bus_flush_close_unref(bus);
 }
 
 int main(int argc, char *argv[])

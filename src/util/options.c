@@ -120,11 +120,68 @@ static void print_scd(const Program *p)
         printf("*-h*, *--help*\n\tShow a summary and end.\n\n*--version*\n\tShow the version and end.\n");
 }
 
-static void print_completion(const Program *p)
+static void print_words(const char *words)
+{
+        for (; words && *words; words += strspn(words, " ")) {
+                size_t n = strcspn(words, " ");
+
+                printf("%.*s\n", (int) n, words);
+                words += n;
+        }
+}
+
+/* The option that the word is, as --name or -x without a value in the same word. */
+static const Option *option_of_word(const Program *p, const char *word)
+{
+        if (word[0] == '-' && word[1] == '-')
+                return tables_find(p, word + 2, strlen(word + 2), 0);
+        return word[0] == '-' && word[1] && !word[2] ? tables_find(p, NULL, 0, word[1]) : NULL;
+}
+
+/* The value of an option. */
+static int print_values(const Program *p, const Option *o, int n, char *words[])
+{
+        print_words(o->choices);
+        if (p->complete)
+                p->complete(n, words);
+        return 0;
+}
+
+/* What may follow the words. Returns the exit status. */
+static int print_completion(const Program *p, int n, char *words[])
 {
         const Option *tables[] = { p->options, p->more_options };
+        int i;
 
-        for (const Verb *v = p->verbs; v && v->name; v++)
+        for (i = 0; i < n && words[i][0] == '-'; i++) {
+                const Option *o = option_of_word(p, words[i]);
+
+                if (!o || !o->arg || option_value_optional(o))
+                        continue;
+                if (++i == n)
+                        return print_values(p, o, n, words);
+        }
+        for (const Verb *v = p->verbs; i < n && v && v->name; v++)
+                if (streq(v->name, words[i]) && v->max < 0) {
+                        char complete[] = "--complete", **argv = calloc((size_t) (n - i) + 2, sizeof *argv);
+                        int r;
+
+                        if (!argv)
+                                return 1;
+                        argv[0] = words[i];
+                        argv[1] = complete;
+                        memcpy(argv + 2, words + i + 1, (size_t) (n - i - 1) * sizeof *argv);
+                        r = v->run(n - i + 1, argv, NULL);
+                        free(argv);
+                        return r;
+                }
+        if (n > 0) {
+                const Option *last = option_of_word(p, words[n - 1]);
+
+                if (last && last->arg && !option_value_optional(last))
+                        return print_values(p, last, n, words);
+        }
+        for (const Verb *v = p->verbs; i == n && v && v->name; v++)
                 if (v->text)
                         printf("%s\n", v->name);
         for (size_t t = 0; t < ELEMENTSOF(tables); t++)
@@ -132,6 +189,9 @@ static void print_completion(const Program *p)
                         if (o->text)
                                 printf("--%s\n", o->name);
         printf("--help\n--version\n");
+        if (p->complete)
+                p->complete(n, words);
+        return 0;
 }
 
 static int usage_error(const Program *p, int usage_status, int *ret_exit)
@@ -228,9 +288,9 @@ int options_parse(const Program *p, int argc, char *argv[], int usage_status, in
                         print_scd(p);
                         goto ended;
                 }
-                if (streq(a, "--complete")) {
-                        print_completion(p);
-                        goto ended;
+                if (i == 1 && streq(a, "--complete")) {
+                        *ret_exit = print_completion(p, argc - 2, argv + 2);
+                        return fflush(stdout) == 0 ? -ECANCELED : -EIO;
                 }
                 if (a[1] == '-') {
                         n = strcspn(name, "=");

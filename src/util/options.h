@@ -40,7 +40,7 @@ typedef struct Option {
 typedef struct Verb {
         const char *name;
         const char *args; /* synopsis of what follows, or "" */
-        int min, max;     /* number of words behind it; max -1: any */
+        int min, max;     /* number of words behind it; max -1: any, and run parses them with options_parse() */
         int (*run)(int argc, char *argv[], void *userdata); /* argv[0] is the verb; result: exit status */
         const char *text;
 } Verb;
@@ -58,9 +58,17 @@ typedef struct Program {
         ProgramFlags flags;
         const char *footer; /* more text for --help, or NULL */
         const Option *more_options; /* a second table (e.g. those that all daemons share), or NULL */
+        /* Prints further words, one a line, that can follow those already there: values if the last one is
+         * an option that takes one. See options_parse(). NULL: none. */
+        void (*complete)(int n_words, char *words[]);
 } Program;
 
 /*
+ * Completion: `PROGRAM --complete [WORD…]`, where the words are those in front of the cursor, prints
+ * what may follow, one a line. It must stand directly behind the program's name; so no word of a
+ * command line that is being completed can be taken for something to do. A word that is a verb (with
+ * max -1) hands over to that verb's own options_parse().
+ *
  * Parses argv. Returns the index of the first word that is no option (argc if none; with
  * PROGRAM_PERMUTE argv is reordered), or a negative value with *ret_exit set: the program is to end
  * with that status (0 after --help and --version, usage_status after an error, which was printed).

@@ -126,6 +126,74 @@ static void test_options(void)
         assert(options_parse(&q, 3, c, 2, &status) < 0 && status == 2);
 }
 
+static int leaf_runs;
+
+static int run_leaf(int argc, char *argv[], void *userdata)
+{
+        static const Option table[] = { { "kind", 'k', "KIND", OPTION_STRING, &text, "A kind", "red blue" }, { 0 } };
+        static const Program leaf = { "t do", "[OPTIONS]", "Does.", table, NULL, PROGRAM_PERMUTE, NULL, NULL };
+        int status, first = options_parse(&leaf, argc, argv, 2, &status);
+
+        leaf_runs += first >= 0 && !userdata;
+        return first < 0 ? status : 0;
+}
+
+static void more_words(int n_words, char *words[])
+{
+        printf("after-%d-%s\n", n_words, n_words ? words[n_words - 1] : "none");
+}
+
+/* What --complete prints behind those words. */
+static char *completion(const Program *p, const char *line)
+{
+        _cleanup_free_ char *copy = strformat("t --complete%s%s", *line ? " " : "", line);
+        _cleanup_strv_ char **argv = NULL;
+        char path[] = "/tmp/test-util-XXXXXX", *out;
+        int fd = mkstemp(path), saved = dup(1), status = -1;
+
+        assert(fd >= 0 && saved >= 0 && copy && strv_split(copy, ' ', &argv) == 0);
+        fflush(stdout);
+        assert(dup2(fd, 1) == 1);
+        assert(options_parse(p, (int) strv_length(argv), argv, 2, &status) < 0 && status == 0);
+        fflush(stdout);
+        assert(dup2(saved, 1) == 1);
+        assert(read_file(path, 4096, &out, NULL) == 0 && unlink(path) == 0);
+        close(fd);
+        close(saved);
+        return out;
+}
+
+static void test_completion(void)
+{
+        static const Option table[] = { { "flag", 'f', NULL, OPTION_FLAG, &flag, "A flag", NULL },
+                                        { "text", 't', "T", OPTION_STRING, &text, "A text", "one two" },
+                                        { "file", 0, "F", OPTION_STRING, &text, "A file", NULL },
+                                        { 0 } };
+        static const Verb verbs[] = { { "do", "", 0, -1, run_leaf, "Does" }, { "end", "", 0, 0, run_leaf, "Ends" }, { 0 } };
+        const Program p = { "t", "[OPTIONS]", "Tests.", table, verbs, 0, NULL, NULL, .complete = more_words };
+        static const struct {
+                const char *line, *output;
+        } cases[] = {
+                { "", "do\nend\n--flag\n--text\n--file\n--help\n--version\nafter-0-none\n" },
+                { "--flag", "do\nend\n--flag\n--text\n--file\n--help\n--version\nafter-1---flag\n" },
+                { "--text", "one\ntwo\nafter-1---text\n" },
+                { "-t", "one\ntwo\nafter-1--t\n" },
+                { "--file", "after-1---file\n" },
+                { "--text one do", "--kind\n--help\n--version\n" },
+                { "do x --kind", "red\nblue\n" },
+                { "end", "--flag\n--text\n--file\n--help\n--version\nafter-1-end\n" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_free_ char *out = completion(&p, cases[i].line);
+
+                if (!streq(out, cases[i].output))
+                        fprintf(stderr, "--complete %s:\n%s", cases[i].line, out);
+                assert(streq(out, cases[i].output));
+        }
+        assert(leaf_runs == 0);
+}
+
 static void test_paths(void)
 {
         char *mapped, *long_dir = strformat("/%0100d", 1);
@@ -219,6 +287,7 @@ int main(void)
         test_fs();
         test_json();
         test_options();
+        test_completion();
         test_paths();
         test_settings();
         test_spawn();

@@ -392,12 +392,14 @@ static void format_display(const XenvmKeyInfo *k _unused_, const void *value, bo
 
 /* ---- short lists ---- */
 
-/* Splits at the first '='. *ret_value is NULL without one. */
+/* Splits at the first '='; blanks in front of it do not count. *ret_value is NULL without one. */
 static int parse_pair_into(const char *text, char **ret_name, char **ret_value)
 {
-        size_t n = strcspn(text, "=");
+        size_t n = strcspn(text, "="), l = n;
 
-        *ret_name = strndup(text, n);
+        while (l > 0 && (text[l - 1] == ' ' || text[l - 1] == '\t'))
+                l--;
+        *ret_name = strndup(text, l);
         if (!*ret_name)
                 return -ENOMEM;
         return text[n] ? store(ret_value, text + n + 1) : 0;
