@@ -256,6 +256,10 @@ def limits():
         for i in range(40):
             guest.exists("/")
         refused(lambda: [guest.exists("/") for i in range(10)], limit="rate")
+        # Long answers count for more.
+        other, _ = d.guest(OTHER, 8)
+        d.db.write("/dom-store/%s/long" % OTHER, "x" * 40000)
+        refused(lambda: [other.read("/long") for i in range(10)], limit="rate")
         for i in range(100):
             d.db.exists("/")
 
@@ -608,7 +612,13 @@ def history():
     with d:
         for i in range(200):
             d.db.write("/h", "%d" % i * 100)
-        lines = d.tool("oxt", "db", "log", "--json").stdout.splitlines()
+        # A guest cannot push the others' changes out of it.
+        d.db.write("/kept", "1")
+        guest, _ = d.guest()
+        for i in range(300):
+            guest.write("/flood", "%d" % i * 100)
+        assert d.tool("oxt", "db", "log", "--json", "/kept").stdout.count("\n") == 1
+        lines = d.tool("oxt", "db", "log", "--json", "/h").stdout.splitlines()
         assert 10 < len(lines) < 150 and json.loads(lines[-1])["new"] == "199" * 100, len(lines)
 
 
@@ -652,6 +662,35 @@ def damage():
         d.db.write("/works", "1")
         d.restart()
         assert d.db.read("/works") == "1"
+
+
+@oxt.case
+def formats():
+    """A database file of an older format is brought to the present one; a newer one is refused as it is."""
+    with Db() as d:
+        path = d.stack.state + "/db/oxt.db"
+
+        def change(sql):
+            d.daemon.terminate()
+            d.daemon.wait(10)
+            file = sqlite3.connect(path)
+            file.executescript(sql)
+            file.close()
+        d.db.write("/v", "1")
+        change("ALTER TABLE history DROP COLUMN size; PRAGMA user_version = 1;")
+        d.start()
+        db, _ = d.interfaces(d.bus)
+        assert db.read("/v") == "1"
+        db.write("/v", "2")
+        assert d.tool("oxt", "db", "log", "/v").stdout.count("/v:") == 2
+        change("PRAGMA user_version = 99;")
+        with open(path, "rb") as f:
+            before = f.read()
+        r = d.tool("dbd")
+        assert r.returncode == 1 and "format 99" in r.stderr, r
+        with open(path, "rb") as f:
+            assert f.read() == before
+        assert os.path.exists(path)
 
 
 oxt.main()

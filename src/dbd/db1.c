@@ -44,6 +44,7 @@ static int read_snapshot(Server *s, Call *c, const char *full, sd_bus_message **
         /* Nothing at all for a missing node: "null" is a node that is empty. */
         if (n)
                 json_write_bounded(&b, n, SIZE_MAX);
+        limit_charge(s, c, b.len);
         r = strbuf_take(&b, &text);
         if (r >= 0)
                 r = call_new_reply(c, ret);

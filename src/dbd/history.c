@@ -9,8 +9,7 @@
 #include "store-internal.h"
 
 /* What a row takes beside its texts, roughly. */
-#define ROW_BYTES "64"
-#define ROW_SIZE ROW_BYTES " + length(path) + length(who) + ifnull(length(old), 0) + ifnull(length(new), 0)"
+#define ROW_SIZE 128
 
 char *history_text(const Node *n, const char *path, int *flags)
 {
@@ -40,6 +39,11 @@ static void bind_text(sqlite3_stmt *st, int i, const char *text)
                 (void) sqlite3_bind_null(st, i);
 }
 
+int64_t history_entry_size(const HistoryEntry *e)
+{
+        return ROW_SIZE + (int64_t) (strlen(e->path) + strlen(strempty(e->old)) + strlen(strempty(e->new)));
+}
+
 int history_add(Store *s, const HistoryEntry *e)
 {
         sqlite3_stmt *st;
@@ -55,6 +59,7 @@ int history_add(Store *s, const HistoryEntry *e)
         bind_text(st, 5, e->old);
         bind_text(st, 6, e->new);
         (void) sqlite3_bind_int(st, 7, e->flags);
+        (void) sqlite3_bind_int64(st, 8, history_entry_size(e));
         return store_step(s, st);
 }
 
@@ -85,16 +90,22 @@ int history_prune(Store *s, int64_t older_than, int64_t max_bytes)
         r = run_once(s, "DELETE FROM history WHERE time < ?1", older_than);
         if (r < 0)
                 return r;
+        r = run_once(s,
+                     "DELETE FROM history WHERE n IN (SELECT n FROM (SELECT n, sum(size) OVER (PARTITION BY substr(who, 1, 39)"
+                     " ORDER BY n DESC) AS total FROM history WHERE who LIKE '" HISTORY_GUEST_PREFIX "%') WHERE total > ?1)",
+                     max_bytes / HISTORY_GUEST_PART);
+        if (r < 0)
+                return r;
         return run_once(s,
-                        "DELETE FROM history WHERE n <= (SELECT max(n) FROM (SELECT n, sum(" ROW_SIZE
-                        ") OVER (ORDER BY n DESC) AS total FROM history) WHERE total > ?1)",
+                        "DELETE FROM history WHERE n <= (SELECT max(n) FROM (SELECT n, sum(size) OVER (ORDER BY n DESC) AS total"
+                        " FROM history) WHERE total > ?1)",
                         max_bytes);
 }
 
 int history_size(Store *s, int64_t *ret)
 {
         sqlite3_stmt *st;
-        int r = query(s, "SELECT ifnull(sum(" ROW_SIZE "), 0) FROM history", &st), code;
+        int r = query(s, "SELECT ifnull(sum(size), 0) FROM history", &st), code;
 
         if (r < 0)
                 return r;

@@ -9,6 +9,10 @@
 #include "store.h"
 
 #define HISTORY_TEXT_MAX (256 * KIB)
+/* The part of its size that the changes of one guest may take, so that none can push out all others'. */
+#define HISTORY_GUEST_PART 8
+/* How a guest is named in it; the host's processes are named otherwise. */
+#define HISTORY_GUEST_PREFIX "vm "
 
 typedef enum HistoryFlags {
         HISTORY_SECRET = 1 << 0, /* something secret was left out: shown as null, cannot be taken back */
@@ -27,6 +31,8 @@ typedef struct HistoryEntry {
 char *history_text(const Node *n, const char *path, int *flags);
 
 int history_add(Store *s, const HistoryEntry *e);
+/* What an entry counts for in the history's size. */
+int64_t history_entry_size(const HistoryEntry *e);
 /* Removes what is older than that or beyond that many bytes, the oldest first. */
 int history_prune(Store *s, int64_t older_than, int64_t max_bytes);
 /* Bytes that the history takes. */

@@ -8,6 +8,8 @@
 
 /* A guest may save up this many seconds' worth of requests. */
 #define BURST_SECONDS 2
+/* So many bytes of an answer or a value count as one request more. */
+#define CHARGE_BYTES 4096
 
 static const struct {
         SettingId setting;
@@ -143,6 +145,14 @@ int limit_rate(Call *c, void *userdata)
                 return limit_call(c, LIMIT_RATE, rate + 1);
         g->tokens -= USEC_PER_SEC;
         return 0;
+}
+
+void limit_charge(Server *s, const Call *c, size_t bytes)
+{
+        Guest *g = c->caller.guest && bytes >= CHARGE_BYTES ? guest_get(s, c->caller.uuid) : NULL;
+
+        if (g)
+                g->tokens -= MIN2(g->tokens, bytes / CHARGE_BYTES * USEC_PER_SEC);
 }
 
 static void add_status(const void *node, VISIT which, void *list)

@@ -28,7 +28,10 @@ static int read_value(Server *s, Call *c, const char *full, sd_bus_message **ret
                 file = strformat("file:%s%s", c->caller.guest ? "" : "/config", full + strlen(caller_root(c, root)));
                 return file ? answer(c, ret, "s", file) : -ENOMEM;
         }
-        return answer(c, ret, "s", n && node_has_text(n) && n->kind != NODE_ARRAY ? (const char *) n->content : "");
+        if (!n || !node_has_text(n) || n->kind == NODE_ARRAY)
+                return answer(c, ret, "s", "");
+        limit_charge(s, c, strlen(n->content));
+        return answer(c, ret, "s", n->content);
 }
 
 static int read_binary(Server *s, Call *c, const char *full, sd_bus_message **ret)
@@ -40,6 +43,7 @@ static int read_binary(Server *s, Call *c, const char *full, sd_bus_message **re
         if (!n || n->kind != NODE_BINARY)
                 return sd_bus_message_new_method_errorf(c->message, ret, DBUS_ERROR_FAILED, "not a binary node");
         b = n->content;
+        limit_charge(s, c, b->size);
         r = call_new_reply(c, ret);
         return r < 0 ? r : sd_bus_message_append_array(*ret, 'y', b->data, b->size);
 }
@@ -52,13 +56,17 @@ static int read_exists(Server *s, Call *c, const char *full, sd_bus_message **re
 static int read_list(Server *s, Call *c, const char *full, sd_bus_message **ret)
 {
         const Node *n = tree_find(&s->tree, full);
+        size_t bytes = 0;
         int r;
 
         r = call_new_reply(c, ret);
         if (r >= 0)
                 r = sd_bus_message_open_container(*ret, 'a', "s");
-        for (const Node *k = n ? node_first(n) : NULL; r >= 0 && k; k = k->next)
+        for (const Node *k = n ? node_first(n) : NULL; r >= 0 && k; k = k->next) {
+                bytes += k->name_len + 8;
                 r = sd_bus_message_append_basic(*ret, 's', k->name);
+        }
+        limit_charge(s, c, bytes);
         return r < 0 ? r : sd_bus_message_close_container(*ret);
 }
 
@@ -69,6 +77,7 @@ static int read_dump(Server *s, Call *c, const char *full, sd_bus_message **ret)
         int r;
 
         json_write(&b, tree_find(&s->tree, full));
+        limit_charge(s, c, b.len);
         r = strbuf_take(&b, &text);
         return r < 0 ? r : answer(c, ret, "s", text);
 }

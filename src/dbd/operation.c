@@ -157,6 +157,7 @@ int operation_run(Server *s, Request *r, Operation *o, Refusal *ret)
 
         if (log_get_level() >= LOG_DEBUG)
                 operation_log(r, o);
+        limit_charge(s, r->call, strlen(strempty(o->value)));
         switch (o->kind) {
         case OPERATION_WRITE:
         case OPERATION_RM:

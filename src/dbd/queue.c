@@ -129,13 +129,14 @@ static int write_history(Store *store, Request *q, int64_t time, int64_t *bytes)
 
         for (size_t i = 0; r >= 0 && i < q->n_operations; i++) {
                 Operation *o = &q->operations[i];
+                HistoryEntry e = { q->revision, time, q->who, o->full, o->old, o->new, o->flags };
                 char kept = o->full[o->top_len];
 
                 if (!o->changed)
                         continue;
                 o->full[o->top_len] = '\0';
-                r = history_add(store, &(HistoryEntry) { q->revision, time, q->who, o->full, o->old, o->new, o->flags });
-                *bytes += 128 + (int64_t) (strlen(o->full) + strlen(strempty(o->old)) + strlen(strempty(o->new)));
+                r = history_add(store, &e);
+                *bytes += history_entry_size(&e);
                 o->full[o->top_len] = kept;
         }
         return r;

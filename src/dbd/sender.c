@@ -3,6 +3,7 @@
 #include <search.h>
 
 #include "fs.h"
+#include "history.h"
 #include "log.h"
 #include "server.h"
 
@@ -93,7 +94,7 @@ Sender *sender_get(Server *s, const Call *c)
         sender->name = strdup(name);
         if (c->caller.guest) {
                 sender->guest = guest_get(s, c->caller.uuid);
-                sender->who = strformat("vm %s domid %lld", c->caller.uuid, (long long) c->caller.domid);
+                sender->who = strformat(HISTORY_GUEST_PREFIX "%s domid %lld", c->caller.uuid, (long long) c->caller.domid);
         } else
                 sender->who = strdup(name);
         if (!sender->name || !sender->who || (c->caller.guest && !sender->guest) ||

@@ -185,6 +185,8 @@ int limit_check(LimitId id, uint64_t value, Refusal *ret);
 int limit_call(Call *c, LimitId id, uint64_t value); /* the same for guests' calls, answered */
 /* ServiceSpec.check: the requests per second. */
 int limit_rate(Call *c, void *userdata);
+/* A long text that a guest reads or writes counts as so many requests more. */
+void limit_charge(Server *s, const Call *c, size_t bytes);
 
 /* watch.c. full is taken over. */
 int watch_add(Server *s, Call *c, char *full, uint64_t last_revision, Watch **ret, bool *ret_missed);

@@ -17,7 +17,13 @@ static const char schema[] =
         "CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
         "INSERT INTO meta VALUES('revision', 0);"
         "CREATE TABLE history(n INTEGER PRIMARY KEY, revision INTEGER NOT NULL, time INTEGER NOT NULL,"
-        " who TEXT NOT NULL, path TEXT NOT NULL, old TEXT, new TEXT, flags INTEGER NOT NULL);";
+        " who TEXT NOT NULL, path TEXT NOT NULL, old TEXT, new TEXT, flags INTEGER NOT NULL, size INTEGER NOT NULL DEFAULT 0);";
+
+/* [n]: what makes format n + 1 of format n. */
+static const char *const upgrades[STORE_VERSION] = {
+        [1] = "ALTER TABLE history ADD COLUMN size INTEGER NOT NULL DEFAULT 0;"
+              "UPDATE history SET size = 128 + length(path) + ifnull(length(old), 0) + ifnull(length(new), 0);",
+};
 
 static const char *const statement_text[_STATEMENT_MAX] = {
         [STATEMENT_INSERT] = "INSERT INTO node VALUES(?1, ?2, ?3, ?4, ?5)",
@@ -25,7 +31,7 @@ static const char *const statement_text[_STATEMENT_MAX] = {
         [STATEMENT_DELETE] = "DELETE FROM node WHERE id = ?1",
         [STATEMENT_GET_META] = "SELECT value FROM meta WHERE key = ?1",
         [STATEMENT_SET_META] = "INSERT OR REPLACE INTO meta VALUES(?1, ?2)",
-        [STATEMENT_HISTORY] = "INSERT INTO history VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        [STATEMENT_HISTORY] = "INSERT INTO history VALUES(NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
 };
 
 int store_errno(Store *s, int code)
@@ -123,7 +129,25 @@ static int make_schema(Store *s)
         return r;
 }
 
-static int check_version(Store *s, bool create)
+static int upgrade(Store *s, int64_t version)
+{
+        char sql[64];
+        int r;
+
+        r = store_begin(s);
+        for (; r >= 0 && version < STORE_VERSION; version++)
+                r = upgrades[version] ? store_exec(s, upgrades[version]) : -EUCLEAN;
+        snprintf(sql, sizeof sql, "PRAGMA user_version = %d", STORE_VERSION);
+        if (r >= 0)
+                r = store_exec(s, sql);
+        if (r >= 0)
+                r = store_commit(s);
+        if (r < 0)
+                store_rollback(s);
+        return r;
+}
+
+static int check_version(Store *s, bool write, bool create)
 {
         int64_t application, version;
         int r;
@@ -144,7 +168,7 @@ static int check_version(Store *s, bool create)
                          (long long) version, STORE_VERSION);
                 return -EPROTO;
         }
-        return 0;
+        return version < STORE_VERSION && write ? upgrade(s, version) : 0;
 }
 
 int store_in_use(const char *lock)
@@ -176,7 +200,7 @@ int store_open(const char *path, bool write, bool create, Store **ret)
         /* Until it is known that all can be read (store_load), closing the file must not write into it. */
         (void) sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         r = write ? store_exec(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;") : 0;
-        return r < 0 ? r : check_version(s, create);
+        return r < 0 ? r : check_version(s, write, create);
 }
 
 Store *store_free(Store *s)

@@ -13,7 +13,7 @@
 typedef struct Store Store;
 
 #define STORE_FILE "oxt.db"
-#define STORE_VERSION 1
+#define STORE_VERSION 2 /* older files are brought to it when they are opened for writing */
 #define STORE_LOCK "lock" /* held by who may write: dbd, or a tool while dbd does not run */
 
 /* Whether somebody holds the lock file: 1, 0, or negative. */
