@@ -73,7 +73,7 @@ def up_and_down():
             assert d["state"] == "ready" and d["pid"] > 1 and d["restarts"] == 0, d
         assert all(vm["state"] == "stopped" for vm in status["vms"]) and status["proxy"]["channels"] == 0, status
         text = stack.oxt("status").stdout
-        assert all(name in text for name in DAEMONS), text
+        assert all(name in text for name in DAEMONS) and "Guest channels: 0" in text and "uivm" in text, text
         r = stack.oxt("down")
         assert r.returncode == 0 and "Nothing is left" in r.stdout, r.stdout + r.stderr
         assert stack.left() == [] and stack.sockets() == []

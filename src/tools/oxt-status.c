@@ -153,25 +153,34 @@ static void print_vms(json_object *list)
         }
 }
 
-/* Members that are plain values are shown as they are: rpc-proxy says what there is to say. */
+static long long count_of(json_object *o, const char *member)
+{
+        return (long long) json_get_int(o, member, 0);
+}
+
 static void print_proxy(json_object *o)
 {
+        json_object *rules = json_get_member(o, "rules", json_type_object), *clients = json_get_member(o, "clients", json_type_array);
+        const char *error = json_get_text(rules, "error", NULL);
+
         if (!o) {
                 printf("\nGuest channels: rpc-proxy does not answer\n");
                 return;
         }
-        printf("\nGUEST CHANNELS AND CALLS\n");
-        json_object_object_foreach(o, name, value) {
-                json_type type = json_object_get_type(value);
+        printf("\nGuest channels: %lld, with %lld connections; %lld messages so far, %lld denied%s\n", count_of(o, "channels"),
+               count_of(o, "connections"), count_of(o, "messages"), count_of(o, "denied"),
+               count_of(o, "denied") > 0 ? " (oxt policy log)" : "");
+        printf("Rules: %lld of %s%s%s\n", count_of(rules, "count"), json_get_text(rules, "file", "?"), error ? "; " : "", strempty(error));
+        if (!json_get_bool(o, "database", false))
+                printf("rpc-proxy does not have the database: rules of VMs are not in force\n");
+        if (!clients || json_object_array_length(clients) == 0)
+                return;
+        printf("\n%-36s %-6s %-12s %-8s %-8s %s\n", "GUEST", "DOMID", "CONNECTIONS", "WAITING", "DENIED", "");
+        for (size_t i = 0; i < json_object_array_length(clients); i++) {
+                json_object *c = json_object_array_get_idx(clients, i);
 
-                if (type == json_type_array) {
-                        printf("  %s: %zu\n", name, json_object_array_length(value));
-                        for (size_t i = 0; i < json_object_array_length(value) && i < 20; i++)
-                                printf("    %s\n", json_object_to_json_string_ext(json_object_array_get_idx(value, i),
-                                                                                   JSON_C_TO_STRING_NOSLASHESCAPE));
-                } else
-                        printf("  %s: %s\n", name, type == json_type_string ? json_object_get_string(value)
-                                                                            : json_object_to_json_string(value));
+                printf("%-36s %-6lld %-12lld %-8lld %-8lld %s\n", json_get_text(c, "uuid", "?"), count_of(c, "domid"),
+                       count_of(c, "connections"), count_of(c, "in_flight"), count_of(c, "denied"), json_get_text(c, "error", ""));
         }
 }
 
