@@ -184,8 +184,14 @@ def shutdown():
     """The host shuts the guest down through its agent, and `oxt down` leaves no process behind."""
     stack, vm = World.get()
     qemu = vm.monitor()["vm"]["pid"]
-    stack.run([oxt.program("xec"), "-o", vm.path, "shutdown"])
+    agent = "com.citrix.xenclient.guest.uuid_" + vm.uuid.replace("-", "_")
+    oxt.wait_for(lambda: stack.owned(agent), RESTORED, "the agent's name")
+    stack.start(["dbus-monitor", "--address", stack.address, "interface='com.citrix.xenclient.guest'"],
+                ready=lambda: "NameAcquired" in stack.log("dbus-monitor"))
+    r = stack.run([oxt.program("xec"), "-o", vm.path, "shutdown"])
+    assert r.returncode == 0, r.stderr
     oxt.wait_for(lambda: not whole.alive(qemu), 20, "the end of QEMU")
+    assert "member=request_shutdown" in stack.log("dbus-monitor")
     World.stack = None
     stack.stop()
     left = subprocess.run(["pgrep", "-fa", stack.root], stdout=subprocess.PIPE, text=True).stdout

@@ -71,14 +71,14 @@ demo_start() {
                 echo "There is a VM 'demo' already"
         else
                 demo=$("$bin/xec" create-vm-with-template oxt-demo) || return 1
-                uuid=$("$bin/xec" -o "$demo" get uuid) &&
-                        "$bin/xec" -o "$demo" set serial "file:$OXT_RUNTIME_DIR/vm/$uuid/console.log" &&
-                        "$bin/xec" -o "$demo" set cmd-line "console=ttyS0 quiet oxt.demo=1" &&
+                "$bin/xec" -o "$demo" set cmd-line "console=ttyS0 quiet oxt.demo=1" &&
                         "$bin/xec" -o "$demo" set name demo || return 1
                 echo "Created VM 'demo' from template oxt-demo"
         fi
         if [ "$("$bin/xec" -o "$demo" get state)" = stopped ]; then
-                "$bin/xec" -o "$demo" start || return 1
+                uuid=$("$bin/xec" -o "$demo" get uuid) &&
+                        "$bin/xec" -o "$demo" set serial "file:$OXT_RUNTIME_DIR/vm/$uuid/console.log" &&
+                        "$bin/xec" -o "$demo" start || return 1
                 echo "Started it"
         fi
 }

@@ -57,6 +57,7 @@ static char *find_virtio_port(void)
 static int open_vsock(const char *where)
 {
         struct sockaddr_vm a = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = VSOCK_PORT };
+        struct timeval patience = { .tv_usec = 200 * 1000 }; /* a host without vsock never answers */
         _cleanup_close_ int fd = -EBADF;
         const char *number = startswith(where, "vsock:");
         uint64_t n;
@@ -66,7 +67,8 @@ static int open_vsock(const char *where)
         if (number)
                 a.svm_port = (uint32_t) n;
         fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *) &a, sizeof a) < 0)
+        if (fd < 0 || setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof patience) < 0 ||
+            connect(fd, (struct sockaddr *) &a, sizeof a) < 0)
                 return -errno;
         return TAKE_FD(fd);
 }
