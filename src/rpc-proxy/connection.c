@@ -200,6 +200,8 @@ void connection_send(Connection *c, Side *to, const WireMessage *m)
         }
         batch_add(c, to, io.arena + io.arena_used, (size_t) n);
         io.arena_used += (size_t) n;
+        if (m->body_size == 0)
+                return;
         if (fits && ARENA_SIZE - io.arena_used >= m->body_size) {
                 memcpy(io.arena + io.arena_used, m->body, m->body_size);
                 batch_add(c, to, io.arena + io.arena_used, m->body_size);

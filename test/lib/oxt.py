@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,12 @@ def wait_for(condition, seconds=10, what="condition"):
         time.sleep(0.02)
 
 
+def listens(path):
+    """Whether somebody accepts connections there."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(path) == 0
+
+
 class Stack:
     """Temporary state and runtime directories, a private bus on request, and programs on top."""
 
@@ -100,7 +107,7 @@ class Stack:
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         self.bus = self.start(["dbus-daemon", "--nofork", "--nopidfile", "--config-file=" + config])
-        wait_for(lambda: os.path.exists(self.socket), what="the bus")
+        wait_for(lambda: listens(self.socket), what="the bus")
         os.chmod(self.socket, 0o666)
 
     def start(self, command, ready=None, seconds=10, **kwargs):

@@ -65,7 +65,12 @@ class Proxy:
     def __exit__(self, *_):
         self.allowed.stop()
         self.canary.stop()
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(10)
+        log = self.log()
         self.stack.stop()
+        assert "Sanitizer" not in log and "runtime error" not in log, log
 
 
 UUID = "0b5bc4a9-9b05-4d4e-9f0a-0c1d2e3f4a5b"
