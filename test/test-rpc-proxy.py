@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """rpc-proxy over real sockets: what passes, what is denied, and what is said of it."""
+import json
 import socket
+import time
 
 import oxt
 import rawbus
@@ -175,6 +177,80 @@ def properties_of_a_vm():
         p.start_dbd()
         wait_for(lambda: p.status()["database"], what="the database")
         assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.RETURN
+
+
+@oxt.case
+def records():
+    """Each denial is a record in Denials() and in a signal; beyond proxy.denials a second they are counted."""
+    with Proxy() as p:
+        host = rawbus.Client(p.stack.socket)
+        proxy = dict(destination="com.citrix.xenclient.rpc_proxy", path="/", interface="org.oxt.RpcProxy1")
+        host.call_bus("AddMatch", "s", ("type='signal',interface='org.oxt.RpcProxy1'",))
+        c = p.client()
+        c.call("test.canary", "/some/path", "test.i", "M", "s", ("an\x07argument",))
+        told = json.loads(host.until(lambda m: m.member == "Denied").args[0])
+        kept = json.loads(host.reply(host.send(rawbus.CALL, "u", (10,), member="Denials", **proxy)).args[0])
+        assert kept == [told], kept
+        want = {"domid": 5, "direction": "inc", "type": "method-call", "destination": "test.canary", "path": "/some/path",
+                "interface": "test.i", "member": "M", "arg0": "an\\x07argument", "verdict": "deny", "rule": "deny all",
+                "file": p.rules, "line": 1}
+        assert {k: told.get(k) for k in want} == want, told
+        assert told["near"]["line"] == 3 and "destination" in told["near"]["differs"], told
+        assert abs(told["time"] / 1e6 - time.time()) < 60, told
+        time.sleep(1.1)
+        for _ in range(300):
+            c.call("test.canary", "/", "test.i", "M")
+        time.sleep(1.1)
+        c.call("test.canary", "/", "test.i", "Last")
+        kept = json.loads(host.reply(host.send(rawbus.CALL, "u", (500,), member="Denials", **proxy)).args[0])
+        assert len(kept) < 200 and kept[-1]["member"] == "Last" and kept[-1]["omitted"] > 0, (len(kept), kept[-1])
+        assert sum(r.get("omitted", 0) for r in kept) + len(kept) == 302
+        assert p.status()["denied"] == 302
+
+
+@oxt.case
+def bus_restart():
+    """When the bus is started anew, clients see the end and new connections work within 3 seconds."""
+    with Proxy() as p:
+        c = p.client()
+        p.stack.bus.kill()
+        p.stack.bus.wait()
+        assert c.ended()
+        p.stack.start_bus()
+        again = rawbus.Service(p.stack.socket, "test.allowed")
+
+        def answered():
+            try:
+                return p.client(timeout=1).call("test.allowed", "/a", "test.i", "M").kind == rawbus.RETURN
+            except (OSError, rawbus.Closed):
+                return False
+        wait_for(answered, 3, "a new connection")
+        again.stop()
+
+
+@oxt.case
+def validate():
+    """validate_* asks the rules for a running VM; an unknown domain gets false; guests may not ask."""
+    rules = RULES + "allow inc-signal interface test.sig member Send\nallow destination com.citrix.xenclient.rpc_proxy\n" \
+        "deny out-signal interface test.hidden\n"
+    with GuestProxy(rules) as p:
+        host = rawbus.Client(p.stack.socket)
+        proxy = dict(destination="com.citrix.xenclient.rpc_proxy", path="/", interface="com.citrix.xenclient.rpc_proxy")
+
+        def ask(member, *values):
+            r = host.reply(host.send(rawbus.CALL, "i" + "s" * (len(values) - 1), values, member=member, **proxy))
+            assert r.kind == rawbus.RETURN, r.args
+            return bool(r.args[0])
+        assert ask("validate_call", 7, "test.allowed", "test.i", "M")
+        assert not ask("validate_call", 7, "test.canary", "test.i", "M")
+        assert not ask("validate_call", 8, "test.allowed", "test.i", "M")
+        assert not ask("validate_call", 0, "test.allowed", "test.i", "M")
+        assert ask("validate_send_signal", 7, "test.sig", "Send") and not ask("validate_send_signal", 7, "test.sig", "Other")
+        assert ask("validate_recv_signal", 7, "test.any", "S") and not ask("validate_recv_signal", 7, "test.hidden", "S")
+        c = p.client()
+        r = c.reply(c.send(rawbus.CALL, "s", ("allow all",), member="add_rule", **proxy))
+        assert r.kind == rawbus.ERROR and r.error_name.endswith("AccessDenied"), r.error_name
+        assert c.call("test.canary", "/a", "test.i", "M").kind == rawbus.ERROR
 
 
 oxt.main()
