@@ -227,7 +227,7 @@ def options_of_old():
             f.write('{"version":1,"uuid":"%s","domid":%d,"stubdom":false,"socket":"/nowhere","start":"aa"}' % (UUID, domid))
 
     rules = "deny all\nallow destination org.freedesktop.DBus\nallow destination test.allowed\nallow out-any\n"
-    with Proxy(rules, "-u", "--owner-name", "--translate-anonymous-dests", "-v", "-ncom.x.agent_$UUID") as p:
+    with Proxy(rules, "-uv", "--owner", "--translate-anon", "-ncom.x.agent_$UUID") as p:
         announce(p, 5)
         p.stack.daemon("dbd", "com.citrix.xenclient.db")
         c = p.client(auth=False, hello=False)
@@ -244,7 +244,7 @@ def options_of_old():
         assert host.call_bus("GetNameOwner", "s", (name,)).args == [c.unique]
         assert "(5->0) ALLOW method-call" in p.log()
     for words in (["--nonsense"], ["word"], ["-i", "nonsense:1"], ["-i", "tcp:99999"], ["-o", "tcp:1"], ["-d", "x"], ["-i", "argo:5555"],
-                  ["-i"]):
+                  ["-i"], ["--in", "unix:/x"], ["-sx"]):
         r = subprocess.run([oxt.program("rpc-proxy"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
         assert r.returncode != 0 and r.stderr, words
 

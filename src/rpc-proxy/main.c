@@ -192,7 +192,8 @@ int main(int argc, char *argv[])
 {
         spec = (DaemonSpec) {
                 .program = { .name = "rpc-proxy", .synopsis = "[OPTIONS]",
-                             .summary = "Lets guests talk to the host's bus, as far as the rules allow.", .options = options },
+                             .summary = "Lets guests talk to the host's bus, as far as the rules allow.", .options = options,
+                             .flags = PROGRAM_PREFIXES },
                 .user = "oxt-proxy",
                 .dirs = { { PATH_CHANNELS, 0755, "oxt-mgr" } }, /* monitors announce their VMs there */
                 .service_has_guests = true,

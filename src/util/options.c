@@ -17,6 +17,22 @@ static const Option *tables_find(const Program *p, const char *name, size_t n, c
         return NULL;
 }
 
+/* The only option whose name begins with the n bytes at name; NULL: none, or several. */
+static const Option *tables_find_prefix(const Program *p, const char *name, size_t n)
+{
+        const Option *tables[] = { p->options, p->more_options }, *found = NULL;
+
+        for (size_t t = 0; t < ELEMENTSOF(tables); t++)
+                for (const Option *o = tables[t]; o && o->name; o++) {
+                        if (strncmp(o->name, name, n) != 0)
+                                continue;
+                        if (found)
+                                return NULL;
+                        found = o;
+                }
+        return found;
+}
+
 static bool option_value_optional(const Option *o)
 {
         return o->arg && o->arg[0] == '[';
@@ -295,12 +311,19 @@ int options_parse(const Program *p, int argc, char *argv[], int usage_status, in
                 if (a[1] == '-') {
                         n = strcspn(name, "=");
                         o = tables_find(p, name, n, 0);
+                        if (!o && n > 0 && (p->flags & PROGRAM_PREFIXES))
+                                o = tables_find_prefix(p, name, n);
                         if (name[n] == '=')
                                 value = name + n + 1;
                 } else {
-                        o = tables_find(p, NULL, 0, a[1]);
-                        if (a[2] != '\0')
-                                value = a + 2;
+                        const char *letter = a + 1;
+
+                        o = tables_find(p, NULL, 0, *letter);
+                        for (; o && !o->arg && letter[1]; o = tables_find(p, NULL, 0, *++letter))
+                                if (option_apply(p, o, NULL) < 0)
+                                        return usage_error(p, usage_status, ret_exit);
+                        if (o && letter[1])
+                                value = letter + 1;
                 }
                 if (!o) {
                         fprintf(stderr, "%s: unknown option '%s'\n", p->name, a);

@@ -11,7 +11,8 @@
  *             { 0 }
  *     };
  *
- * Long options are taken as `--name VALUE` and `--name=VALUE`. With PROGRAM_PERMUTE options may
+ * Long options are taken as `--name VALUE` and `--name=VALUE`, letters as `-l VALUE`, `-lVALUE` and, those
+ * without a value, joined. With PROGRAM_PERMUTE options may
  * stand anywhere, else they end at the first other word (as POSIX has it); `--` always ends them.
  */
 #include "util.h"
@@ -47,6 +48,7 @@ typedef struct Verb {
 
 typedef enum ProgramFlags {
         PROGRAM_PERMUTE = 1 << 0,
+        PROGRAM_PREFIXES = 1 << 1, /* long options may be cut where they stay unambiguous, as in programs of old */
 } ProgramFlags;
 
 typedef struct Program {
