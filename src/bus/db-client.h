@@ -67,7 +67,10 @@ typedef struct DbMirrorEvents {
 int dbmirror_new(sd_bus *bus, const char *path, const DbMirrorEvents *events, void *userdata, DbMirror **ret);
 DbMirror *dbmirror_free(DbMirror *m);
 DEFINE_CLEANUP(DbMirror *, dbmirror_free)
-/* The subtree, NULL until loaded. Valid until the loop runs again. */
+/*
+ * The subtree, NULL until loaded. Valid until the loop runs again; a node that is kept stays where it is
+ * until it or one above it is removed, one above it is injected, or the mirror is loaded anew.
+ */
 const DbNode *dbmirror_root(const DbMirror *m);
 
 /*

@@ -237,13 +237,30 @@ void manager_sync_vms(Manager *m)
                         vm_remove(m, i);
 }
 
+/* The same for one of them. */
+static void sync_vm(Manager *m, const char *uuid)
+{
+        char path[64];
+        bool found;
+        size_t at = vm_position(m, uuid, &found);
+        Vm *vm = found ? m->vms[at] : NULL;
+
+        snprintf(path, sizeof path, "/vm/%s", uuid);
+        if (db_node(m, path)) {
+                if (!found && m->n_vms < VMS_MAX)
+                        vm_add(m, uuid);
+        } else if (vm && (!vm_is_running(vm) || vm->deleting))
+                vm_remove(m, at);
+}
+
 /* What the mirrors tell */
 
 static void on_loaded(DbMirror *mirror, void *userdata)
 {
         Manager *m = userdata;
 
-        m->generation++;
+        if (m->mirrors[0] == mirror)
+                m->generation++;
         for (size_t i = 0; i < ELEMENTSOF(roots); i++)
                 if (m->mirrors[i] == mirror)
                         m->loaded |= UINT64_C(1) << i;
@@ -261,13 +278,18 @@ static void vm_changed(Manager *m, const char *uuid_and_rest, const char *kind)
         snprintf(uuid, sizeof uuid, "%.36s", uuid_and_rest);
         vm = strlen(uuid) == 36 ? manager_find_vm(m, uuid) : NULL;
         rest = vm && uuid_and_rest[36] == '/' ? uuid_and_rest + 37 : NULL;
-        if (!rest) {
-                manager_sync_vms(m);
+        if (!rest) { /* a tree as a whole, or the first node of a new one */
+                if (vm)
+                        vm->node_generation = 0; /* the tree came, went or was replaced */
+                if (uuid_valid(uuid))
+                        sync_vm(m, uuid);
                 vm = manager_find_vm(m, uuid);
                 if (vm)
                         vm_config_touched(vm);
                 return;
         }
+        if (!vm->node)
+                vm->node_generation = 0;
         k = vm_key_of_path(rest);
         if (streq(rest, "name"))
                 manager_emit(m, "vm_name_changed", "so", vm->uuid, vm->path);
@@ -283,11 +305,12 @@ static void on_changed(_unused_ DbMirror *mirror, const char *path, const char *
         Manager *m = userdata;
         const char *rest = startswith(path, "/vm");
 
-        m->generation++;
         if (rest && *rest == '/')
                 vm_changed(m, rest + 1, kind);
-        else if (rest && !*rest)
+        else if (rest && !*rest) {
+                m->generation++;
                 manager_sync_vms(m);
+        }
 }
 
 static const DbMirrorEvents mirror_events = { .loaded = on_loaded, .changed = on_changed };
@@ -352,6 +375,7 @@ int manager_start(Daemon *d, void *userdata, _unused_ char *words[])
         Manager *m = userdata;
         int r;
 
+        m->generation = 1; /* 0 is never current */
         m->daemon = d;
         m->event = d->event;
         m->host = host_new(m);

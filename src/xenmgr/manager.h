@@ -45,7 +45,7 @@ typedef struct Manager {
         sd_bus *bus; /* NULL while it is away */
         DbMirror *mirrors[N_MIRRORS_MAX];
         uint64_t loaded; /* bits of the mirrors that are loaded */
-        uint64_t generation; /* counts changes of the mirrors; nodes found before are stale after one */
+        uint64_t generation; /* of the mirror of /vm as a whole; nodes of VMs that were found in another are stale */
         bool configured;     /* the service VMs are in the mirrors */
         bool serving;        /* the name is ours: changes are told */
         unsigned n_adopting; /* monitors that were asked what they do, at start */
