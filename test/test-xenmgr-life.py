@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """xenmgr's life cycle on real QEMU, with guests that are a boot sector."""
 import glob
+import hashlib
 import json
 import os
 import random
@@ -287,6 +288,28 @@ def checks(life):
     vm = life.guest(config={"memory": "0"})
     assert "config/memory" in life.fails(vm, VM, "start")[1]
     assert life.state(vm) == "stopped" and not life.pids("xenvm", vm)
+
+
+@with_life
+def measured(life):
+    """A measured VM starts while its disks are what they were; the first start is trusted."""
+    vm = life.guest(measured="true")
+    disk = life.stack.state + "/storage/disks/g1.img"
+    life.start(vm)
+    key = "/vm/%s/config/disk/0/sha1sum" % uuid_of(vm)
+    with open(disk, "rb") as f:
+        wanted = hashlib.sha1(f.read()).hexdigest()
+    assert life.state(vm) == "running" and life.db("read", key) == wanted
+    life.call(vm, VM, "destroy")
+    with open(disk, "r+b") as f:
+        f.seek(2000)
+        f.write(b"changed")
+    life.start(vm)
+    assert life.state(vm) == "stopped" and "has changed" in life.stack.log("xenmgr")
+    life.db("write", "/xenmgr/bypass-sha1sum-checks", "true")
+    oxt.wait_for(lambda: life.get("/", XM + ".config", "bypass-sha1sum-checks"))
+    life.start(vm)
+    assert life.state(vm) == "running"
 
 
 @with_life

@@ -138,6 +138,8 @@ static int hook_rpc(Hook *h, const char *text)
                         member = value;
                 else if (streq(key, "objpath"))
                         path = value;
+                else if (streq(key, "vm"))
+                        return -EOPNOTSUPP; /* buses of VMs are not to be reached from here */
         }
         if (r < 0)
                 return r;

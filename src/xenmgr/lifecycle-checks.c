@@ -155,7 +155,11 @@ static void check_kernel(Vm *vm, Findings *f)
         static const char *const keys[] = { "config/kernel", "config/initrd" };
         bool needs_extraction = *vm_text(vm, "config/kernel-extract", "");
 
-        for (size_t i = 0; i < ELEMENTSOF(keys) && !vm_is_hvm(vm) && !needs_extraction; i++) {
+        if (needs_extraction && !vm_is_hvm(vm)) {
+                finding_code(f, "kernel", ERROR_IO, "kernels inside disks (kernel-extract) are not taken out; set kernel to a file");
+                return;
+        }
+        for (size_t i = 0; i < ELEMENTSOF(keys) && !vm_is_hvm(vm); i++) {
                 const char *stored = vm_text(vm, keys[i], "");
                 _cleanup_free_ char *mapped = paths_map(manager_paths(vm->manager), stored), *text = NULL;
 

@@ -3,6 +3,7 @@
 /* What the files of the life cycle share: jobs and their steps. */
 #include "hooks.h"
 #include "lifecycle.h"
+#include "measure.h"
 #include "monitor-client.h"
 
 typedef struct Waiter {
@@ -35,6 +36,7 @@ struct Job {
         bool tolerant; /* an error answer is kept in `reply_error`, not fatal */
         char *reply, *reply_error;
         Hook *hook;
+        Measure *measure;
         sd_bus_slot *slot;     /* a call of an agent */
         sd_event_source *timer;
         unsigned attempts;
