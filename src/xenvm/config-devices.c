@@ -309,7 +309,8 @@ int value_parse_nic(ValueContext *v, const XenvmKeyInfo *k, const char *text, vo
                 if (r < 0)
                         return r;
         }
-        return 0;
+        /* The network in user space has a bridge's name; managers know networks alone. */
+        return streq(n->network, "user") && !*n->bridge ? replace_text(&n->bridge, "user") : 0;
 }
 
 void value_nic_done(void *value)
