@@ -99,6 +99,26 @@ def guest_view():
 
 
 @oxt.case
+def proxy_without_marker():
+    """A connection of the proxy's user that names no VM is refused; with a marker it is that VM's."""
+    if os.getuid() != 0:
+        print("# only root can be the proxy's user")
+        return
+    with Db() as d:
+        d.db.write("/dom-store/%s/k" % UUID, "mine")
+        call = ["busctl", "--address=" + d.stack.address, "call", NAME, "/", NAME, "read", "s", "/db-version"]
+        assert d.stack.run(call, user="nobody").stdout == 's "42"\n'
+        r = d.stack.run(call, user="oxt-proxy")
+        assert r.returncode != 0 and "Access denied" in r.stderr, r
+        r = d.stack.run([oxt.program("db-cmd"), "exists", "/"], user="oxt-proxy")
+        assert r.returncode == 2 and "AccessDenied" in r.stderr, r
+        r = d.stack.run(["/usr/bin/python3", "-c", "import dbus, sys\nb = dbus.bus.BusConnection(sys.argv[1])\n"
+                         "b.request_name(sys.argv[2])\nprint(b.call_blocking(sys.argv[3], '/', sys.argv[3], 'read', 's', ('/k',)))",
+                         d.stack.address, marker(UUID, 3), NAME], user="oxt-proxy")
+        assert r.stdout == "mine\n", r
+
+
+@oxt.case
 def transactions():
     """A transaction is applied wholly or not at all, and its failure names the operation."""
     with Db() as d:

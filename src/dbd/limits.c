@@ -80,17 +80,23 @@ static int guest_compare(const void *a, const void *b)
 
 Guest *guest_get(Server *s, const char *uuid)
 {
-        Guest *g = calloc(1, sizeof *g), **found;
+        Guest key, *g, **found;
 
+        snprintf(key.uuid, sizeof key.uuid, "%s", uuid);
+        found = tfind(&key, &s->guests, guest_compare);
+        if (found)
+                return *found;
+        g = calloc(1, sizeof *g);
         if (!g)
                 return NULL;
-        snprintf(g->uuid, sizeof g->uuid, "%s", uuid);
+        memcpy(g->uuid, key.uuid, sizeof g->uuid);
         g->refilled = now_usec();
         g->tokens = limit_get(LIMIT_RATE) * BURST_SECONDS * USEC_PER_SEC;
-        found = tsearch(g, &s->guests, guest_compare);
-        if (!found || *found != g)
+        if (!tsearch(g, &s->guests, guest_compare)) {
                 free(g);
-        return found ? *found : NULL;
+                return NULL;
+        }
+        return g;
 }
 
 void guests_done(Server *s)

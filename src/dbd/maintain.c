@@ -38,6 +38,20 @@ static int refuse_guest(Call *c)
         return -EACCES;
 }
 
+/* Queues a special request, which is taken over; the call is answered when it is done. */
+static int submit(Call *c, Special *special)
+{
+        Request *q = request_new(c->userdata, c, 0);
+
+        if (!q) {
+                special->free(special);
+                return -ENOMEM;
+        }
+        q->special = special;
+        server_submit(c->userdata, q);
+        return 0;
+}
+
 /* Replacing everything */
 
 static int copy_incoming(const Replace *p)
@@ -140,7 +154,6 @@ static int method_replace(Call *c)
         const char *how;
         struct stat st;
         Replace *p;
-        Request *q;
         int fd, r;
 
         r = refuse_guest(c);
@@ -151,24 +164,18 @@ static int method_replace(Call *c)
         /* A file, and nothing that could keep the writer waiting. */
         if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
                 return call_fail(c, DBUS_ERROR_INVALID_ARGS, "The new database must be a file");
-        q = request_new(s, c, 0);
         p = calloc(1, sizeof *p);
-        if (!q || !p) {
-                free(p);
-                request_free(q);
+        if (!p)
                 return -ENOMEM;
-        }
         p->special = (Special) { replace_begin, replace_run, replace_done, replace_free };
-        q->special = &p->special;
         p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         p->incoming = paths_format(&s->daemon->paths, PATH_DB, INCOMING_FILE);
         p->how = strdup(how);
         if (p->fd < 0 || !p->incoming || !p->how) {
-                request_free(q);
+                replace_free(&p->special);
                 return -ENOMEM;
         }
-        server_submit(s, q);
-        return 0;
+        return submit(c, &p->special);
 }
 
 /* Compacting */
@@ -208,25 +215,17 @@ static void compact_free(Special *special)
 
 static int method_compact(Call *c)
 {
-        Server *s = c->userdata;
         Compact *p;
-        Request *q;
         int r;
 
         r = refuse_guest(c);
         if (r < 0)
                 return r;
-        q = request_new(s, c, 0);
         p = calloc(1, sizeof *p);
-        if (!q || !p) {
-                free(p);
-                request_free(q);
+        if (!p)
                 return -ENOMEM;
-        }
         p->special = (Special) { NULL, compact_run, compact_done, compact_free };
-        q->special = &p->special;
-        server_submit(s, q);
-        return 0;
+        return submit(c, &p->special);
 }
 
 /* Status */

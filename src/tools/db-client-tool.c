@@ -44,3 +44,21 @@ int dbtool_call(sd_bus *bus, const char *interface, const char *member, sd_bus_m
         }
         return r;
 }
+
+int dbtool_snapshot(sd_bus *bus, const char *path, char **ret)
+{
+        sd_bus_message *reply = NULL;
+        const char *text;
+        uint64_t revision;
+        int r;
+
+        r = dbtool_call(bus, DB1_INTERFACE, "Snapshot", &reply, "s", path);
+        if (r >= 0)
+                r = sd_bus_message_read(reply, "ts", &revision, &text);
+        if (r >= 0) {
+                *ret = strdup(text);
+                r = *ret ? 0 : -ENOMEM;
+        }
+        sd_bus_message_unref(reply);
+        return r;
+}

@@ -8,7 +8,7 @@
 /* The exit status of the tools for anything that the bus or dbd refuses. */
 #define DB_TOOL_FAILED 2
 
-/* Connects, or prints why not. address_state: --state-dir and so on come from the environment. */
+/* Connects to the stack that the environment names, or prints why not. */
 int dbtool_connect(sd_bus **ret);
 
 /*
@@ -16,3 +16,6 @@ int dbtool_connect(sd_bus **ret);
  * an error. types and arguments as in sd_bus_call_method(). reply may be NULL.
  */
 int dbtool_call(sd_bus *bus, const char *interface, const char *member, sd_bus_message **reply, const char *types, ...);
+
+/* The JSON of a subtree (to be freed), "" if there is none. Prints an error. */
+int dbtool_snapshot(sd_bus *bus, const char *path, char **ret);

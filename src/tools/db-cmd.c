@@ -55,25 +55,6 @@ static int call_list(sd_bus *bus, const char *path, char ***ret)
         return r;
 }
 
-/* The subtree's text (to be freed), "" if there is none. */
-static int call_snapshot(sd_bus *bus, const char *path, char **ret)
-{
-        sd_bus_message *reply = NULL;
-        const char *text;
-        uint64_t revision;
-        int r;
-
-        r = dbtool_call(bus, DB1_INTERFACE, "Snapshot", &reply, "s", path);
-        if (r >= 0)
-                r = sd_bus_message_read(reply, "ts", &revision, &text);
-        if (r >= 0) {
-                *ret = strdup(text);
-                r = *ret ? 0 : -ENOMEM;
-        }
-        sd_bus_message_unref(reply);
-        return r;
-}
-
 static bool path_is(const char *path, const char *normal)
 {
         _cleanup_free_ char *n = path_normalize(path);
@@ -86,7 +67,7 @@ static int run_read(sd_bus *bus, char *argv[])
         _cleanup_free_ char *text = NULL;
         int r;
 
-        r = arg_json ? call_snapshot(bus, argv[0], &text) : call_text(bus, "read", argv[0], &text);
+        r = arg_json ? dbtool_snapshot(bus, argv[0], &text) : call_text(bus, "read", argv[0], &text);
         if (r < 0)
                 return DB_TOOL_FAILED;
         if (arg_json && !*text)
@@ -211,7 +192,7 @@ static int run_ls(sd_bus *bus, char *argv[])
         if (!arg_raw)
                 return list_old(bus, path, 0) < 0 ? DB_TOOL_FAILED : 0;
         normal = path_normalize(path);
-        if (!normal || call_snapshot(bus, path, &text) < 0)
+        if (!normal || dbtool_snapshot(bus, path, &text) < 0)
                 return DB_TOOL_FAILED;
         if (!*text)
                 return 1;

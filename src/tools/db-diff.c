@@ -76,21 +76,16 @@ static int read_dump(const char *file, Node **ret)
 
 static int read_live(const char *path, Node **ret)
 {
-        sd_bus_message *reply = NULL;
+        _cleanup_free_ char *text = NULL;
         sd_bus *bus = NULL;
-        const char *text;
-        uint64_t revision;
         int r;
 
         r = dbtool_connect(&bus);
         if (r < 0)
                 return r;
-        r = dbtool_call(bus, DB1_INTERFACE, "Snapshot", &reply, "s", path);
-        if (r >= 0)
-                r = sd_bus_message_read(reply, "ts", &revision, &text);
+        r = dbtool_snapshot(bus, path, &text);
         if (r >= 0 && *text)
                 r = json_read(text, strlen(text), TREE_DEPTH_MAX, ret, NULL);
-        sd_bus_message_unref(reply);
         sd_bus_flush_close_unref(bus);
         return r;
 }
