@@ -134,6 +134,23 @@ def back_off():
 
 
 @oxt.case
+def watchdog():
+    """A daemon that hangs is killed and started again; one that only has nothing to do is not."""
+    stack = Up(start=False)
+    try:
+        stack.env["OXT_WATCHDOG"] = "1"
+        assert stack.oxt("up").returncode == 0
+        before = stack.daemons()
+        time.sleep(2.5)
+        assert all(d["restarts"] == 0 for d in stack.daemons().values())
+        os.kill(before["dbd"]["pid"], signal.SIGSTOP)
+        oxt.wait_for(lambda: stack.daemons()["dbd"]["restarts"] == 1 and stack.whole(), 5, "dbd")
+        assert "no sign of life" in stack.oxt("logs", "supervisor").stdout
+    finally:
+        stack.stop()
+
+
+@oxt.case
 def adopt():
     """A new oxt up adopts what a killed supervisor has left, and restarts it from then on."""
     stack = Up()

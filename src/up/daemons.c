@@ -270,6 +270,9 @@ int daemon_start(const Stack *s, DaemonId id, int64_t restarts, DaemonRecord *re
                 r = strv_extendf(&env, "DBUS_SYSTEM_BUS_ADDRESS=%s", address);
         if (r >= 0)
                 r = strv_extendf(&env, "NOTIFY_SOCKET=%s", paths_get(&s->paths, PATH_NOTIFY));
+        /* sd_event gives the signs of life by itself. */
+        if (r >= 0 && id != DAEMON_BUS && setting_int(SETTING_WATCHDOG) > 0)
+                r = strv_extendf(&env, "WATCHDOG_USEC=%llu", (unsigned long long) setting_int(SETTING_WATCHDOG) * USEC_PER_SEC);
         if (r < 0)
                 return r;
         log_fd = daemon_log_open(&s->paths, row->name);

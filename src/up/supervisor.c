@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -45,7 +46,7 @@ typedef struct Unit {
         uint64_t started;    /* now_usec() */
         uint64_t delay;      /* before the next restart */
         char status[128], last_end[64];
-        sd_event_source *timer, *pidfd, *ready;
+        sd_event_source *timer, *pidfd, *ready, *watchdog;
 } Unit;
 
 typedef struct Client {
@@ -116,6 +117,7 @@ static void unit_ended(Unit *u, const char *how)
 
         u->pidfd = sd_event_source_disable_unref(u->pidfd);
         u->ready = sd_event_source_disable_unref(u->ready);
+        u->watchdog = sd_event_source_disable_unref(u->watchdog);
         snprintf(u->last_end, sizeof u->last_end, "%s", how);
         if (now_usec() - u->started > STABLE_USEC)
                 u->delay = 0;
@@ -128,6 +130,33 @@ static void unit_ended(Unit *u, const char *how)
         u->status[0] = '\0';
         daemon_record_remove(&u->supervisor->stack->paths, u->id);
         unit_schedule(u, delay);
+}
+
+static int on_silence(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
+{
+        Unit *u = userdata;
+        _cleanup_close_ int fd = process_open(u->record.pid, u->record.start);
+
+        log_warning("%s (pid %d) gave no sign of life for %lld s; killing it", daemon_table[u->id].name, (int) u->record.pid,
+                    (long long) setting_int(SETTING_WATCHDOG));
+        if (fd >= 0)
+                (void) pidfd_send_signal(fd, SIGKILL, NULL, 0);
+        return 0;
+}
+
+/* Begins with the first sign: one that an older supervisor started may give none. */
+static void unit_alive(Unit *u)
+{
+        uint64_t usec = (uint64_t) setting_int(SETTING_WATCHDOG) * USEC_PER_SEC;
+
+        if (usec == 0)
+                return;
+        if (!u->watchdog)
+                (void) sd_event_add_time_relative(u->supervisor->event, &u->watchdog, CLOCK_MONOTONIC, usec, 0, on_silence, u);
+        else {
+                (void) sd_event_source_set_time_relative(u->watchdog, usec);
+                (void) sd_event_source_set_enabled(u->watchdog, SD_EVENT_ONESHOT);
+        }
 }
 
 static void unit_ready(Unit *u)
@@ -276,6 +305,8 @@ static int on_notify(_unused_ sd_event_source *source, int fd, _unused_ uint32_t
 
                 if (streq(line, "READY=1"))
                         unit_ready(u);
+                else if (streq(line, "WATCHDOG=1"))
+                        unit_alive(u);
                 else if ((v = startswith(line, "STATUS=")))
                         log_untrusted(u->status, sizeof u->status, v);
         }
@@ -440,6 +471,7 @@ static void supervisor_done(Supervisor *s)
                 sd_event_source_unref(s->units[id].timer);
                 sd_event_source_unref(s->units[id].pidfd);
                 sd_event_source_unref(s->units[id].ready);
+                sd_event_source_unref(s->units[id].watchdog);
         }
         logwatch_free(s->logs);
         sd_event_unref(s->event);

@@ -62,7 +62,8 @@ const Setting setting_table[_SETTING_MAX] = {
         [SETTING_DB_GUEST_WAITING] = { "db.guest-waiting", SETTING_INT, "256", 1, INT64_MAX, NULL,
                                        "Changes of a guest that may wait to be stored" },
         [SETTING_DB_GUEST_RATE] = { "db.guest-rate", SETTING_INT, "5000", 1, INT64_MAX, NULL,
-                                    "Requests to the database that a guest may make each second, on average" },
+                                    "Requests to the database that a guest may make each second, on average" },        [SETTING_WATCHDOG] = { "watchdog", SETTING_INT, "60", 0, 86400, NULL,
+                               "Seconds after which a daemon that gives no sign of life is started again; 0: never" },
 };
 
 static struct {
