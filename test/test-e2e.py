@@ -10,6 +10,7 @@ import oxt
 import whole
 
 PROCESSES = 16
+HELD = 64
 
 # 16 processes at once make one call that the VM's rule allows and one that the rules deny; then it goes on calling.
 SCRIPT = """
@@ -19,6 +20,9 @@ for i in $(seq 16); do
 done
 wait
 echo "oxt: all done"
+for i in $(seq 64); do
+  (printf '\\0AUTH EXTERNAL 30\\r\\nBEGIN\\r\\n'; sleep 9999) | nc 127.0.0.1 5555 >/dev/null 2>&1 &
+done
 while :; do
   n=$((n+1))
   echo "oxt: tick $n $(x list-vms t)"
@@ -37,7 +41,7 @@ class World:
     def get(cls):
         if not cls.stack:
             cls.stack = whole.WholeStack()
-            cls.vm = whole.LinuxVm(cls.stack, "demo", SCRIPT)
+            cls.vm = whole.LinuxVm(cls.stack, "demo", SCRIPT, "-l,unix:/run/oxt/host-bus,-l,tcp:5555")
             cls.vm.start()
         return cls.stack, cls.vm
 
@@ -90,6 +94,20 @@ def audit():
         assert d["rule"] == "deny all" and d["file"].endswith("rpc-proxy.rules") and d["line"] > 0, d
         with open(d["file"]) as f:
             assert f.read().splitlines()[d["line"] - 1] == "deny all"
+
+
+@oxt.case
+def held_connections():
+    """64 connections that the guest holds open hinder nobody: its other programs are answered."""
+    stack, vm = World.get()
+
+    def held():
+        return next((c["connections"] for c in stack.status()["proxy"]["clients"] if c["uuid"] == vm.uuid), 0)
+
+    oxt.wait_for(lambda: held() >= HELD, 20, "%d connections" % HELD)
+    ticks_on(vm, 5)
+    markers = [n for n in stack.connect().list_names() if n.startswith("org.oxt.conn.d1.")]
+    assert len(markers) >= HELD, len(markers)
 
 
 @oxt.case

@@ -65,7 +65,8 @@ class WholeStack(oxt.Stack):
 class LinuxVm:
     """A VM from the template oxt-demo, made by a D-Bus client that knows nothing of oxt."""
 
-    def __init__(self, stack, name, script):
+    def __init__(self, stack, name, script, agent=""):
+        """agent: options for oxt-guest, with commas for blanks."""
         self.stack = stack
         self.name = name
         bus = stack.connect()
@@ -75,9 +76,10 @@ class LinuxVm:
         self.uuid = str(self.get("uuid"))
         self.folder = os.path.join(stack.runtime, "vm", self.uuid)
         encoded = base64.b64encode(script.encode()).decode()
-        assert len(encoded) < 1900, "the kernel takes 2048 bytes"
+        line = "console=ttyS0 quiet oxt.agent=%s oxt.run=%s" % (agent, encoded)
+        assert len(line) < 2048, "the kernel takes no more"
         for key, value in (("name", name), ("serial", "file:%s/console.log" % self.folder),
-                           ("cmd-line", "console=ttyS0 quiet oxt.run=" + encoded)):
+                           ("cmd-line", line)):
             self.object.Set(VM, key, value, dbus_interface=dbus.PROPERTIES_IFACE)
 
     def get(self, name):
