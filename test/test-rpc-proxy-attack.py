@@ -381,6 +381,30 @@ def limits():
 
 
 @oxt.case
+def time_limits():
+    """One that never says Hello is cut off; calls that nobody answers hold up their guest for proxy.patience alone."""
+    names = ("OXT_PROXY_AUTH_TIMEOUT", "OXT_PROXY_PATIENCE")
+    os.environ.update({n: "1" for n in names})
+    try:
+        with Proxy() as p:
+            silent, half = handshake(p), p.client(hello=False)
+            assert silent.ended() and half.ended()
+            assert p.log().count("did not authenticate and say Hello in time") == 2
+            p.allowed.hold = True
+            c = p.client()
+            sent = [c.send(CALL, **OK) for _ in range(10)]
+            wait_for(lambda: len(p.allowed.held) == 10, what="all ten calls")
+            p.allowed.hold = False
+            p.allowed.release()
+            for s in sent:
+                assert c.reply(s).kind == RETURN  # late answers are still answers
+            assert alive(c)
+    finally:
+        for n in names:
+            del os.environ[n]
+
+
+@oxt.case
 def slow_reader():
     """One that does not read is held back, not buffered for, and ends nothing of others."""
     with Proxy() as p:

@@ -15,7 +15,7 @@
 #define ARENA_SIZE (160 * KIB)
 #define ARENA_MESSAGE_MAX (72 * KIB) /* larger ones are sent on their own */
 #define BATCH_MAX 64
-#define CONTENDED_USEC (20 * USEC_PER_MSEC) /* how long after calls of two peers the window is halved */
+#define CONTENDED_USEC (20 * USEC_PER_MSEC) /* how long after calls of two peers the window is a quarter */
 #define HELD_MAX (64 * KIB) /* bytes that are read from one that waits, in search of answers */
 #define TURN_MESSAGES 32 /* handled before others have their turn */
 #define BUS_QUEUE_MAX (1 * MIB) /* of answers that we made up towards the bus */
@@ -247,7 +247,7 @@ static unsigned window(const Proxy *p)
 {
         unsigned w = (unsigned) p->limits.window;
 
-        return p->contended_until && now_usec() < p->contended_until ? MAX2(w / 2, 1u) : w;
+        return p->contended_until && now_usec() < p->contended_until ? MAX2(w / 4, 1u) : w;
 }
 
 bool connection_window_open(const Connection *c)

@@ -13,7 +13,7 @@
  * does not take is kept, and then nothing more is read from either side that would add to it. In one turn
  * a connection has a few messages handled; if there are more, others come first.
  *
- * Window: at most proxy.window messages of a peer are at the bus at once (half as many while another peer
+ * Window: at most proxy.window messages of a peer are at the bus at once (a quarter of that while another peer
  * calls as well, so that nobody stands behind a full one), the rest waits in the peer's own buffers and
  * sockets. A call gives its place back with its reply. Messages without a reply take
  * places as well: a Ping of ours goes behind them, and its answer says that the bus has seen them.
