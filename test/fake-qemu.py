@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A QEMU that lies: it takes xenvm's descriptors and speaks QMP badly, as OXT_FAKE_QEMU says."""
+import json
+import os
+import socket
+import sys
+import time
+
+mode = os.environ.get("OXT_FAKE_QEMU", "honest")
+GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
+
+
+def say(c, o):
+    c.sendall(json.dumps(o).encode() + b"\r\n")
+
+
+if mode == "die":
+    print("qemu-system-x86_64: -drive: it is \033[1mbroken", file=sys.stderr)
+    sys.exit(1)
+server = socket.socket(fileno=3)
+server.setblocking(True)
+client, _ = server.accept()
+if mode == "silent":
+    time.sleep(600)
+if mode == "garbage":
+    client.sendall(b"\x00\xff{{{\r\n")
+    time.sleep(600)
+if mode == "oversized":
+    try:
+        client.sendall(b'{"QMP": "' + b"x" * (8 << 20))
+    except OSError:
+        pass
+    time.sleep(600)
+if mode == "deep":
+    client.sendall(b"[" * 100000 + b"\r\n")
+    time.sleep(600)
+if mode == "event-first":
+    say(client, {"event": "RESUME"})
+    time.sleep(600)
+say(client, GREETING)
+if mode == "greet-twice":
+    say(client, GREETING)
+if mode == "leave":
+    client.close()
+    time.sleep(600)
+held = []
+for line in client.makefile():
+    request = json.loads(line)
+    answer = {"return": {}, "id": request["id"]}
+    name = request["execute"]
+    if name == "query-status":
+        answer["return"] = {"status": "prelaunch", "running": False}
+    if mode == "mute" and name != "qmp_capabilities":
+        continue
+    if mode == "wrong-types":
+        answer = {"return": [[1]], "id": request["id"]} if name == "query-status" else answer
+    if mode == "error":
+        answer = {"error": {"class": 7, "desc": None}, "id": request["id"]} if name == "query-status" else answer
+    if mode == "die-later" and name == "query-status":
+        sys.exit(0)
+    if mode == "strangers":
+        # Answers to nobody, to others, and in text where a number belongs.
+        for i in (999, -1, "1", None, [1], 1.5):
+            say(client, {"return": {"status": "running"}, "id": i})
+        say(client, {"return": {}})
+    if mode == "flood":
+        for i in range(20000):
+            say(client, {"event": "X" * 100, "data": {"a": i}})
+    if mode == "late" and name == "cont":
+        time.sleep(1)
+    say(client, answer)
+    if name == "quit":
+        break
+time.sleep(600 if mode != "honest" else 0)

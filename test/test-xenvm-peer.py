@@ -1,0 +1,90 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A QEMU that lies (fake-qemu.py): the monitor neither hangs nor grows, says what is wrong, and leaves nothing."""
+import os
+import subprocess
+import time
+
+import oxt
+from xenvm import Machine, Monitors, alive
+
+FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake-qemu.py")
+stack = Monitors()
+
+
+def machine(mode, timeout="1"):
+    stack.env["OXT_FAKE_QEMU"] = mode
+    m = Machine(stack, **{"qemu-dm-path": FAKE, "qemu-dm-timeout": timeout})
+    m.monitor()
+    return m
+
+
+def memory(pid):
+    with open("/proc/%d/smaps_rollup" % pid) as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith("Private_"))
+
+
+def descriptors(pid):
+    return len(os.listdir("/proc/%d/fd" % pid))
+
+
+@oxt.case
+def bad_starts():
+    """Every lie during a start: it fails in time and in words, and the monitor answers meanwhile"""
+    for mode, words in (("silent", "time"), ("garbage", "not JSON|time"), ("oversized", "more than|time"), ("deep", "not JSON|time"),
+                        ("event-first", "greeting|time"), ("greet-twice", "twice|time"), ("leave", "time"), ("mute", "time|answer"),
+                        ("wrong-types", "state"), ("error", "reason"), ("die", "broken"), ("die-later", "ended")):
+        m = machine(mode)
+        pid = m.pid("monitor")
+        before = descriptors(pid)
+        start = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "start"], env=stack.env, stderr=subprocess.PIPE, text=True)
+        time.sleep(0.1)
+        begin = time.monotonic()
+        m.status()
+        assert time.monotonic() - begin < 0.5, mode
+        assert start.wait(8) == 1, mode
+        text = start.stderr.read()
+        assert any(w in text for w in words.split("|")), (mode, text)
+        assert "\033" not in text
+        oxt.wait_for(lambda: m.status() == "shutdown", 3, mode)
+        assert sorted(os.listdir(m.dir)) == ["lock", "monitor.json"], (mode, os.listdir(m.dir))
+        assert descriptors(pid) == before, (mode, before, descriptors(pid))
+        assert m.pid() == 0 and memory(pid) < 4096, (mode, memory(pid))
+        m.cmd("quit")
+
+
+@oxt.case
+def odd_but_usable():
+    """Answers to nobody and floods of events change nothing; a late answer is an answer"""
+    for mode in ("strangers", "flood", "late", "honest"):
+        m = machine(mode, "10")
+        m.cmd("start")
+        assert m.status() == "running", mode
+        pid, qemu = m.pid("monitor"), m.pid()
+        assert memory(pid) < 6144, (mode, memory(pid))
+        m.cmd("destroy")
+        assert not alive(qemu)
+        m.cmd("quit")
+
+
+@oxt.case
+def stopped_process():
+    """A QEMU that is stopped: short commands answer, destroy kills it at once"""
+    m = machine("honest", "10")
+    m.cmd("start")
+    qemu = m.pid()
+    os.kill(qemu, 19)
+    pause = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "pause"], env=stack.env, stderr=subprocess.PIPE, text=True)
+    time.sleep(0.2)
+    begin = time.monotonic()
+    assert m.status() == "running"
+    m.cmd("destroy")
+    assert time.monotonic() - begin < 1 and not alive(qemu)
+    assert pause.wait(5) == 1
+    m.cmd("quit")
+
+
+try:
+    oxt.main()
+finally:
+    stack.stop()
