@@ -12,7 +12,10 @@ GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "
 
 
 def say(c, o):
-    c.sendall(json.dumps(o).encode() + b"\r\n")
+    try:
+        c.sendall(json.dumps(o).encode() + b"\r\n")
+    except OSError:  # the monitor has had enough
+        time.sleep(600)
 
 
 if mode == "die":

@@ -110,6 +110,8 @@ void monitor_drop_vm(Monitor *m)
         m->acpi_state = 5;
         m->start[0] = '\0';
         m->intent[0] = '\0';
+        if (m->adopted) /* if it was still being taken on, there is nothing more to wait for */
+                m->adopted(m);
 }
 
 const VmConfig *monitor_next_config(const Monitor *m)
@@ -189,13 +191,15 @@ static void on_adopted(void *userdata, int r, const char *text)
 {
         Monitor *m = userdata;
 
-        if (r < 0)
-                log_warning("The VM runs, but cannot be controlled: %s", text);
+        if (r < 0 && !m->op) {
+                monitor_vm_events.gone(m, text);
+                return;
+        }
         if (m->op) { /* an event from the journal has led to an operation */
                 m->adopted(m);
                 return;
         }
-        switch (r < 0 ? VM_STATUS_OTHER : m->backend->status(m->vm)) {
+        switch (m->backend->status(m->vm)) {
         case VM_STATUS_RUNNING:
                 m->state = STATE_RUNNING;
                 break;

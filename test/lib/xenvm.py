@@ -152,7 +152,10 @@ class Watcher:
         return [m[len("vm:state:"):] for m in self.messages(machine) if m.startswith("vm:state:")]
 
     def wait(self, machine, message, seconds=15):
-        oxt.wait_for(lambda: message in self.messages(machine), seconds, "the notification %s" % message)
+        try:
+            oxt.wait_for(lambda: message in self.messages(machine), seconds, "the notification %s" % message)
+        except AssertionError as e:
+            raise AssertionError("%s; seen: %s; log:\n%s" % (e, self.messages(machine), machine.log()[-4000:])) from None
 
     def clear(self):
         self.pump()

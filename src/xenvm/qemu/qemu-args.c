@@ -93,9 +93,9 @@ QemuMachine qemu_machine(const VmConfig *c, const char *accel)
         return streq(accel, "kvm") && fits_microvm(c) ? QEMU_MACHINE_MICROVM : QEMU_MACHINE_PC;
 }
 
-bool qemu_wants_uefi(_unused_ const VmConfig *c)
+bool qemu_wants_uefi(const VmConfig *c)
 {
-        return false;
+        return streq(c->firmware, "uefi") && !c->kernel[0];
 }
 
 bool qemu_wants_tpm(const VmConfig *c)
@@ -157,7 +157,7 @@ static void add_memory(ArgList *l, const VmConfig *c)
         arg_add(l, "-m", "%lldM", (long long) (kib / KIB_PER_MIB));
 }
 
-static void add_boot(ArgList *l, const VmConfig *c, QemuMachine machine)
+static void add_boot(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine)
 {
         if (c->kernel[0]) {
                 arg_add(l, "-kernel", "%s", c->kernel);
@@ -169,6 +169,14 @@ static void add_boot(ArgList *l, const VmConfig *c, QemuMachine machine)
                 arg_refuse(l, "kernel: a paravirtualised VM (hvm = false) needs one");
         if (machine == QEMU_MACHINE_MICROVM)
                 return;
+        if (qemu_wants_uefi(c)) {
+                if (!env->firmware_code || !env->firmware_vars) {
+                        arg_refuse(l, "firmware = uefi: no UEFI firmware is installed (package ovmf)");
+                        return;
+                }
+                arg_add(l, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=%s", env->firmware_code);
+                arg_add(l, "-drive", "if=pflash,unit=1,format=raw,file=%s", env->firmware_vars);
+        }
         for (const char *p = c->boot; *p; p++)
                 if (!strchr("acdn", *p) || strchr(p + 1, *p)) {
                         arg_refuse(l, "boot = %s: each of the letters a c d n at most once is accepted", c->boot);
@@ -363,7 +371,7 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, char ***r
         arg_add(&l, "-pidfile", "%s/qemu.pid", env->dir);
         if (env->incoming)
                 arg_add(&l, "-incoming", "defer");
-        add_boot(&l, c, machine);
+        add_boot(&l, c, env, machine);
         add_bios_strings(&l, c);
         qemu_add_display(&l, c, env, machine);
         add_serial(&l, c);

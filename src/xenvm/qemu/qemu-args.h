@@ -14,13 +14,12 @@ typedef enum QemuMachine { QEMU_MACHINE_PC, QEMU_MACHINE_Q35, QEMU_MACHINE_MICRO
 typedef enum QemuLinkKind {
         QEMU_LINK_NONE,   /* a card without a cable */
         QEMU_LINK_USER,   /* QEMU's own user-mode network */
-        QEMU_LINK_STREAM, /* a unix socket at `path`: passt */
+        QEMU_LINK_STREAM, /* passt, at the other end of a socket pair: descriptor `fd` of the child */
         QEMU_LINK_TAP,    /* an open tap device: descriptor `fd` of the child */
 } QemuLinkKind;
 
 typedef struct QemuLink {
         QemuLinkKind kind;
-        const char *path;
         int fd;
 } QemuLink;
 

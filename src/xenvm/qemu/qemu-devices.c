@@ -81,8 +81,6 @@ static bool check_disk(ArgList *l, const VmDisk *d)
         else if (d->snapshot != VM_SNAPSHOT_NONE && d->snapshot != VM_SNAPSHOT_TEMPORARY)
                 arg_refuse(l, "disk %s: snapshot mode %s cannot be honoured by QEMU (none and temporary can)", d->virtpath,
                            vm_snapshot_to_text(d->snapshot));
-        else if (d->key_dir && !d->key_file && d->type == VM_DISK_VHD)
-                arg_refuse(l, "disk %s: key-dir needs OpenXT's own tap layer; QEMU takes key-file", d->virtpath);
         else if (d->backend_domid != 0)
                 arg_refuse(l, "disk %s: backend-domid = %lld: QEMU has no driver domains", d->virtpath,
                            (long long) d->backend_domid);
@@ -178,17 +176,15 @@ void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachin
                 }
                 if (n->wireless)
                         arg_warn(l, "nic %lld: wireless has no effect on QEMU", id);
-                if (n->backend_domid != 0) {
-                        arg_refuse(l, "nic %lld: backend-domid = %lld: QEMU has no driver domains", id,
-                                   (long long) n->backend_domid);
-                        return;
-                }
+                if (n->backend_domid != 0)
+                        arg_warn(l, "nic %lld: backend-domid = %lld: QEMU has no driver domains; the card is left without a cable",
+                                 id, (long long) n->backend_domid);
                 switch (link->kind) {
                 case QEMU_LINK_USER:
                         arg_add(l, "-netdev", "user,id=net%lld", id);
                         break;
                 case QEMU_LINK_STREAM:
-                        arg_add(l, "-netdev", "stream,id=net%lld,server=off,addr.type=unix,addr.path=%s", id, link->path);
+                        arg_add(l, "-netdev", "stream,id=net%lld,server=off,addr.type=fd,addr.str=%d", id, link->fd);
                         break;
                 case QEMU_LINK_TAP:
                         arg_add(l, "-netdev", "tap,id=net%lld,fd=%d", id, link->fd);

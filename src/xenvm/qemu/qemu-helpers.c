@@ -1,42 +1,42 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a VM needs beside QEMU on the host's side: networks, TPM, firmware. */
+/*
+ * What a VM needs on the host beside QEMU: a network for each card (passt, or a tap device on a bridge from
+ * oxt-helper), a software TPM, UEFI firmware. Everything is handed to QEMU as descriptors where it takes them.
+ */
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <glob.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "fs.h"
 #include "log.h"
 #include "qemu-vm.h"
+#include "spawn.h"
 #include "strbuf.h"
+
+#define FIRMWARE_DESCRIPTORS "/usr/share/qemu/firmware/*.json"
+#define FIRMWARE_FILE_MAX (16 * MIB)
+
+#define REAP_MAX_MSEC 100
+
+static void next_link(Vm *vm);
 
 void host_side_done(HostSide *h)
 {
+        helper_call_cancel(h->call);
         for (size_t i = 0; i < h->n_fds; i++)
                 safe_close(h->fds[i]);
-        free(h->fds);
         free(h->links);
         free(h->tpm_socket);
         free(h->firmware_code);
         free(h->firmware_vars);
-        strv_free(h->paths);
-        *h = (HostSide) { 0 };
-}
-
-int qemu_host_side(Vm *vm, _unused_ int first_fd, HostSide *ret, _unused_ char **ret_why)
-{
-        const VmConfig *c = vm->spec.config;
-
-        ret->links = calloc(c->nic.n + 1, sizeof *ret->links);
-        if (!ret->links)
-                return -ENOMEM;
-        for (size_t i = 0; i < c->nic.n; i++) {
-                const VmNic *n = &c->nic.items[i];
-
-                if (streq(n->bridge, "user"))
-                        ret->links[i].kind = QEMU_LINK_USER;
-                else
-                        log_warning("nic %lld: there is no bridge %s for it; the card is left without a cable", (long long) n->id,
-                                    n->bridge);
-        }
-        return 0;
+        *h = (HostSide) { .why = h->why };
 }
 
 void qemu_helpers_kill(Vm *vm)
@@ -44,10 +44,306 @@ void qemu_helpers_kill(Vm *vm)
         for (unsigned i = 0; i < vm->n_helpers; i++) {
                 Helper *h = &vm->helpers[i];
 
-                if (h->pidfd >= 0)
-                        (void) pidfd_send_signal(h->pidfd, SIGKILL, NULL, 0);
+                if (h->pidfd >= 0 && pidfd_send_signal(h->pidfd, SIGKILL, NULL, 0) >= 0) {
+                        /* Ours to reap, unless a former monitor has started it; it dies within a moment. */
+                        (void) poll(&(struct pollfd) { .fd = h->pidfd, .events = POLLIN }, 1, REAP_MAX_MSEC);
+                        (void) waitid(P_PIDFD, (id_t) h->pidfd, &(siginfo_t) { 0 }, WEXITED | WNOHANG);
+                }
                 h->pidfd = safe_close(h->pidfd);
                 free(h->name);
         }
         vm->n_helpers = 0;
+}
+
+static int start_helper(Vm *vm, const char *name, SpawnProgram program, char *const args[], int fd)
+{
+        SpawnOptions options = SPAWN_OPTIONS_INIT;
+        Helper *h = &vm->helpers[vm->n_helpers];
+        int r;
+
+        if (vm->n_helpers >= HELPERS_MAX)
+                return -E2BIG;
+        options.fds = &fd;
+        options.n_fds = 1;
+        options.new_session = true;
+        options.stdout_fd = options.stderr_fd = vm->error_fd;
+        h->name = strdup(name);
+        r = h->name ? spawn(program, args, &options, &h->process.pid, &h->pidfd) : -ENOMEM;
+        if (r < 0) {
+                free(h->name);
+                return r;
+        }
+        (void) process_start_time(h->process.pid, &h->process.start);
+        vm->n_helpers++;
+        return 0;
+}
+
+/* Takes over fd; gives the number that it will have in QEMU. */
+static int hand_over(HostSide *h, int fd)
+{
+        if (h->n_fds >= ELEMENTSOF(h->fds)) {
+                safe_close(fd);
+                return -E2BIG;
+        }
+        h->fds[h->n_fds] = fd;
+        return h->first_fd + (int) h->n_fds++;
+}
+
+/* Networks */
+
+static void connect_user(Vm *vm, QemuLink *link)
+{
+        static char *const args[] = { (char *) "--foreground", (char *) "--quiet", (char *) "--fd", (char *) "3", NULL };
+        int pair[2], r;
+
+        link->kind = QEMU_LINK_USER;
+        if (!spawn_program_path(SPAWN_PASST) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+                return;
+        r = start_helper(vm, "passt", SPAWN_PASST, args, pair[1]);
+        safe_close(pair[1]);
+        if (r < 0) {
+                log_warning("passt cannot be started (%s); QEMU's own user-mode network is used", strerror(-r));
+                safe_close(pair[0]);
+                return;
+        }
+        r = hand_over(&vm->host, pair[0]);
+        if (r >= 0)
+                *link = (QemuLink) { .kind = QEMU_LINK_STREAM, .fd = r };
+}
+
+static void on_tap(void *userdata, int r, const char *why, _unused_ const char *name, int fd)
+{
+        Vm *vm = userdata;
+        HostSide *h = &vm->host;
+        const VmNic *n = &vm->spec.config->nic.items[h->n_links];
+
+        h->call = NULL;
+        if (r >= 0 && fd >= 0)
+                r = hand_over(h, fd);
+        if (r >= 0)
+                h->links[h->n_links] = (QemuLink) { .kind = QEMU_LINK_TAP, .fd = r };
+        else
+                log_warning("nic %lld is left without a cable: %s", (long long) n->id,
+                            r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run"
+                            : why && *why                      ? why
+                                                               : strerror(-r));
+        h->n_links++;
+        next_link(vm);
+}
+
+/* The first bridge of the host; "" if there is none. */
+static void first_bridge(char *buf, size_t size)
+{
+        glob_t g;
+
+        buf[0] = '\0';
+        if (glob("/sys/class/net/*/bridge", 0, NULL, &g) != 0)
+                return;
+        for (size_t i = 0; i < g.gl_pathc && !buf[0]; i++) {
+                const char *name = g.gl_pathv[i] + strlen("/sys/class/net/");
+
+                snprintf(buf, size, "%.*s", (int) strcspn(name, "/"), name);
+        }
+        globfree(&g);
+}
+
+static void next_link(Vm *vm)
+{
+        const VmConfig *c = vm->spec.config;
+        HostSide *h = &vm->host;
+
+        for (; h->n_links < c->nic.n; h->n_links++) {
+                const VmNic *n = &c->nic.items[h->n_links];
+                char bridge[32];
+                const char *const parameters[] = { "bridge", bridge, NULL };
+                int r;
+
+                if (n->backend_domid != 0)
+                        continue; /* qemu_args() says so */
+                if (streq(n->bridge, "user")) {
+                        connect_user(vm, &h->links[h->n_links]);
+                        continue;
+                }
+                snprintf(bridge, sizeof bridge, "%s", n->bridge);
+                if (!bridge[0] && !n->network[0])
+                        first_bridge(bridge, sizeof bridge);
+                if (!bridge[0]) {
+                        log_warning("nic %lld is left without a cable: the host has no bridge for it", (long long) n->id);
+                        continue;
+                }
+                r = helper_call(vm->spec.event, vm->spec.paths, "tap-create", parameters, on_tap, vm, &h->call);
+                if (r >= 0)
+                        return; /* on_tap() goes on */
+                log_warning("nic %lld is left without a cable: %s", (long long) n->id,
+                            r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run" : strerror(-r));
+        }
+        h->next(vm, 0, NULL);
+}
+
+/* TPM: its state is kept in the stack's state directory; it ends when QEMU lets go of its socket. */
+static int start_tpm(Vm *vm)
+{
+        _cleanup_free_ char *state = paths_format(vm->spec.paths, PATH_XENVM_STATE, "tpm-%s", vm->spec.uuid), *arg = NULL;
+        _cleanup_close_ int fd = -EBADF;
+        char *args[9];
+        size_t n = 0;
+        int r;
+
+        vm->host.tpm_socket = path_join(vm->spec.dir, "tpm.sock");
+        arg = state ? strformat("dir=%s", state) : NULL;
+        if (!arg || !vm->host.tpm_socket)
+                return -ENOMEM;
+        r = mkdir_parents(state, 0700);
+        if (r >= 0)
+                r = fd = unix_listen(vm->host.tpm_socket, 0600);
+        if (r < 0)
+                return r;
+        args[n++] = (char *) "socket";
+        args[n++] = (char *) "--tpm2";
+        args[n++] = (char *) "--tpmstate";
+        args[n++] = arg;
+        args[n++] = (char *) "--ctrl";
+        args[n++] = (char *) "type=unixio,fd=3";
+        args[n++] = (char *) "--terminate";
+        args[n] = NULL;
+        return start_helper(vm, "swtpm", SPAWN_SWTPM, args, fd);
+}
+
+/* Firmware, found by QEMU's descriptors (docs/interop/firmware.json of QEMU): the first that fits, in order of names. */
+
+static bool list_has(json_object *o, const char *member, const char *word)
+{
+        json_object *l = json_get_member(o, member, json_type_array);
+
+        for (size_t i = 0; l && i < json_object_array_length(l); i++)
+                if (streq(strempty(json_object_get_string(json_object_array_get_idx(l, i))), word))
+                        return true;
+        return false;
+}
+
+static bool fits_machine(json_object *o, const char *machine)
+{
+        json_object *targets = json_get_member(o, "targets", json_type_array);
+
+        for (size_t i = 0; targets && i < json_object_array_length(targets); i++) {
+                json_object *t = json_object_array_get_idx(targets, i), *l;
+
+                if (!json_object_is_type(t, json_type_object) || !streq(json_get_text(t, "architecture", ""), "x86_64"))
+                        continue;
+                l = json_get_member(t, "machines", json_type_array);
+                for (size_t k = 0; l && k < json_object_array_length(l); k++)
+                        if (fnmatch(strempty(json_object_get_string(json_object_array_get_idx(l, k))), machine, 0) == 0)
+                                return true;
+        }
+        return false;
+}
+
+static const char *flash_file(json_object *o, const char *part)
+{
+        json_object *mapping = json_get_member(o, "mapping", json_type_object);
+        json_object *file = mapping ? json_get_member(mapping, part, json_type_object) : NULL;
+
+        return file ? json_get_text(file, "filename", NULL) : NULL;
+}
+
+static int copy_variables(const char *template, const char *path)
+{
+        _cleanup_free_ char *data = NULL;
+        size_t size;
+        int r;
+
+        if (access(path, F_OK) == 0)
+                return 0; /* what the guest has stored stays */
+        r = read_file(template, FIRMWARE_FILE_MAX, &data, &size);
+        return r < 0 ? r : write_file_atomic(path, data, size, 0600);
+}
+
+static int find_firmware(Vm *vm)
+{
+        const char *machine = vm->machine == QEMU_MACHINE_Q35 ? "pc-q35-7.2" : "pc-i440fx-7.2";
+        HostSide *h = &vm->host;
+        glob_t g;
+        int r;
+
+        if (glob(FIRMWARE_DESCRIPTORS, 0, NULL, &g) != 0)
+                return 0; /* qemu_args() refuses, and says what is missing */
+        for (size_t i = 0; i < g.gl_pathc && !h->firmware_code; i++) {
+                _cleanup_json_ json_object *o = NULL;
+                _cleanup_free_ char *text = NULL;
+                const char *code, *vars;
+                size_t size;
+
+                if (read_file(g.gl_pathv[i], 64 * KIB, &text, &size) < 0 || json_parse(text, size, 16, &o) < 0 ||
+                    !json_object_is_type(o, json_type_object))
+                        continue;
+                code = flash_file(o, "executable");
+                vars = flash_file(o, "nvram-template");
+                if (!code || !vars || access(code, R_OK) < 0 || access(vars, R_OK) < 0 || !list_has(o, "interface-types", "uefi") ||
+                    list_has(o, "features", "requires-smm") || !fits_machine(o, machine))
+                        continue;
+                h->firmware_vars = paths_format(vm->spec.paths, PATH_XENVM_STATE, "uefi-%s.fd", vm->spec.uuid);
+                r = h->firmware_vars ? mkdir_parents(paths_get(vm->spec.paths, PATH_XENVM_STATE), 0755) : -ENOMEM;
+                if (r >= 0)
+                        r = copy_variables(vars, h->firmware_vars);
+                if (r < 0) {
+                        globfree(&g);
+                        return r;
+                }
+                h->firmware_code = strdup(code);
+        }
+        globfree(&g);
+        return 0;
+}
+
+/* An image whose key lies in a key-dir is encrypted by OpenXT's tap layer: the guest would see, and spoil, noise. */
+static const VmDisk *find_encrypted(const VmConfig *c)
+{
+        for (size_t i = 0; i < c->disk.n; i++) {
+                const VmDisk *d = &c->disk.items[i];
+                _cleanup_strv_ char **dirs = NULL;
+                const char *slash = strrchr(d->path, '/'), *base = slash ? slash + 1 : d->path, *dot = strrchr(base, '.');
+
+                if (!d->key_dir || d->key_file || d->type != VM_DISK_VHD || strv_split(d->key_dir, ',', &dirs) < 0)
+                        continue;
+                for (char **dir = dirs; dir && *dir; dir++) {
+                        _cleanup_free_ char *pattern = strformat("%s/%.*s,aes-xts-plain,*.key", *dir,
+                                                                 (int) (dot ? (size_t) (dot - base) : strlen(base)), base);
+                        glob_t g;
+
+                        if (pattern && glob(pattern, 0, NULL, &g) == 0) {
+                                globfree(&g);
+                                return d;
+                        }
+                }
+        }
+        return NULL;
+}
+
+int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char *why))
+{
+        const VmConfig *c = vm->spec.config;
+        const VmDisk *encrypted = find_encrypted(c);
+        HostSide *h = &vm->host;
+        int r = 0;
+
+        h->first_fd = first_fd;
+        h->next = next;
+        h->links = calloc(c->nic.n + 1, sizeof *h->links);
+        if (!h->links)
+                return -ENOMEM;
+        if (encrypted) {
+                _cleanup_free_ char *why = strformat("disk %s: %s has a key in key-dir; QEMU cannot read what OpenXT's tap layer "
+                                                     "has encrypted", encrypted->virtpath, encrypted->path);
+
+                next(vm, -EOPNOTSUPP, strempty(why));
+                return 0;
+        }
+        if (qemu_wants_tpm(c) && spawn_program_path(SPAWN_SWTPM))
+                r = start_tpm(vm);
+        if (r >= 0 && qemu_wants_uefi(c))
+                r = find_firmware(vm);
+        if (r < 0)
+                return r;
+        next_link(vm);
+        return 0;
 }

@@ -2,6 +2,7 @@
 #pragma once
 /* The inside of a Vm of the QEMU back end, shared by its source files. */
 #include "backend.h"
+#include "helper-client.h"
 #include "journal.h"
 #include "linebuf.h"
 #include "qemu-args.h"
@@ -26,6 +27,19 @@ typedef struct Helper {
 } Helper;
 
 #define HELPERS_MAX 40
+
+typedef struct HostSide {
+        QemuLink *links;      /* one for each nic */
+        size_t n_links;       /* those that are done */
+        int fds[48];          /* to hand to QEMU, in order, from descriptor first_fd on */
+        size_t n_fds;
+        int first_fd;
+        char *tpm_socket, *firmware_code, *firmware_vars;
+        HelperCall *call;     /* of oxt-helper, under way */
+        void (*next)(Vm *vm, int r, const char *why);
+        char **why;           /* of create(), while that is being called; NULL: it has returned */
+        int failed;
+} HostSide;
 
 struct Vm {
         VmSpec spec;
@@ -62,6 +76,8 @@ struct Vm {
                 char *why;
         } plug;
         QemuMachine machine;
+        HostSide host;
+        const char *accel;
         Helper helpers[HELPERS_MAX];
         unsigned n_helpers;
         char **warnings;
@@ -94,14 +110,10 @@ int qemu_vnc_port(Vm *vm, VmDone done, void *userdata);
 void qemu_hotplug_release(Vm *vm);
 void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
 
-/* qemu-helpers.c: passt, swtpm, firmware */
-typedef struct HostSide {
-        QemuLink *links;      /* one for each nic */
-        int *fds;             /* to hand to QEMU, in order, from descriptor `first_fd` on */
-        size_t n_fds;
-        char *tpm_socket, *firmware_code, *firmware_vars;
-        char **paths;         /* what links point to */
-} HostSide;
-int qemu_host_side(Vm *vm, int first_fd, HostSide *ret, char **ret_why);
+/*
+ * qemu-helpers.c: what there must be on the host before QEMU starts. next is called once it is there, now or later:
+ * r 0, or negative with a text. The descriptors for QEMU are then in vm->host.fds.
+ */
+int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char *why));
 void host_side_done(HostSide *h);
 void qemu_helpers_kill(Vm *vm);

@@ -165,6 +165,7 @@ static Vm *qemu_free(Vm *vm)
                 free(vm->helpers[i].name);
                 safe_close(vm->helpers[i].pidfd);
         }
+        host_side_done(&vm->host);
         free(vm->saving.why);
         free(vm->journal_prefix);
         strv_free(vm->warnings);
@@ -553,26 +554,19 @@ static const char *device_model(const VmConfig *c)
         return NULL;
 }
 
-static int spawn_qemu(Vm *vm, const char *accel, char **ret_why)
+static int spawn_qemu(Vm *vm, char **ret_why)
 {
-        _cleanup_(host_side_done) HostSide host = { 0 };
         _cleanup_strv_ char **args = NULL;
         _cleanup_close_ int qmp_fd = -EBADF, rpc_fd = -EBADF;
-        _cleanup_free_ int *fds = NULL;
+        int fds[2 + ELEMENTSOF(vm->host.fds)];
         SpawnOptions options = SPAWN_OPTIONS_INIT;
-        QemuEnv env = { .accel = accel, .uuid = vm->spec.uuid, .dir = vm->spec.dir, .qmp_fd = CHILD_QMP_FD,
-                        .rpc_fd = CHILD_RPC_FD, .incoming = vm->spec.restore_fd >= 0, .now = time(NULL) };
+        QemuEnv env = { .accel = vm->accel, .uuid = vm->spec.uuid, .dir = vm->spec.dir, .qmp_fd = CHILD_QMP_FD,
+                        .rpc_fd = CHILD_RPC_FD, .incoming = vm->spec.restore_fd >= 0, .now = time(NULL),
+                        .links = vm->host.links, .tpm_socket = vm->host.tpm_socket, .firmware_code = vm->host.firmware_code,
+                        .firmware_vars = vm->host.firmware_vars };
         StrBuf line = STRBUF_INIT;
         int r;
 
-        vm->machine = qemu_machine(vm->spec.config, accel);
-        r = qemu_host_side(vm, CHILD_FIRST_FREE_FD, &host, ret_why);
-        if (r < 0)
-                return r;
-        env.links = host.links;
-        env.tpm_socket = host.tpm_socket;
-        env.firmware_code = host.firmware_code;
-        env.firmware_vars = host.firmware_vars;
         r = qemu_args(vm->spec.config, &env, &args, &vm->warnings, ret_why);
         if (r < 0)
                 return r;
@@ -590,15 +584,11 @@ static int spawn_qemu(Vm *vm, const char *accel, char **ret_why)
                 r = open_error_fifo(vm, true);
         if (r < 0)
                 return r;
-        fds = calloc(2 + host.n_fds, sizeof *fds);
-        if (!fds)
-                return -ENOMEM;
         fds[0] = qmp_fd;
         fds[1] = rpc_fd;
-        for (size_t i = 0; i < host.n_fds; i++)
-                fds[2 + i] = host.fds[i];
+        memcpy(fds + 2, vm->host.fds, vm->host.n_fds * sizeof *fds);
         options.fds = fds;
-        options.n_fds = 2 + host.n_fds;
+        options.n_fds = 2 + vm->host.n_fds;
         options.stdout_fd = options.stderr_fd = vm->error_fd;
         options.new_session = true;
         for (char **a = args; *a; a++)
@@ -609,6 +599,7 @@ static int spawn_qemu(Vm *vm, const char *accel, char **ret_why)
         r = spawn(options.path ? SPAWN_HOOK : SPAWN_QEMU, args, &options, &vm->process.pid, &vm->pidfd);
         if (r < 0)
                 return r;
+        host_side_done(&vm->host); /* QEMU has its copies */
         (void) process_start_time(vm->process.pid, &vm->process.start);
         vm->spec.events->phase(vm->spec.userdata, TIMELINE_SPAWNED);
         r = watch_process(vm);
@@ -621,6 +612,26 @@ static int spawn_qemu(Vm *vm, const char *accel, char **ret_why)
         if (r >= 0)
                 r = qmp_greet(vm->qmp, (uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC, on_greeting, vm);
         return r;
+}
+
+/* Directly out of create(), whose caller then is told, or later, from the event loop. */
+static void on_host_side(Vm *vm, int r, const char *text)
+{
+        _cleanup_free_ char *why = NULL;
+
+        if (r >= 0)
+                r = spawn_qemu(vm, &why);
+        else
+                why = strdup(text);
+        if (r >= 0)
+                return;
+        if (vm->pidfd >= 0)
+                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+        if (vm->host.why) {
+                *vm->host.why = why ? TAKE_PTR(why) : strdup(strerror(-r));
+                vm->host.failed = r;
+        } else
+                qemu_create_failed(vm, why ? why : strerror(-r));
 }
 
 static const char *choose_accel(const Vm *vm, const char **ret_forced)
@@ -648,11 +659,15 @@ static int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret
                 log_debug("KVM: %s", r < 0 ? strerror(-r) : strempty(why));
                 forced = r > 0 ? "kvm" : "tcg";
         }
+        vm->accel = streq(forced, "kvm") ? "kvm" : "tcg";
+        vm->machine = qemu_machine(spec->config, vm->accel);
         *ret = vm; /* events of this call ask for it already */
-        r = spawn_qemu(vm, forced, ret_why);
+        vm->host.why = ret_why;
+        r = qemu_host_side(vm, CHILD_FIRST_FREE_FD, on_host_side);
+        if (r >= 0)
+                r = vm->host.failed;
+        vm->host.why = NULL;
         if (r < 0) {
-                if (vm->pidfd >= 0)
-                        (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
                 qemu_helpers_kill(vm);
                 remove_files(vm);
                 *ret = NULL;
@@ -664,13 +679,26 @@ static int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret
 
 /* Taking on one that runs */
 
+/* One that cannot be controlled must not live on. */
+static void adoption_failed(Vm *vm, int r, const char *text)
+{
+        if (vm->pidfd >= 0)
+                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+        qemu_helpers_kill(vm);
+        remove_files(vm);
+        operation_done(&vm->create, r, text);
+}
+
 static void on_adopted_status(void *userdata, int r, json_object *value, const char *text)
 {
         Vm *vm = userdata;
 
-        if (r >= 0)
-                vm->status = status_of_word(json_object_is_type(value, json_type_object) ? json_get_text(value, "status", "") : "");
-        operation_done(&vm->create, r, r < 0 ? text : NULL);
+        if (r < 0) {
+                adoption_failed(vm, r, text);
+                return;
+        }
+        vm->status = status_of_word(json_object_is_type(value, json_type_object) ? json_get_text(value, "status", "") : "");
+        operation_done(&vm->create, 0, NULL);
 }
 
 static void on_adopted_greeting(void *userdata, int r, _unused_ json_object *value, const char *text)
@@ -686,7 +714,7 @@ static void on_adopted_greeting(void *userdata, int r, _unused_ json_object *val
         if (r >= 0)
                 r = vm_request(vm, "query-status", NULL, on_adopted_status, vm);
         if (r < 0)
-                operation_done(&vm->create, r, strempty(text));
+                adoption_failed(vm, r, text ? text : "QEMU cannot be asked");
 }
 
 static int adopt_details(Vm *vm, const char *details)
