@@ -17,7 +17,7 @@ from dbus_next.service import ServiceInterface, method, signal
 
 import oxt
 import rawbus
-from rpcproxy import Proxy
+from rpcproxy import UUID, GuestProxy, Proxy
 
 logging.disable(logging.CRITICAL)  # dbus-next tells of the error that is raised on purpose
 
@@ -412,6 +412,24 @@ def websockets_library():
                         got[int(m["response-to"])] = m["args"]
                 assert got == {i: ["i", i] for i in range(2, 32)}, got
         asyncio.run(talk())
+
+
+@oxt.case
+def guest_channel_8080():
+    """A guest reaches the WebSockets through service 8080 of its channel, named by its marker."""
+    with GuestProxy(RULES) as p:
+        thing = ThingService(p.stack.address)
+        offered = os.path.join(p.folder, "ws.sock")
+        p.stack.processes[-1].terminate()
+        p.stack.start([oxt.program("oxt-guest"), "-c", p.at(UUID, "port"), "-l", "unix:%s=8080" % offered, "--no-agent"],
+                      ready=lambda: os.path.exists(offered))
+        c = WsClient(offered)
+        unique = c.hello()
+        assert c.call("Any", "x")["args"] == ["s", "x"] and thing.introspected == ["/thing"]
+        owned = rawbus.Client(p.stack.socket).call_bus("ListNames", "", ()).args[0]
+        assert [n for n in owned if n.startswith("org.oxt.conn.d7.u" + UUID.replace("-", "_"))], (unique, owned)
+        r = c.call("Any", "x", destination="test.canary")
+        assert r["name"] == "org.freedesktop.DBus.Error.AccessDenied", r
 
 
 oxt.main()

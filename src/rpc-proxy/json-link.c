@@ -8,7 +8,9 @@
 
 #define CHUNK (64 * KIB)
 #define HOST_CALLS_MAX 128
-#define KNOWN_MAX 64 /* introspected objects that are remembered */
+#define KNOWN_MAX 64                          /* introspected objects that are remembered … */
+#define KNOWN_BYTES_MAX (2 * MIB)             /* … all together … */
+#define KNOWN_TIME (60 * USEC_PER_SEC)        /* … and for so long, since services change */
 #define INTROSPECT_TIMEOUT (5 * USEC_PER_SEC)
 #define BEGIN_LINE "BEGIN\r\n"
 #define ERROR_INVALID_ARGS "org.freedesktop.DBus.Error.InvalidArgs"
@@ -20,9 +22,18 @@ typedef struct HostCall {
         char sender[256];
 } HostCall;
 
+/* What objects of the bus look like; shared by all connections, as it says nothing but types. */
 typedef struct Known {
         char *destination, *path, *xml;
+        size_t size;
+        uint64_t until;
 } Known;
+
+static struct {
+        Known list[KNOWN_MAX]; /* a ring */
+        unsigned next;
+        size_t size;
+} known;
 
 /* A JSON text that waits for an introspection in front of it. */
 typedef struct Text {
@@ -51,8 +62,6 @@ typedef struct JsonLink {
         Text *texts, **texts_end;
         JsonMessage asking; /* waits for its types */
         sd_bus_slot *slot;
-        Known known[KNOWN_MAX];
-        unsigned n_known, next_known;
         HostCall *calls;
         unsigned n_calls;
 } JsonLink;
@@ -206,34 +215,45 @@ static bool may_ask(const JsonLink *j, const JsonMessage *m)
                (p->policy && policy_decide(p->policy, &p->client, &pm).allow);
 }
 
-static const Known *find_known(const JsonLink *j, const JsonMessage *m)
+static const Known *find_known(const JsonMessage *m)
 {
-        for (unsigned i = 0; i < j->n_known; i++)
-                if (streq(j->known[i].destination, m->destination) && streq(j->known[i].path, m->path))
-                        return j->known + i;
+        uint64_t now = now_usec();
+
+        for (unsigned i = 0; i < KNOWN_MAX; i++) {
+                const Known *k = known.list + i;
+
+                if (k->xml && k->until > now && streq(k->destination, m->destination) && streq(k->path, m->path))
+                        return k;
+        }
         return NULL;
 }
 
-static void known_done(Known *k)
+static void forget(Known *k)
 {
+        known.size -= k->size;
         free(k->destination);
         free(k->path);
         free(k->xml);
         *k = (Known) {};
 }
 
-static void remember(JsonLink *j, const JsonMessage *m, const char *xml)
+static void remember(const JsonMessage *m, const char *xml)
 {
-        Known k = { strdup(m->destination), strdup(m->path), strdup(xml) };
+        Known k = { .size = strlen(xml), .until = now_usec() + KNOWN_TIME };
 
-        if (!k.destination || !k.path || !k.xml) {
-                known_done(&k);
+        if (k.size > KNOWN_BYTES_MAX / 4)
                 return;
-        }
-        known_done(j->known + j->next_known);
-        j->known[j->next_known] = k;
-        j->next_known = (j->next_known + 1) % KNOWN_MAX;
-        j->n_known = MAX2(j->n_known, j->next_known ? j->next_known : KNOWN_MAX);
+        forget(known.list + known.next);
+        for (unsigned i = 1; known.size + k.size > KNOWN_BYTES_MAX && i < KNOWN_MAX; i++)
+                forget(known.list + (known.next + i) % KNOWN_MAX); /* the oldest first */
+        known.size += k.size;
+        k.destination = strdup(m->destination);
+        k.path = strdup(m->path);
+        k.xml = strdup(xml);
+        known.list[known.next] = k;
+        if (!k.destination || !k.path || !k.xml)
+                forget(known.list + known.next);
+        known.next = (known.next + 1) % KNOWN_MAX;
 }
 
 static void run_texts(JsonLink *j);
@@ -258,7 +278,7 @@ static int on_introspected(sd_bus_message *reply, void *userdata, _unused_ sd_bu
         j->slot = sd_bus_slot_unref(j->slot);
         if (!sd_bus_message_is_method_error(reply, NULL) && sd_bus_message_read(reply, "s", &xml) > 0 &&
             strlen(xml) <= INTROSPECT_MAX) {
-                remember(j, &m, xml);
+                remember(&m, xml);
                 deliver_known(j, &m, xml);
         } else
                 deliver(j, &m, NULL);
@@ -290,10 +310,14 @@ static void handle_request(JsonLink *j, JsonMessage *m)
                         deliver(j, m, well_known[i].in);
                         return;
                 }
-        k = find_known(j, m);
+        if (!may_ask(j, m)) {
+                deliver(j, m, NULL);
+                return;
+        }
+        k = find_known(m);
         if (k)
                 deliver_known(j, m, k->xml);
-        else if (may_ask(j, m) && ask(j, m) >= 0) {
+        else if (ask(j, m) >= 0) {
                 j->asking = *m;
                 *m = (JsonMessage) {};
         } else
@@ -371,7 +395,7 @@ static void split_texts(JsonLink *j)
         if (j->ended)
                 at = j->in.len;
         drop(&j->in, at);
-        if (j->in.len > JSON_TEXT_MAX)
+        if (j->in.len > (size_t) j->spec.proxy->limits.message_size)
                 j->ended = true;
 }
 
@@ -623,8 +647,6 @@ static void json_free(Link *l)
                 next = t->next;
                 free(t);
         }
-        for (unsigned i = 0; i < KNOWN_MAX; i++)
-                known_done(j->known + i);
         strbuf_done(&j->in);
         strbuf_done(&j->ready);
         strbuf_done(&j->dbus);

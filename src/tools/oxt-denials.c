@@ -151,6 +151,24 @@ static int follow(sd_bus *bus)
         }
 }
 
+/* What both commands begin with. Returns 0, or negative with *ret_exit set. */
+static int begin(const Program *program, int argc, char *argv[], Stack *ret, sd_bus **ret_bus, int *ret_exit)
+{
+        int r = stack_open(ret, program, argc, argv, ret_exit);
+
+        if (r < 0) {
+                *ret_exit = *ret_exit == 1 ? 2 : *ret_exit;
+                return r;
+        }
+        *ret_exit = 2;
+        r = open_bus(ret, ret_bus);
+        if (r >= 0 && arg_vm)
+                r = find_vm(*ret_bus, arg_vm);
+        if (r < 0)
+                stack_done(ret);
+        return r;
+}
+
 int policy_log(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Option options[] = {
@@ -169,12 +187,10 @@ int policy_log(int argc, char *argv[], _unused_ void *userdata)
         int status, r;
         Stack s;
 
-        if (stack_open(&s, &program, argc, argv, &status) < 0)
-                return status == 1 ? 2 : status;
-        r = open_bus(&s, &bus);
-        if (r == 0 && arg_vm)
-                r = find_vm(bus, arg_vm);
-        if (r >= 0 && arg_follow) {
+        r = begin(&program, argc, argv, &s, &bus, &status);
+        if (r < 0)
+                return status;
+        if (arg_follow) {
                 r = sd_bus_match_signal(bus, NULL, PROXY_SERVICE, "/", PROXY_INTERFACE, "Denied", on_denied, NULL);
                 if (r < 0)
                         log_errno(r, "Cannot follow");
@@ -247,17 +263,13 @@ int policy_learn_rules(int argc, char *argv[], _unused_ void *userdata)
         int status, r;
         Stack s;
 
-        if (stack_open(&s, &program, argc, argv, &status) < 0)
-                return status == 1 ? 2 : status;
+        r = begin(&program, argc, argv, &s, &bus, &status);
+        if (r < 0)
+                return status;
         if (!arg_vm) {
                 fprintf(stderr, "oxt policy learn: which VM? (--vm)\n");
-                stack_done(&s);
-                return 2;
-        }
-        r = open_bus(&s, &bus);
-        if (r == 0)
-                r = find_vm(bus, arg_vm);
-        if (r >= 0)
+                r = -EINVAL;
+        } else
                 r = get_records(bus, RECORDS_MAX, &records);
         if (r >= 0)
                 r = print_rules(records);
