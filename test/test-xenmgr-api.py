@@ -8,6 +8,7 @@ import uuid as uuids
 import xml.etree.ElementTree
 
 import dbus
+import dbus.lowlevel
 
 import oxt
 from xenmgr import DB, PROPERTIES, XM, Host, uuid_of
@@ -494,6 +495,28 @@ def hostile_guest(host):
     host.bus.add_signal_receiver(lambda *a: attention.append([str(x) for x in a]), signal_name="requested_attention")
     host.call("/", XM + ".guestreq", "request_attention", bus=guest)
     oxt.wait_for(lambda: host.turn() or attention == [[uuid_of(vm), vm]])
+    guest.close()
+
+
+@with_host
+def agents(host):
+    """What an agent tells of its tools is stored for its own VM, whoever else claims it."""
+    vm, other = host.create(), host.create()
+    guest = dbus.bus.BusConnection(host.stack.address)
+    guest.request_name("org.oxt.conn.d8.u%s.s0.r%s" % (uuid_of(vm).replace("-", "_"), "fedcba9876543210" * 2))
+
+    def tell(bus, member):
+        m = dbus.lowlevel.SignalMessage("/", "com.citrix.xenclient.guest", member)
+        bus.send_message(m)
+        bus.flush()
+
+    tell(host.bus, "agent_started")
+    tell(guest, "agent_started")
+    oxt.wait_for(lambda: host.get(vm, XM + ".vm", "pv-addons") == 1)
+    assert host.get(other, XM + ".vm", "pv-addons") == 0
+    tell(guest, "agent_uninstalled")
+    oxt.wait_for(lambda: host.get(vm, XM + ".vm", "pv-addons") == 0)
+    assert host.get(vm, XM + ".vm", "pv-addons-version") == ""
     guest.close()
 
 
