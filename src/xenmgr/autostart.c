@@ -167,12 +167,13 @@ void autostart_begin(Manager *m)
         }
         if (m->n_slots < ELEMENTSOF(m->slots) &&
             sd_bus_add_match(m->bus, &m->slots[m->n_slots],
-                             "type='signal',interface='com.citrix.xenclient.input',member='auth_status'", on_auth_status,
-                             a) >= 0)
+                             "type='signal',interface='com.citrix.xenclient.input',member='auth_status'",
+                             on_auth_status, a) >= 0)
                 m->n_slots++;
         if (fresh && !first_since_boot(m)) {
                 /* The manager was restarted: what was still waiting goes on. */
-                for (const DbNode *n = dbnode_first(db_node(m, "/xenmgr/autostart-pending-vms")); r >= 0 && n; n = dbnode_next(n))
+                for (const DbNode *n = dbnode_first(db_node(m, "/xenmgr/autostart-pending-vms")); r >= 0 && n;
+                     n = dbnode_next(n))
                         r = strv_extend(&a->queue, dbnode_text(n, NULL));
         } else if (fresh && db_bool(m, "/xenmgr/autostart", true))
                 r = fill_queue(a);

@@ -155,7 +155,8 @@ static int set(Call *c, const BusProperty *bp, sd_bus_message *message, _unused_
                 text = strempty(stored);
         }
         tx = db_tx_new();
-        (void) (k->flags & HOSTKEY_REMOVE && streq(text, k->fallback) ? db_tx_rm(tx, k->path) : db_tx_write(tx, k->path, text));
+        (void) (k->flags & HOSTKEY_REMOVE && streq(text, k->fallback) ? db_tx_rm(tx, k->path)
+                                                                      : db_tx_write(tx, k->path, text));
         return manager_commit(m, tx, c, NULL);
 }
 

@@ -152,8 +152,8 @@ static void write_key_dirs(Writer *w, StrBuf *b)
 
 static void write_disk(Writer *w, const char *id)
 {
-        static const char *const modes[] = { "temporary", "temporary-encrypted", "coalesce", "scripted", "scripted-author",
-                                             "scripted-no-snapshot" };
+        static const char *const modes[] = { "temporary", "temporary-encrypted", "coalesce",
+                                             "scripted",  "scripted-author",     "scripted-no-snapshot" };
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
         _cleanup_free_ char *path = NULL;
         const char *type, *mode, *device, *devtype, *snapshot;
@@ -264,7 +264,8 @@ static void write_nic(Writer *w, const ConfigNic *n)
 
 #define FIELD(leaf, fallback) (snprintf(p, sizeof p, "config/nic/%u/" leaf, n->id), get(w, p, fallback))
         snprintf(p, sizeof p, "config/nic/%u/enable", n->id);
-        if (!get_bool(w, p, true) || !get_bool(w, n->wireless ? "policies/wireless-networking" : "policies/wired-networking", true))
+        if (!get_bool(w, p, true) ||
+            !get_bool(w, n->wireless ? "policies/wireless-networking" : "policies/wired-networking", true))
                 return;
         network = config_network(FIELD("network", ""));
         mac = FIELD("mac", "");

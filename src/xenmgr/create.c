@@ -199,7 +199,8 @@ static int make_tree(Manager *m, const CreateRequest *q, Call *c, json_object **
                 return fail_template(c, q->template, r);
         if (q->json && *q->json) {
                 if (strlen(q->json) > JSON_MAX_BYTES)
-                        return call_fail(c, DBUS_ERROR_FAILED, "The JSON text is longer than %d bytes", (int) JSON_MAX_BYTES);
+                        return call_fail(c, DBUS_ERROR_FAILED, "The JSON text is longer than %d bytes",
+                                         (int) JSON_MAX_BYTES);
                 r = json_parse(q->json, strlen(q->json), 20, &over);
                 if (r < 0 || !json_object_is_type(over, json_type_object) || tree_normalise(over, 16) < 0)
                         return call_fail(c, DBUS_ERROR_FAILED, "The JSON text is not an object of texts");
@@ -207,7 +208,8 @@ static int make_tree(Manager *m, const CreateRequest *q, Call *c, json_object **
                         _cleanup_free_ char *denied = tree_denied_to_guests(over);
 
                         if (denied)
-                                return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone", denied);
+                                return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone",
+                                                 denied);
                 }
                 r = json_merge(tree, over);
                 if (r < 0)
@@ -349,7 +351,8 @@ static void delete_key(Vm *vm, const char *vhd)
 
         stem = strndup(base ? base + 1 : vhd, strcspn(base ? base + 1 : vhd, "."));
         if (!stem || !*stem ||
-            strv_split(db_text(vm->manager, "/xenmgr/platform-crypto-key-dirs", "/config/platform-crypto-keys"), ',', &dirs) < 0)
+            strv_split(db_text(vm->manager, "/xenmgr/platform-crypto-key-dirs", "/config/platform-crypto-keys"), ',',
+                       &dirs) < 0)
                 return;
         dir = paths_map(manager_paths(vm->manager), dirs[0]);
         d = dir ? opendir(dir) : NULL;
@@ -457,7 +460,8 @@ void delete_runtime(Manager *m, const char *uuid)
 static void on_deleted(const sd_bus_error *error, void *userdata)
 {
         Delete *w = userdata;
-        _cleanup_free_ char *text = error ? strformat("The database did not take it: %s", strempty(error->message)) : NULL;
+        _cleanup_free_ char *text =
+                error ? strformat("The database did not take it: %s", strempty(error->message)) : NULL;
 
         delete_end(w, error ? strempty(text) : NULL);
 }

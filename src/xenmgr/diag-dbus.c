@@ -63,7 +63,8 @@ static int method_save(Call *c)
         if (running == 0)
                 return call_reply(c, "s", dir);
         r = sd_event_add_time_relative(m->event, &gathering.timer, CLOCK_MONOTONIC,
-                                       (uint64_t) MAX2(db_int(m, "/xenmgr/xc-diag-timeout", 180), (int64_t) 1) * USEC_PER_SEC,
+                                       (uint64_t) MAX2(db_int(m, "/xenmgr/xc-diag-timeout", 180), (int64_t) 1) *
+                                               USEC_PER_SEC,
                                        0, on_timeout, NULL);
         if (r < 0)
                 return r;
@@ -93,9 +94,10 @@ static int method_gather(Call *c)
         if (!gathering.dir)
                 return call_fail_code(c, ERROR_NOT_GATHERING, NULL);
         n = strlen(untrusted_data);
-        if (strchr(untrusted_name, '/') || untrusted_name[0] == '.' || !*untrusted_name || strlen(untrusted_name) > 128 ||
-            n % 2 || n / 2 > DIAG_BYTES_MAX || gathering.count >= DIAG_FILES_MAX)
-                return call_fail(c, DBUS_ERROR_FAILED, "A file name without path, and data in hexadecimal digits, are taken");
+        if (strchr(untrusted_name, '/') || untrusted_name[0] == '.' || !*untrusted_name ||
+            strlen(untrusted_name) > 128 || n % 2 || n / 2 > DIAG_BYTES_MAX || gathering.count >= DIAG_FILES_MAX)
+                return call_fail(c, DBUS_ERROR_FAILED,
+                                 "A file name without path, and data in hexadecimal digits, are taken");
         bytes = malloc(n / 2 + 1);
         path = path_join(gathering.dir, untrusted_name);
         if (!bytes || !path)
@@ -127,8 +129,8 @@ static int method_missing_tool(Call *c)
 #define NO_UPLOAD "the tool status-upload is not installed"
 
 static const BusMethod diag_methods[] = {
-        { "create_status_report", "bbssss", "screenshots guest_info summary description repro_steps ticket", "s", "file",
-          method_missing_tool, "the tool status-tool is not installed" },
+        { "create_status_report", "bbssss", "screenshots guest_info summary description repro_steps ticket", "s",
+          "file", method_missing_tool, "the tool status-tool is not installed" },
         { "gather", "ss", "name data_", "", "", method_gather, NULL },
         { "save", "s", "mode", "s", "dir", method_save, NULL },
         { "status_report_screen", "b", "show", "", "", method_missing_tool, "no VM shows status reports" },
@@ -139,4 +141,6 @@ static const BusMethod diag_methods[] = {
 };
 static const BusSignal diag_signals[] = { { "gather_request", "s", "mode" }, { 0 } };
 
-const BusInterface diag_interface = { .name = XENMGR_INTERFACE ".diag", .methods = diag_methods, .signals = diag_signals };
+const BusInterface diag_interface = { .name = XENMGR_INTERFACE ".diag",
+                                      .methods = diag_methods,
+                                      .signals = diag_signals };

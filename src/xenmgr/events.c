@@ -66,8 +66,9 @@ static void on_running(Vm *vm)
                 manager_notify_service(m, "com.citrix.xenclient.usbdaemon", "/", "com.citrix.xenclient.usbdaemon",
                                        "new_vm", "i", (int32_t) vm->domid);
         if (vm_bool(vm, "provides-network-backend", false))
-                manager_notify_service(m, "com.citrix.xenclient.networkdaemon", "/", "com.citrix.xenclient.networkdaemon",
-                                       "ndvm_status", "siu", vm->uuid, (int32_t) vm->domid, (uint32_t) 1);
+                manager_notify_service(m, "com.citrix.xenclient.networkdaemon", "/",
+                                       "com.citrix.xenclient.networkdaemon", "ndvm_status", "siu", vm->uuid,
+                                       (int32_t) vm->domid, (uint32_t) 1);
 }
 
 static void on_stopped(Vm *vm)
@@ -75,8 +76,9 @@ static void on_stopped(Vm *vm)
         Manager *m = vm->manager;
 
         if (vm_bool(vm, "provides-network-backend", false))
-                manager_notify_service(m, "com.citrix.xenclient.networkdaemon", "/", "com.citrix.xenclient.networkdaemon",
-                                       "ndvm_status", "siu", vm->uuid, (int32_t) -1, (uint32_t) 0);
+                manager_notify_service(m, "com.citrix.xenclient.networkdaemon", "/",
+                                       "com.citrix.xenclient.networkdaemon", "ndvm_status", "siu", vm->uuid,
+                                       (int32_t) -1, (uint32_t) 0);
         manager_notify_service(m, "com.citrix.xenclient.usbdaemon", "/", "com.citrix.xenclient.usbdaemon", "vm_stopped",
                                "i", (int32_t) vm->domid);
         vm->domid = vm->stubdomid = -1;
@@ -107,7 +109,8 @@ static void keep_alive(Vm *vm)
                 log_notice("%s ended soon after its start; it is started again in %llu s", vm->uuid,
                            (unsigned long long) (delay / USEC_PER_SEC));
         vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
-        (void) sd_event_add_time_relative(vm->manager->event, &vm->keep_alive, CLOCK_MONOTONIC, delay, 0, on_keep_alive, vm);
+        (void) sd_event_add_time_relative(vm->manager->event, &vm->keep_alive, CLOCK_MONOTONIC, delay, 0, on_keep_alive,
+                                          vm);
 }
 
 static void after_stop(Vm *vm, VmState s)
@@ -251,7 +254,8 @@ static bool needs_domid(Vm *vm, const char *status)
 
         if (!word || vm->domid >= 0)
                 return false;
-        return streq(word, "creating-devices") || streq(word, "created") || streq(word, "running") || streq(word, "paused");
+        return streq(word, "creating-devices") || streq(word, "created") || streq(word, "running") ||
+               streq(word, "paused");
 }
 
 static void events_run(Vm *vm)

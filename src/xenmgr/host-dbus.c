@@ -112,8 +112,8 @@ static int method_is_running(Call *c)
         r = sd_bus_message_read(c->message, "s", &name);
         if (r < 0)
                 return r;
-        r = sd_bus_call_method_async(m->bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                                     "NameHasOwner", on_has_owner, call_ref(c), "s", name);
+        r = sd_bus_call_method_async(m->bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                     "org.freedesktop.DBus", "NameHasOwner", on_has_owner, call_ref(c), "s", name);
         if (r < 0)
                 call_unref(c);
         return r < 0 ? r : 0;
@@ -147,7 +147,8 @@ static int method_set_license(Call *c)
                 return r;
         rest = strptime(expiry, "%Y-%m-%d %H:%M:%S", &tm);
         if (streq(hash, "local") || !rest || (*rest && *rest != ' '))
-                return call_fail(c, DBUS_ERROR_FAILED, "A license has a date of the form Y-m-d H:M:S zone and a hash of its own");
+                return call_fail(c, DBUS_ERROR_FAILED,
+                                 "A license has a date of the form Y-m-d H:M:S zone and a hash of its own");
         before = is_licensed(m);
         if (before != (timegm(&tm) > time(NULL)))
                 emit(m, "license_changed");
@@ -255,9 +256,31 @@ static bool safe_graphics(void)
 }
 
 typedef enum HostProperty {
-        AMT_CAPABLE, AVAIL_MEM, DMI_TEXT, BUILD_INFO, CAPTURE_PCM, CPU_COUNT, ETH0_MAC, ETH0_MODEL, FREE_MEM, FREE_STORAGE,
-        IS_LICENSED, LAPTOP, MEASURED_ENABLED, MEASURED_SUCCESSFUL, CPU_MODEL, GPU_MODEL, PLAYBACK_PCM, SAFE_GRAPHICS, STATE,
-        SYSTEM_AMT, TOTAL_MEM, TOTAL_STORAGE, UI_READY, WIRELESS_MAC, WIRELESS_MODEL,
+        AMT_CAPABLE,
+        AVAIL_MEM,
+        DMI_TEXT,
+        BUILD_INFO,
+        CAPTURE_PCM,
+        CPU_COUNT,
+        ETH0_MAC,
+        ETH0_MODEL,
+        FREE_MEM,
+        FREE_STORAGE,
+        IS_LICENSED,
+        LAPTOP,
+        MEASURED_ENABLED,
+        MEASURED_SUCCESSFUL,
+        CPU_MODEL,
+        GPU_MODEL,
+        PLAYBACK_PCM,
+        SAFE_GRAPHICS,
+        STATE,
+        SYSTEM_AMT,
+        TOTAL_MEM,
+        TOTAL_STORAGE,
+        UI_READY,
+        WIRELESS_MAC,
+        WIRELESS_MODEL,
 } HostProperty;
 
 static int get(Call *c, const BusProperty *p, sd_bus_message *reply)
@@ -336,7 +359,8 @@ static int set(Call *c, const BusProperty *p, sd_bus_message *message, const cha
         if (strlen(value) > 64)
                 return call_fail(c, DBUS_ERROR_FAILED, "A sound device is named by at most 64 bytes");
         tx = db_tx_new();
-        (void) db_tx_write(tx, (uintptr_t) p->data == CAPTURE_PCM ? "/audio/capture-pcm" : "/audio/playback-pcm", value);
+        (void) db_tx_write(tx, (uintptr_t) p->data == CAPTURE_PCM ? "/audio/capture-pcm" : "/audio/playback-pcm",
+                           value);
         return manager_commit(m, tx, c, NULL);
 }
 
@@ -444,27 +468,23 @@ static int method_get_eula(Call *c)
         return call_fail_code(c, ERROR_IO, "no licence text is installed");
 }
 
-static int method_get_installstate(Call *c)
+static int fill_get_installstate(Call *c, sd_bus_message *reply)
 {
-        sd_bus_message *reply = NULL;
         int r;
 
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "{ss}");
+        r = sd_bus_message_open_container(reply, 'a', "{ss}");
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(install_steps); i++) {
                 _cleanup_free_ char *path = step_path(c->userdata, i);
 
                 r = sd_bus_message_append(reply, "{ss}", install_steps[i].state,
                                           path && access(path, F_OK) == 0 ? "True" : "False");
         }
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int method_get_installstate(Call *c)
+{
+        return call_build(c, fill_get_installstate);
 }
 
 static int method_progress(Call *c)

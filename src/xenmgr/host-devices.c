@@ -15,26 +15,6 @@
 #include "values.h"
 #include "vm.h"
 
-/* Tables of texts: fill() adds the rows. */
-static int reply_rows(Call *c, int (*fill)(Call *c, sd_bus_message *reply))
-{
-        sd_bus_message *reply = NULL;
-        int r;
-
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = rows_open(reply);
-        if (r >= 0)
-                r = fill(c, reply);
-        if (r >= 0)
-                r = rows_close(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
-}
-
 /* PCI and GPUs */
 
 static int fill_pci(_unused_ Call *c, sd_bus_message *reply)
@@ -50,7 +30,7 @@ static int fill_pci(_unused_ Call *c, sd_bus_message *reply)
 
 int method_list_pci(Call *c)
 {
-        return reply_rows(c, fill_pci);
+        return call_rows(c, fill_pci);
 }
 
 static bool given_to_display(Manager *m, const char *address)
@@ -86,7 +66,7 @@ static int fill_gpus(Call *c, sd_bus_message *reply)
 
 int method_list_gpus(Call *c)
 {
-        return reply_rows(c, fill_gpus);
+        return call_rows(c, fill_gpus);
 }
 
 static bool assigned_to_vm(Manager *m, const char *address)
@@ -133,7 +113,7 @@ static int fill_dh_gpus(Call *c, sd_bus_message *reply)
 
 int method_list_dh_gpus(Call *c)
 {
-        return reply_rows(c, fill_dh_gpus);
+        return call_rows(c, fill_dh_gpus);
 }
 
 /* The index of the GPU in the list; -1 after the call was failed. */
@@ -251,7 +231,7 @@ static int fill_disks(_unused_ Call *c, sd_bus_message *reply)
 
 int method_list_disks(Call *c)
 {
-        return reply_rows(c, fill_disks);
+        return call_rows(c, fill_disks);
 }
 
 static bool cd_id_ok(const char *id)
@@ -290,8 +270,8 @@ static int fill_cds(Call *c, sd_bus_message *reply)
 
                 cd_key(*drives, key);
                 vm = db_text(c->userdata, key, "");
-                r = name ? rows_add(reply, "id", *drives, "name", name, "vm", vm, "vm-sticky", *vm ? "1" : "0", "usb-id", "",
-                                    NULL)
+                r = name ? rows_add(reply, "id", *drives, "name", name, "vm", vm, "vm-sticky", *vm ? "1" : "0",
+                                    "usb-id", "", NULL)
                          : -ENOMEM;
         }
         return r;
@@ -299,7 +279,7 @@ static int fill_cds(Call *c, sd_bus_message *reply)
 
 int method_list_cds(Call *c)
 {
-        return reply_rows(c, fill_cds);
+        return call_rows(c, fill_cds);
 }
 
 int method_get_cd(Call *c)
@@ -401,7 +381,7 @@ static int fill_pcm(Call *c, sd_bus_message *reply)
 
 int method_list_pcm(Call *c)
 {
-        return reply_rows(c, fill_pcm);
+        return call_rows(c, fill_pcm);
 }
 
 /* " 0 [PCH            ]: HDA-Intel - HDA Intel PCH" */
@@ -428,7 +408,7 @@ static int fill_cards(_unused_ Call *c, sd_bus_message *reply)
 
 int method_list_cards(Call *c)
 {
-        return reply_rows(c, fill_cards);
+        return call_rows(c, fill_cards);
 }
 
 static int fill_nothing(_unused_ Call *c, _unused_ sd_bus_message *reply)
@@ -438,7 +418,7 @@ static int fill_nothing(_unused_ Call *c, _unused_ sd_bus_message *reply)
 
 int method_card_controls(Call *c)
 {
-        return reply_rows(c, fill_nothing);
+        return call_rows(c, fill_nothing);
 }
 
 int method_card_control(Call *c)

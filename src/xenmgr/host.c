@@ -211,8 +211,8 @@ static int on_storage(_unused_ sd_event_source *s, _unused_ uint64_t usec, void 
                 int32_t percent = (int32_t) ((left * 100 + total / 2) / total);
 
                 if (percent <= STORAGE_LOW_PERCENT)
-                        (void) service_emit(m->daemon->service, "/host", XENMGR_INTERFACE ".host", "storage_space_low", "i",
-                                            percent);
+                        (void) service_emit(m->daemon->service, "/host", XENMGR_INTERFACE ".host", "storage_space_low",
+                                            "i", percent);
         }
         (void) sd_event_source_set_time_relative(m->host->storage_timer, STORAGE_CHECK_USEC);
         (void) sd_event_source_set_enabled(m->host->storage_timer, SD_EVENT_ONESHOT);
@@ -223,8 +223,8 @@ HostState *host_new(Manager *m)
 {
         HostState *h = calloc(1, sizeof *h);
 
-        if (h && sd_event_add_time_relative(m->event, &h->storage_timer, CLOCK_MONOTONIC, STORAGE_CHECK_USEC, USEC_PER_SEC,
-                                            on_storage, m) < 0) {
+        if (h && sd_event_add_time_relative(m->event, &h->storage_timer, CLOCK_MONOTONIC, STORAGE_CHECK_USEC,
+                                            USEC_PER_SEC, on_storage, m) < 0) {
                 free(h);
                 return NULL;
         }

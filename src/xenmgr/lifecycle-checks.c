@@ -156,7 +156,8 @@ static void check_kernel(Vm *vm, Findings *f)
         bool needs_extraction = *vm_text(vm, "config/kernel-extract", "");
 
         if (needs_extraction && !vm_is_hvm(vm)) {
-                finding_code(f, "kernel", ERROR_IO, "kernels inside disks (kernel-extract) are not taken out; set kernel to a file");
+                finding_code(f, "kernel", ERROR_IO,
+                             "kernels inside disks (kernel-extract) are not taken out; set kernel to a file");
                 return;
         }
         for (size_t i = 0; i < ELEMENTSOF(keys) && !vm_is_hvm(vm); i++) {

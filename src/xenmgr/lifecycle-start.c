@@ -61,8 +61,8 @@ bool start_intent(Vm *vm)
 
 static void start_first_resumed(Job *j)
 {
-        job_wait_states(j, STATE_BIT(VM_CREATED) | STATE_BIT(VM_RUNNING), CREATED_USEC, "The VM was not created in time",
-                        start_unpause, NULL);
+        job_wait_states(j, STATE_BIT(VM_CREATED) | STATE_BIT(VM_RUNNING), CREATED_USEC,
+                        "The VM was not created in time", start_unpause, NULL);
 }
 
 void start_resume(Vm *vm)
@@ -276,8 +276,8 @@ static void start_build(Job *j)
 static void start_built(Job *j)
 {
         timeline_mark(j->vm, "built");
-        job_wait_states(j, STATE_BIT(VM_CREATED) | STATE_BIT(VM_RUNNING), CREATED_USEC, "The VM was not created in time",
-                        start_unpause, NULL);
+        job_wait_states(j, STATE_BIT(VM_CREATED) | STATE_BIT(VM_RUNNING), CREATED_USEC,
+                        "The VM was not created in time", start_unpause, NULL);
 }
 
 static void start_unpause(Job *j)

@@ -344,7 +344,8 @@ void job_agent(Job *j, const char *member)
 
         snprintf(name, sizeof name, "com.citrix.xenclient.guest.uuid_%s", uuid_to_path(j->vm->uuid, u));
         if (j->vm->manager->bus)
-                r = sd_bus_message_new_method_call(j->vm->manager->bus, &m, name, "/", "com.citrix.xenclient.guest", member);
+                r = sd_bus_message_new_method_call(j->vm->manager->bus, &m, name, "/", "com.citrix.xenclient.guest",
+                                                   member);
         if (r >= 0)
                 r = sd_bus_call_async(j->vm->manager->bus, &j->slot, m, on_agent, j, 60 * USEC_PER_SEC);
         sd_bus_message_unref(m);

@@ -79,7 +79,8 @@ static void on_committed(const sd_bus_error *error, void *userdata)
                 if (error)
                         log_warning("Cannot write %s: %s", strempty(w->text), strempty(error->message));
         } else if (error)
-                (void) call_fail(w->call, DBUS_ERROR_FAILED, "The database did not take it: %s", strempty(error->message));
+                (void) call_fail(w->call, DBUS_ERROR_FAILED, "The database did not take it: %s",
+                                 strempty(error->message));
         else if (w->text)
                 (void) call_reply(w->call, "o", w->text);
         else
@@ -538,7 +539,7 @@ static const BusInterface *const *find_record(Manager *m, Vm *vm, const char *re
                 if (!id || parse_u64(id, &n) < 0 || n > INT32_MAX)
                         continue;
                 snprintf(path, sizeof path, "config/%s/%u", kinds[i].kind, (unsigned) n);
-                m->record = (Record) { .vm = vm, .kind = kinds[i].kind, .id = (unsigned) n, .exists = vm_has(vm, path) };
+                m->record = (Record){ .vm = vm, .kind = kinds[i].kind, .id = (unsigned) n, .exists = vm_has(vm, path) };
                 *ret_object = &m->record;
                 return kinds[i].interfaces;
         }

@@ -31,7 +31,10 @@ static void sha1_block(uint32_t h[static 5], const uint8_t *p)
         for (size_t i = 16; i < 80; i++)
                 w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
         for (size_t i = 0; i < 80; i++) {
-                uint32_t f = i < 20 ? (b & c) | (~b & d) : i < 40 ? b ^ c ^ d : i < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
+                uint32_t f = i < 20   ? (b & c) | (~b & d)
+                             : i < 40 ? b ^ c ^ d
+                             : i < 60 ? (b & c) | (b & d) | (c & d)
+                                      : b ^ c ^ d;
                 uint32_t k = i < 20 ? 0x5a827999 : i < 40 ? 0x6ed9eba1 : i < 60 ? 0x8f1bbcdc : 0xca62c1d6;
                 uint32_t t = rotate(a, 5) + f + e + k + w[i];
 
@@ -157,10 +160,11 @@ static int on_measured(_unused_ sd_event_source *s, _unused_ int fd, _unused_ ui
                 Item *item = &w->items[i];
 
                 if (item->result < 0)
-                        why = strformat("disk %u (%s) cannot be read: %s", item->id, item->path, strerror(-item->result));
+                        why = strformat("disk %u (%s) cannot be read: %s", item->id, item->path,
+                                        strerror(-item->result));
                 else if (item->wanted && strcasecmp(item->wanted, item->sum) != 0)
-                        why = strformat("disk %u (%s) has changed: its SHA-1 is %s, not %s", item->id, item->path, item->sum,
-                                        item->wanted);
+                        why = strformat("disk %u (%s) has changed: its SHA-1 is %s, not %s", item->id, item->path,
+                                        item->sum, item->wanted);
                 else if (!item->wanted) {
                         DbTx *tx = db_tx_new();
                         char path[128];
@@ -219,8 +223,9 @@ int measure_start(Vm *vm, MeasureDone done, void *userdata, Measure **ret)
         r = add_disks(w, vm, db_bool(vm->manager, "/xenmgr/bypass-sha1sum-checks", false));
         if (r >= 0 && w->n > 0) {
                 w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-                r = w->event_fd < 0 ? -errno
-                                    : sd_event_add_io(vm->manager->event, &w->event, w->event_fd, EPOLLIN, on_measured, w);
+                r = w->event_fd < 0
+                            ? -errno
+                            : sd_event_add_io(vm->manager->event, &w->event, w->event_fd, EPOLLIN, on_measured, w);
                 if (r >= 0)
                         r = -pthread_create(&w->thread, NULL, measure_thread, w);
                 if (r >= 0) {

@@ -289,6 +289,10 @@ static void store_tools(Vm *vm, bool installed)
         manager_commit_quietly(vm->manager, tx, "pv-addons");
 }
 
+static void on_sender_known(_unused_ void *userdata)
+{
+}
+
 /* Signals of agents count only when they come from the VM that they speak of: the proxy's marker says it. */
 static int on_agent_signal(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error)
 {
@@ -297,7 +301,8 @@ static int on_agent_signal(sd_bus_message *message, void *userdata, _unused_ sd_
         Caller caller;
         Vm *vm;
 
-        if (!m->daemon->callers || callermap_lookup(m->daemon->callers, sd_bus_message_get_sender(message), &caller, NULL, NULL) <= 0)
+        if (!m->daemon->callers ||
+            callermap_lookup(m->daemon->callers, sd_bus_message_get_sender(message), &caller, on_sender_known, m) <= 0)
                 return 0;
         vm = manager_find_vm(m, caller.uuid);
         if (!vm)
@@ -398,10 +403,11 @@ static int on_child_exit(_unused_ sd_event_source *s, int fd, _unused_ uint32_t 
         /* Another one serves this VM and is not on the bus: most likely it is just ending. */
         if (si.si_code == CLD_EXITED && si.si_status == 1 && vm->spawn_attempts++ < SPAWN_ATTEMPTS_MAX &&
             !vm->monitor_retry &&
-            sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC, SPAWN_RETRY_USEC, 0, on_retry,
-                                       vm) >= 0)
+            sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC, SPAWN_RETRY_USEC, 0,
+                                       on_retry, vm) >= 0)
                 return 0;
-        text = strformat("%s (status %d)", *strstrip(errors) ? strstrip(errors) : "the monitor did not start", si.si_status);
+        text = strformat("%s (status %d)", *strstrip(errors) ? strstrip(errors) : "the monitor did not start",
+                         si.si_status);
         for (char *p = text; p && *p; p++)
                 if (*p == '\n')
                         *p = ' ';
@@ -480,7 +486,8 @@ static void on_quit(_unused_ Vm *vm, _unused_ const char *reply, _unused_ const 
 
 void monitor_quit(Vm *vm)
 {
-        if (vm->monitor && !vm->monitor_quitting && monitor_call(vm, "quit", NULL, QUERY_USEC, on_quit, NULL, NULL) >= 0)
+        if (vm->monitor && !vm->monitor_quitting &&
+            monitor_call(vm, "quit", NULL, QUERY_USEC, on_quit, NULL, NULL) >= 0)
                 vm->monitor_quitting = true;
 }
 

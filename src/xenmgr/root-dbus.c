@@ -127,52 +127,44 @@ static int method_find_by_uuid(Call *c)
 }
 
 /* In the database's order. */
-static int method_list_vms(Call *c)
+static int fill_list_vms(Call *c, sd_bus_message *reply)
 {
         Manager *m = c->userdata;
-        sd_bus_message *reply = NULL;
         int r;
 
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "o");
+        r = sd_bus_message_open_container(reply, 'a', "o");
         for (const DbNode *n = dbnode_first(db_node(m, "/vm")); r >= 0 && n; n = dbnode_next(n)) {
                 Vm *vm = manager_find_vm(m, dbnode_name(n));
 
                 if (vm)
                         r = sd_bus_message_append_basic(reply, 'o', vm->path);
         }
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-static int method_list_domids(Call *c)
+static int method_list_vms(Call *c)
+{
+        return call_build(c, fill_list_vms);
+}
+
+static int fill_list_domids(Call *c, sd_bus_message *reply)
 {
         Manager *m = c->userdata;
-        sd_bus_message *reply = NULL;
         int r;
 
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "i");
+        r = sd_bus_message_open_container(reply, 'a', "i");
         for (size_t i = 0; r >= 0 && i < m->n_vms; i++) {
                 int32_t domid = (int32_t) m->vms[i]->domid;
 
                 if (domid >= 0)
                         r = sd_bus_message_append_basic(reply, 'i', &domid);
         }
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int method_list_domids(Call *c)
+{
+        return call_build(c, fill_list_domids);
 }
 
 static int method_list_templates(Call *c)
@@ -191,54 +183,44 @@ static int method_list_templates(Call *c)
         return r < 0 ? r : call_reply_strv(c, 's', shown);
 }
 
-static int method_list_ui_templates(Call *c)
+static int fill_list_ui_templates(Call *c, sd_bus_message *reply)
 {
         Manager *m = c->userdata;
         _cleanup_strv_ char **all = NULL;
-        sd_bus_message *reply = NULL;
         int r;
 
         r = template_list(m, &all);
         if (r >= 0)
-                r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = rows_open(reply);
-        for (char **n = all; r >= 0 && n && *n; n++) {
+                for (char **n = all; r >= 0 && n && *n; n++) {
                 _cleanup_json_ json_object *tree = NULL;
 
                 if (template_load(m, *n, &tree) < 0 || !streq(tree_get(tree, "ui-selectable", ""), "true"))
                         continue;
                 r = rows_add(reply, "template", *n, "description", tree_get(tree, "description", ""), NULL);
         }
-        if (r >= 0)
-                r = rows_close(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r;
+}
+
+static int method_list_ui_templates(Call *c)
+{
+        return call_rows(c, fill_list_ui_templates);
+}
+
+static int fill_list_extension_packs(Call *c, sd_bus_message *reply)
+{
+        Manager *m = c->userdata;
+        int r = 0;
+
+        for (const DbNode *n = dbnode_first(db_node(m, "/extpack")); r >= 0 && n; n = dbnode_next(n))
+                r = rows_add(reply, "id", dbnode_name(n), "vendor", dbnode_text(n, "vendor"), "name",
+                             dbnode_text(n, "name"), "description", dbnode_text(n, "description"), "version",
+                             dbnode_text(n, "version"), "image", dbnode_text(n, "image"), NULL);
+        return r;
 }
 
 static int method_list_extension_packs(Call *c)
 {
-        Manager *m = c->userdata;
-        sd_bus_message *reply = NULL;
-        int r;
-
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = rows_open(reply);
-        for (const DbNode *n = dbnode_first(db_node(m, "/extpack")); r >= 0 && n; n = dbnode_next(n))
-                r = rows_add(reply, "id", dbnode_name(n), "vendor", dbnode_text(n, "vendor"), "name", dbnode_text(n, "name"),
-                             "description", dbnode_text(n, "description"), "version", dbnode_text(n, "version"), "image",
-                             dbnode_text(n, "image"), NULL);
-        if (r >= 0)
-                r = rows_close(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return call_rows(c, fill_list_extension_packs);
 }
 
 static const BusMethod xenmgr_methods[] = {
@@ -247,7 +229,8 @@ static const BusMethod xenmgr_methods[] = {
         { "create_vm_with_template", "s", "template", "o", "path", method_create_with_template, NULL },
         { "create_vm_with_template_and_json", "ss", "template json", "o", "path", method_create_with_json, NULL },
         { "create_vm_with_template_and_uuid", "ss", "template uuid", "o", "path", method_create_with_uuid, NULL },
-        { "create_vm_with_ui", "ssss", "template name description image_path", "o", "path", method_create_with_ui, NULL },
+        { "create_vm_with_ui", "ssss", "template name description image_path", "o", "path", method_create_with_ui,
+          NULL },
         { "find_vm_by_domid", "i", "domid", "o", "obj_path", method_find_by_domid, NULL },
         { "find_vm_by_uuid", "s", "uuid", "o", "obj_path", method_find_by_uuid, NULL },
         { "list_child_service_vm_templates", "", "", "as", "templates", method_list_templates, "child-" },
@@ -353,12 +336,13 @@ static int method_request_attention(Call *c)
         Vm *vm = c->caller.guest ? manager_find_vm(m, c->caller.uuid) : NULL;
 
         if (vm)
-                (void) service_emit(m->daemon->service, "/", XENMGR_INTERFACE ".guestreq", "requested_attention", "so", vm->uuid,
-                                    vm->path);
+                (void) service_emit(m->daemon->service, "/", XENMGR_INTERFACE ".guestreq", "requested_attention", "so",
+                                    vm->uuid, vm->path);
         return 1;
 }
 
-static const BusMethod guestreq_methods[] = { { "request_attention", "", "", "", "", method_request_attention, NULL }, { 0 } };
+static const BusMethod guestreq_methods[] = { { "request_attention", "", "", "", "", method_request_attention, NULL },
+                                              { 0 } };
 static const BusSignal guestreq_signals[] = { { "requested_attention", "so", "uuid obj_path" }, { 0 } };
 
 /* .testing: a fifo of texts; who takes from the empty one waits */

@@ -58,7 +58,8 @@ static int write_tree(json_object *tree, char **ret, char **ret_why)
 static void test_golden(const char *name)
 {
         _cleanup_json_ json_object *tree = read_tree(name);
-        _cleanup_free_ char *path = strformat(TEST_DATA "/xenmgr/config/%s.conf", name), *wanted = NULL, *have = NULL, *why = NULL;
+        _cleanup_free_ char *path = strformat(TEST_DATA "/xenmgr/config/%s.conf", name), *wanted = NULL, *have = NULL,
+                            *why = NULL;
         int r = write_tree(tree, &have, &why);
 
         if (r < 0)
@@ -85,12 +86,17 @@ static void test_refused(void)
                 { "{\"config\":{\"memory\":\"64\",\"cmdline\":\"a\\nkernel=/etc/shadow\"}}", "cmdline" },
                 { "{\"config\":{\"memory\":\"64\",\"extra-xenvm\":{\"0\":\"a\\nb\"}}}", "extra-xenvm" },
                 { "{\"config\":{\"memory\":\"64\",\"disk\":{\"0\":{\"path\":\"/a:b\",\"type\":\"file\",\"mode\":\"r\","
-                  "\"devtype\":\"disk\"}}}}", "colons" },
-                { "{\"config\":{\"memory\":\"64\",\"disk\":{\"0\":{\"path\":\"/a\",\"mode\":\"r\",\"devtype\":\"disk\"}}}}", "type" },
+                  "\"devtype\":\"disk\"}}}}",
+                  "colons" },
+                { "{\"config\":{\"memory\":\"64\",\"disk\":{\"0\":{\"path\":\"/"
+                  "a\",\"mode\":\"r\",\"devtype\":\"disk\"}}}}",
+                  "type" },
                 { "{\"config\":{\"memory\":\"64\",\"disk\":{\"0\":{\"path\":\"/a\",\"type\":\"file\",\"mode\":\"rw\","
-                  "\"devtype\":\"disk\"}}}}", "mode" },
+                  "\"devtype\":\"disk\"}}}}",
+                  "mode" },
                 { "{\"config\":{\"memory\":\"64\",\"nic\":{\"0\":{\"network\":\"/a,mac=1\"}}},"
-                  "\"//input\":{\"nics\":[{\"id\":0}]}}", "commas" },
+                  "\"//input\":{\"nics\":[{\"id\":0}]}}",
+                  "commas" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {

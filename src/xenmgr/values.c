@@ -73,11 +73,6 @@ int value_read(sd_bus_message *message, const char *signature, char **ret)
         return r < 0 ? r : *ret ? 0 : -ENOMEM;
 }
 
-int rows_open(sd_bus_message *reply)
-{
-        return sd_bus_message_open_container(reply, 'a', "a{ss}");
-}
-
 int rows_add(sd_bus_message *reply, const char *key, ...)
 {
         va_list ap;
@@ -94,9 +89,38 @@ int rows_add(sd_bus_message *reply, const char *key, ...)
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-int rows_close(sd_bus_message *reply)
+int call_build(Call *c, int (*fill)(Call *c, sd_bus_message *reply))
 {
-        return sd_bus_message_close_container(reply);
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = call_new_reply(c, &reply);
+        if (r >= 0)
+                r = fill(c, reply);
+        if (r < 0 || c->replied) {
+                sd_bus_message_unref(reply);
+                return r < 0 ? r : 0;
+        }
+        return call_reply_message(c, reply);
+}
+
+int call_rows(Call *c, int (*fill)(Call *c, sd_bus_message *reply))
+{
+        sd_bus_message *reply = NULL;
+        int r;
+
+        r = call_new_reply(c, &reply);
+        if (r >= 0)
+                r = sd_bus_message_open_container(reply, 'a', "a{ss}");
+        if (r >= 0)
+                r = fill(c, reply);
+        if (r >= 0)
+                r = sd_bus_message_close_container(reply);
+        if (r < 0 || c->replied) {
+                sd_bus_message_unref(reply);
+                return r < 0 ? r : 0;
+        }
+        return call_reply_message(c, reply);
 }
 
 int call_reply_strv(Call *c, char type, char *const *l)

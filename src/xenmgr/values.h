@@ -11,10 +11,11 @@
 int value_append(Call *c, const VmKey *k, const char *text, sd_bus_message *reply);
 /* Reads a value of signature b, i or s as text (true/false, decimal); to free. */
 int value_read(sd_bus_message *message, const char *signature, char **ret);
-/* Opens "aa{ss}", appends one row of pairs (key, value, …, NULL), closes; for tables of texts. */
-int rows_open(sd_bus_message *reply);
+/* Answers with what fill appends to the reply. */
+int call_build(Call *c, int (*fill)(Call *c, sd_bus_message *reply));
+/* The same for "aa{ss}", tables of texts: fill adds the rows, each with pairs (key, value, …, NULL). */
+int call_rows(Call *c, int (*fill)(Call *c, sd_bus_message *reply));
 int rows_add(sd_bus_message *reply, const char *key, ...) __attribute__((sentinel));
-int rows_close(sd_bus_message *reply);
 /* Answers with a list of texts or paths: type 's' or 'o'. */
 int call_reply_strv(Call *c, char type, char *const *l);
 

@@ -91,26 +91,20 @@ int method_delete_argo_rule(Call *c)
 
 /* Network firewall: records by number */
 
-int method_list_net_rules(Call *c)
+static int fill_net_rules(Call *c, sd_bus_message *reply)
 {
-        Vm *vm = c->object;
-        const DbNode *all = vm_find(vm, "firewall-rule");
-        sd_bus_message *reply = NULL;
-        int r;
+        const DbNode *all = vm_find(c->object, "firewall-rule");
+        int r = 0;
 
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = rows_open(reply);
         for (const DbNode *n = dbnode_first(all); r >= 0 && n; n = dbnode_next(n))
                 r = rows_add(reply, "id", dbnode_name(n), "direction", dbnode_text(n, "direction"), "remote-ip",
                              dbnode_text(n, "remote-ip"), "extra", dbnode_text(n, "extra"), NULL);
-        if (r >= 0)
-                r = rows_close(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r;
+}
+
+int method_list_net_rules(Call *c)
+{
+        return call_rows(c, fill_net_rules);
 }
 
 int method_add_net_rule(Call *c)
@@ -204,7 +198,8 @@ static int read_rule(Call *c, PciRule *ret)
                 return r;
         if (read_part(class, &ret->class) && read_part(vendor, &ret->vendor) && read_part(device, &ret->device))
                 return 1;
-        return call_fail(c, DBUS_ERROR_FAILED, "class, vendor and device are numbers of 16 bits, decimal or 0x, or 'any'");
+        return call_fail(c, DBUS_ERROR_FAILED,
+                         "class, vendor and device are numbers of 16 bits, decimal or 0x, or 'any'");
 }
 
 static int read_bdf(Call *c, PciRule *ret)
@@ -292,18 +287,14 @@ static int method_change_rule(Call *c)
         return startswith(what, "add_") ? add_rule(c, &rule) : delete_rule(c, &rule);
 }
 
-static int method_list_rules(Call *c)
+static int fill_list_rules(Call *c, sd_bus_message *reply)
 {
         Vm *vm = c->object;
         PciRule rules[PCI_RULES_MAX];
         unsigned ids[PCI_RULES_MAX];
         size_t n = pci_rules_of_vm(vm, rules, ids, PCI_RULES_MAX);
-        sd_bus_message *reply = NULL;
-        int r;
+        int r = 0;
 
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = rows_open(reply);
         for (size_t i = 0; r >= 0 && i < n; i++) {
                 _cleanup_free_ char *text = pci_rule_text(&rules[i]);
                 char id[16];
@@ -311,35 +302,29 @@ static int method_list_rules(Call *c)
                 snprintf(id, sizeof id, "%u", ids[i]);
                 r = text ? rows_add(reply, "id", id, "rule", text, NULL) : -ENOMEM;
         }
-        if (r >= 0)
-                r = rows_close(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r;
+}
+
+static int method_list_rules(Call *c)
+{
+        return call_rows(c, fill_list_rules);
+}
+
+static int fill_list_pci_devices(Call *c, sd_bus_message *reply)
+{
+        _cleanup_strv_ char **addresses = NULL;
+        int r = 0;
+
+        if (pci_devices_of_vm(c->object, &addresses) == -ENODEV)
+                return call_fail(c, DBUS_ERROR_FAILED, "A rule names a device that does not exist");
+        for (char **a = addresses; r >= 0 && a && *a; a++)
+                r = pci_append_row(reply, pci_find(*a));
+        return r;
 }
 
 static int method_list_pci_devices(Call *c)
 {
-        _cleanup_strv_ char **addresses = NULL;
-        sd_bus_message *reply = NULL;
-        int r;
-
-        if (pci_devices_of_vm(c->object, &addresses) == -ENODEV)
-                return call_fail(c, DBUS_ERROR_FAILED, "A rule names a device that does not exist");
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = rows_open(reply);
-        for (char **a = addresses; r >= 0 && a && *a; a++)
-                r = pci_append_row(reply, pci_find(*a));
-        if (r >= 0)
-                r = rows_close(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return call_rows(c, fill_list_pci_devices);
 }
 
 static const BusMethod pci_methods[] = {
@@ -371,8 +356,8 @@ static bool product_value_ok(const char *type, const char *value)
                 const char *type;
                 int64_t min, max;
         } ints[] = {
-                { "uint8", 0, UINT8_MAX },         { "sint8", INT8_MIN, INT8_MAX },    { "uint16", 0, UINT16_MAX },
-                { "sint16", INT16_MIN, INT16_MAX }, { "uint32", 0, UINT32_MAX },       { "sint32", INT32_MIN, INT32_MAX },
+                { "uint8", 0, UINT8_MAX },          { "sint8", INT8_MIN, INT8_MAX }, { "uint16", 0, UINT16_MAX },
+                { "sint16", INT16_MIN, INT16_MAX }, { "uint32", 0, UINT32_MAX },     { "sint32", INT32_MIN, INT32_MAX },
                 { "sint64", INT64_MIN, INT64_MAX },
         };
         int64_t i;
@@ -394,15 +379,11 @@ static bool product_value_ok(const char *type, const char *value)
         return streq(type, "String");
 }
 
-static int method_list_product(Call *c)
+static int fill_list_product(Call *c, sd_bus_message *reply)
 {
         const DbNode *all = vm_find(c->object, "productproperty");
-        sd_bus_message *reply = NULL;
-        int r;
+        int r = 0;
 
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = rows_open(reply);
         for (const DbNode *n = dbnode_first(all); r >= 0 && n; n = dbnode_next(n)) {
                 bool configurable = false, password = false;
 
@@ -415,13 +396,12 @@ static int method_list_product(Call *c)
                              "description", dbnode_text(n, "description"), "user-configurable",
                              configurable ? "true" : "false", "password", password ? "true" : "false", NULL);
         }
-        if (r >= 0)
-                r = rows_close(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r;
+}
+
+static int method_list_product(Call *c)
+{
+        return call_rows(c, fill_list_product);
 }
 
 static int method_get_product(Call *c)

@@ -100,8 +100,8 @@ static int method_switch(Call *c)
                 (void) lifecycle_request(vm, JOB_RESUME, 0, NULL, NULL, NULL, NULL);
         if (!manager_has_name(vm->manager, "com.citrix.xenclient.input"))
                 log_warning("%s cannot be switched to: there is no input daemon", vm->uuid);
-        manager_notify_service(vm->manager, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input", "switch_focus",
-                               "ib", (int32_t) vm->domid, 0);
+        manager_notify_service(vm->manager, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input",
+                               "switch_focus", "ib", (int32_t) vm->domid, 0);
         return 1;
 }
 
@@ -171,7 +171,9 @@ static int add_record(Call *c, const char *kind, size_t max, const char *const *
 static int method_add_disk(Call *c)
 {
         char device[4];
-        const char *const leaves[] = { "path", "", "type", "vhd", "mode", "w", "device", device, "devtype", "disk", NULL };
+        const char *const leaves[] = {
+                "path", "", "type", "vhd", "mode", "w", "device", device, "devtype", "disk", NULL
+        };
 
         free_device(c->object, device);
         return add_record(c, "disk", DISKS_MAX, leaves);
@@ -299,8 +301,8 @@ static int method_get_domstore_key(Call *c)
                 return r;
         path = db_key(key);
         snprintf(full, sizeof full, "/dom-store/%s/%s", vm->uuid, path ? without_slashes(path) : "");
-        r = sd_bus_call_method_async(vm->manager->bus, NULL, DB_SERVICE, "/", DB_INTERFACE, "read", on_domstore, call_ref(c),
-                                     "s", full);
+        r = sd_bus_call_method_async(vm->manager->bus, NULL, DB_SERVICE, "/", DB_INTERFACE, "read", on_domstore,
+                                     call_ref(c), "s", full);
         if (r < 0)
                 call_unref(c);
         return r < 0 ? r : 0;
@@ -364,7 +366,8 @@ static int method_dry_run(Call *c)
                 (void) json_object_object_add(o, "error", json_object_new_string(f.texts[i]));
                 (void) json_object_array_add(list, o);
         }
-        return call_reply(c, "s", json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+        return call_reply(
+                c, "s", json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 static int method_timeline(Call *c)

@@ -147,7 +147,9 @@ static const char *get_portica(Vm *vm, _unused_ const VmKey *k, _unused_ char *b
 {
         if (!vm_bool(vm, "portica-installed", false))
                 return "0";
-        return vm_bool(vm, "portica-enabled", false) && !vm_is_service(vm) && vm_bool(vm, "seamless-traffic", false) ? "1" : "2";
+        return vm_bool(vm, "portica-enabled", false) && !vm_is_service(vm) && vm_bool(vm, "seamless-traffic", false)
+                       ? "1"
+                       : "2";
 }
 
 /* "Is a CD" means the device hdc, whatever the device type says. */
@@ -305,14 +307,14 @@ static int set_slot(Vm *vm, const VmKey *k, const char *value, Call *c)
                         continue;
                 (void) db_tx_write(tx, vm_db_path(v, path, "slot"), number(text, sizeof text, old));
                 if (v->domid >= 0)
-                        manager_notify_service(m, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input", "set_slot",
-                                               "ii", (int32_t) v->domid, (int32_t) old);
+                        manager_notify_service(m, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input",
+                                               "set_slot", "ii", (int32_t) v->domid, (int32_t) old);
                 break;
         }
         (void) db_tx_write(tx, vm_db_path(vm, path, "slot"), value);
         if (vm->domid >= 0)
-                manager_notify_service(m, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input", "set_slot", "ii",
-                                       (int32_t) vm->domid, (int32_t) new);
+                manager_notify_service(m, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input", "set_slot",
+                                       "ii", (int32_t) vm->domid, (int32_t) new);
         return manager_commit(m, tx, c, NULL);
 }
 
@@ -365,8 +367,8 @@ static int set_cd(Vm *vm, _unused_ const VmKey *k, const char *value, Call *c)
                 const char *const args[] = { "virtpath", "hdc", "physpath", mapped, NULL };
                 const char *const eject[] = { "virtpath", "hdc", NULL };
 
-                (void) monitor_call(vm, *value ? "cd_insert_file" : "cd_eject", *value ? args : eject, 30 * USEC_PER_SEC,
-                                    on_cd_inserted, NULL, NULL);
+                (void) monitor_call(vm, *value ? "cd_insert_file" : "cd_eject", *value ? args : eject,
+                                    30 * USEC_PER_SEC, on_cd_inserted, NULL, NULL);
         }
         return manager_commit(vm->manager, tx, c, NULL);
 }
@@ -513,8 +515,8 @@ static int set_value(Vm *vm, const VmProperty *p, char *value, Call *c)
         if (k->flags & VMKEY_INVERTED)
                 value = (char *) (streq(value, "true") ? "false" : "true");
         if (!p->set && !(k->flags & VMKEY_OPTIONAL && !*value) && !vm_key_check(k, value, &why))
-                return call_fail(c, DBUS_ERROR_FAILED, "unexpected enumeration value '%.64s' of %s, which takes: %s", value,
-                                 k->property, why);
+                return call_fail(c, DBUS_ERROR_FAILED, "unexpected enumeration value '%.64s' of %s, which takes: %s",
+                                 value, k->property, why);
         if (p->set)
                 return p->set(vm, k, value, c);
         if (k->type == VMKEY_LIST)

@@ -67,7 +67,8 @@ static int record_get(Call *c, const BusProperty *bp, sd_bus_message *reply)
                 return sd_bus_message_append_basic(reply, 'x', &n);
         }
         return value_append(c, &k->key,
-                            k->get ? k->get(o, &k->key, buf, sizeof buf) : record_text(o, k->key.path, k->key.fallback), reply);
+                            k->get ? k->get(o, &k->key, buf, sizeof buf) : record_text(o, k->key.path, k->key.fallback),
+                            reply);
 }
 
 static int record_set(Call *c, const BusProperty *bp, sd_bus_message *message, _unused_ const char *type)
@@ -89,8 +90,8 @@ static int record_set(Call *c, const BusProperty *bp, sd_bus_message *message, _
         if (k->set)
                 return k->set(c, o, &k->key, value);
         if (!vm_key_check(&k->key, value, &why))
-                return call_fail(c, DBUS_ERROR_FAILED, "unexpected enumeration value '%.64s' of %s, which takes: %s", value,
-                                 bp->name, why);
+                return call_fail(c, DBUS_ERROR_FAILED, "unexpected enumeration value '%.64s' of %s, which takes: %s",
+                                 value, bp->name, why);
         if (streq(record_text(o, k->key.path, strempty(k->key.fallback)), value))
                 return 1;
         return write_leaf(c, o, k->key.path, value);
@@ -106,8 +107,8 @@ static int set_or_remove(Call *c, const Record *o, const VmKey *k, const char *v
         if (streq(value, k->fallback) || !*value)
                 return write_leaf(c, o, k->path, NULL);
         if (!vm_key_check(k, value, &why))
-                return call_fail(c, DBUS_ERROR_FAILED, "unexpected enumeration value '%.64s' of %s, which takes: %s", value,
-                                 k->property, why);
+                return call_fail(c, DBUS_ERROR_FAILED, "unexpected enumeration value '%.64s' of %s, which takes: %s",
+                                 value, k->property, why);
         return write_leaf(c, o, k->path, value);
 }
 
@@ -116,7 +117,8 @@ static int set_never(Call *c, _unused_ const Record *o, const VmKey *k, _unused_
         return call_fail(c, DBUS_ERROR_FAILED, "%s of a disk cannot be set", k->property);
 }
 
-static const char *get_empty(_unused_ const Record *o, _unused_ const VmKey *k, _unused_ char *buf, _unused_ size_t size)
+static const char *get_empty(_unused_ const Record *o, _unused_ const VmKey *k, _unused_ char *buf,
+                             _unused_ size_t size)
 {
         return "";
 }
@@ -138,7 +140,8 @@ static const char *get_vhd(const Record *o, const VmKey *k, char *buf, size_t si
         if (streq(k->property, "encryption-key-set"))
                 return info.has_key ? "true" : "false";
         snprintf(buf, size, "%lld",
-                 (long long) (streq(k->property, "virtual-size-mb") ? info.virtual_bytes / (int64_t) MIB : info.used_bytes));
+                 (long long) (streq(k->property, "virtual-size-mb") ? info.virtual_bytes / (int64_t) MIB
+                                                                    : info.used_bytes));
         return buf;
 }
 
@@ -151,14 +154,15 @@ static const RecordKey disk_keys[] = {
         DISK_KEY("devtype", "devtype", VMKEY_ENUM, 0, "disk", "disk cdrom", NULL, NULL),
         DISK_KEY("enabled", "enable", VMKEY_BOOL, 0, "true", NULL, NULL, NULL),
         DISK_KEY("encryption-key-set", "", VMKEY_BOOL, VMKEY_READ_ONLY, "false", NULL, NULL, get_vhd),
-        DISK_KEY("managed-disktype", "managed-disktype", VMKEY_ENUM, 0, "", "system application user", set_or_remove, NULL),
+        DISK_KEY("managed-disktype", "managed-disktype", VMKEY_ENUM, 0, "", "system application user", set_or_remove,
+                 NULL),
         DISK_KEY("mode", "mode", VMKEY_ENUM, 0, "r", "r w", NULL, NULL),
         DISK_KEY("phys-path", "path", VMKEY_TEXT, 0, "", NULL, NULL, NULL),
         DISK_KEY("phys-type", "type", VMKEY_ENUM, 0, "file", "file phy qcow vdi aio vhd raw qcow2", NULL, NULL),
         DISK_KEY("shared", "shared", VMKEY_BOOL, 0, "false", NULL, NULL, NULL),
         DISK_KEY("snapshot", "snapshot", VMKEY_ENUM, 0, "none",
-                 "none temporary temporary-encrypted coalesce scripted scripted-author scripted-no-snapshot", set_or_remove,
-                 NULL),
+                 "none temporary temporary-encrypted coalesce scripted scripted-author scripted-no-snapshot",
+                 set_or_remove, NULL),
         DISK_KEY("utilization-bytes", "", VMKEY_TEXT, VMKEY_READ_ONLY, "0", NULL, NULL, get_vhd),
         DISK_KEY("virt-path", "device", VMKEY_TEXT, 0, "", NULL, NULL, NULL),
         DISK_KEY("virtual-size-mb", "", VMKEY_INT, VMKEY_READ_ONLY, "0", NULL, NULL, get_vhd),
