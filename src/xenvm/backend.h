@@ -98,7 +98,10 @@ typedef struct Backend {
         int (*pause)(Vm *vm, VmDone done, void *userdata);
         /* Asks the guest. Success says that it was told; text "acknowledged" that it listens. */
         int (*ask)(Vm *vm, VmAsk what, VmDone done, void *userdata);
-        /* Ends it; gently: caches are written first (the guest is not asked). done: all is gone. */
+        /*
+         * Ends it, at any moment; gently: caches are written first (the guest is not asked). Whatever else
+         * is under way is given up, without its VmDone. done: all is gone.
+         */
         int (*kill)(Vm *vm, bool gently, VmDone done, void *userdata);
 
         /* Writes the VM's state to fd (a copy is taken). The VM is stopped then; after a failure it is as before. */

@@ -16,6 +16,7 @@ import uuid as uuids
 
 BIN = "/share/bin"
 ROOT = "/tmp/xen-test"
+RESULTS = "/share/results"
 STATE, RUNTIME = ROOT + "/state", ROOT + "/run"
 os.makedirs(STATE, exist_ok=True)
 os.makedirs(RUNTIME, exist_ok=True)
@@ -61,15 +62,15 @@ def domains():
 class Vm:
     """One xenvm with a config of its own, commanded through its socket."""
 
-    def __init__(self, kind="pv", extra="", start=False, memory=128):
+    def __init__(self, kind="pv", extra="", start=False, memory=128, cmdline=""):
         self.uuid = str(uuids.uuid4())
         self.name = "t-" + self.uuid[:8]
         self.file = "%s/%s.conf" % (ROOT, self.uuid)
-        self.log = "%s/%s.log" % (ROOT, self.uuid)
+        self.log = "%s/%s.log" % (RESULTS, self.uuid)
         with open(self.file, "w") as f:
             f.write("uuid=%s\nname=%s\nvirt-type=%s\nmemory=%d\nkernel=/share/vmlinux\ninitrd=/share/guest.cpio\n"
-                    "cmdline=console=hvc0 quiet\ndisplay=none\nbackend=xen\nstartup=%s\ndebug=true\noutput=%s\n%s\n" %
-                    (self.uuid, self.name, kind, memory, "start" if start else "shutdown", self.log, extra))
+                    "cmdline=console=hvc0 quiet %s\ndisplay=none\nbackend=xen\nstartup=%s\ndebug=true\noutput=%s\n%s\n" %
+                    (self.uuid, self.name, kind, memory, cmdline, "start" if start else "shutdown", self.log, extra))
         self.monitor = None
         self.spawn()
 
@@ -184,6 +185,241 @@ def pv_life():
 def pvh_life():
     """PVH: start, pause, unpause, destroy."""
     life("pvh")
+
+
+def guest_end(kind, how, config, wanted):
+    """A guest that ends by itself `how`, and the states that follow `running`."""
+    vm = Vm(kind, extra=config, cmdline="end=" + how)
+    try:
+        vm.command("start", LINE)
+        follow = lambda: vm.states()[vm.states().index("running") + 1:][:len(wanted)]
+        wait_for(lambda: follow() == wanted, LINE, "%s, not %s; log:\n%s" % (wanted, follow(), vm.log_text()))
+        return vm.log_text()
+    finally:
+        vm.end()
+
+
+START = ["creating-domain", "creating-devices", "created", "running"]
+
+
+@case
+def on_halt():
+    """A guest that powers itself off: on_halt destroy."""
+    guest_end("pv", "poweroff", "on_halt=destroy", ["shutdown"])
+
+
+@case
+def on_reboot():
+    """A guest that reboots itself: on_reboot restart, twice round."""
+    guest_end("pv", "reboot", "on_reboot=restart", ["rebooted"] + START + ["rebooted"] + START)
+
+
+@case
+def on_crash():
+    """A guest that crashes: told, then on_crash destroy."""
+    assert "error:crashed" in guest_end("pv", "crash", "on_crash=destroy", ["shutdown"])
+
+
+@case
+def preserve():
+    """on_crash preserve leaves the dead domain for a look at it."""
+    vm = Vm("pv", extra="on_crash=preserve", cmdline="end=crash")
+    try:
+        vm.command("start", LINE)
+        wait_for(lambda: "error:crashed" in vm.log_text(), LINE, "the crash to be told")
+        time.sleep(2)
+        assert vm.domid() > 0 and domains().get(vm.name) == vm.domid()
+    finally:
+        vm.end()
+
+
+def requests(kind):
+    vm = Vm(kind)
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        first = vm.domid()
+        vm.command("reboot", LINE, **{"auto-start": "true"})
+        assert vm.state() == "running" and vm.domid() != first
+        wait_for(lambda: vm.console().count("guest: up") >= 2, LINE, "the guest's second boot")
+        vm.command("halt", LINE)
+        assert vm.state() == "shutdown" and vm.name not in domains()
+        tail = vm.states()
+        assert tail[-2:] == ["shutdowning", "shutdown"], tail
+    finally:
+        vm.end()
+
+
+@case
+def pv_requests():
+    """PV: reboot with auto-start, then a clean halt."""
+    requests("pv")
+
+
+@case
+def pvh_requests():
+    """PVH: reboot with auto-start, then a clean halt."""
+    requests("pvh")
+
+
+def save_and_restore(kind):
+    vm = Vm(kind)
+    image = ROOT + "/image"
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        vm.command("checkpoint", LINE, file=image)
+        assert vm.state() == "running"
+        n = vm.lines()[-1]["count"]
+        wait_for(lambda: vm.lines()[-1]["count"] > n, CALL, "the guest to count on after the checkpoint")
+        vm.command("suspend", LINE, file=image)
+        assert vm.state() == "suspended" and vm.name not in domains()
+        n = vm.lines()[-1]["count"]
+        vm.command("restore", LINE, file=image)
+        assert vm.state() == "running" and not os.path.exists(image)
+        wait_for(lambda: vm.lines()[-1]["count"] > n, CALL, "the guest to count on after the restore")
+        assert vm.console().count("guest: up") == 1
+    finally:
+        vm.end()
+
+
+@case
+def pv_save():
+    """PV: checkpoint, suspend and restore; the guest counts on where it was."""
+    save_and_restore("pv")
+
+
+@case
+def pvh_save():
+    """PVH: checkpoint, suspend and restore; the guest counts on where it was."""
+    save_and_restore("pvh")
+
+
+@case
+def hotplug():
+    """A disk attached while the guest runs is seen inside; memory follows its target."""
+    disk = ROOT + "/disk.raw"
+    with open(disk, "wb") as f:
+        f.truncate(8 << 20)
+    vm = Vm("pv", memory=160)
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        assert vm.lines()[-1]["disks"] == 0
+        vm.command("device", LINE, type="disk", cmd="add", extra=disk + ":file:xvdb:w:disk")
+        wait_for(lambda: vm.lines()[-1]["disks"] == 1, CALL, "the disk inside the guest")
+        before = vm.lines()[-1]["kib"]
+        vm.command("set-mem-target", mb=130)
+        wait_for(lambda: vm.lines()[-1]["kib"] < before - 10000, CALL, "the balloon")
+    finally:
+        vm.end()
+
+
+@case
+def killed_monitor():
+    """xenvm killed: the domain runs on, a new xenvm takes it over; an end meanwhile is noticed."""
+    vm = Vm("pv")
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        domid = vm.domid()
+        vm.monitor.kill()
+        vm.monitor.wait()
+        n = len(vm.lines())
+        wait_for(lambda: len(vm.lines()) > n + 1, CALL, "the guest to count on without a monitor")
+        vm.spawn()
+        assert vm.state() == "running" and vm.domid() == domid, vm.log_text()
+        vm.monitor.kill()
+        vm.monitor.wait()
+        assert xl("destroy", vm.name).returncode == 0
+        vm.spawn()
+        vm.wait_state("shutdown")
+        vm.command("start", LINE)
+        assert vm.state() == "running"
+    finally:
+        vm.end()
+
+
+@case
+def refused():
+    """What cannot be used is refused with the reason, before a domain is made."""
+    vm = Vm("pv", extra="disk=%s/none.raw:file:xvda:w:disk" % ROOT)
+    try:
+        try:
+            vm.command("start", LINE)
+            raise RuntimeError("it started")
+        except AssertionError as e:
+            assert "none.raw" in str(e), e
+        assert vm.state() == "shutdown" and vm.name not in domains()
+    finally:
+        vm.end()
+
+
+@case
+def too_much_memory():
+    """More memory than the host has free is refused with both numbers."""
+    vm = Vm("pv", memory=65536)
+    try:
+        try:
+            vm.command("start", LINE)
+            raise RuntimeError("it started")
+        except AssertionError as e:
+            assert re.search("Not_enough_free_memory: [0-9]+ MiB are needed, [0-9]+ MiB are available", str(e)), e
+    finally:
+        vm.end()
+
+
+@case
+def hvm_devices():
+    """HVM: creation, device model, xenstore contents, pause and destroy (its boot is beyond the emulation)."""
+    disk = ROOT + "/hvm.raw"
+    with open(disk, "wb") as f:
+        f.truncate(8 << 20)
+    vm = Vm("hvm", extra="kernel=\ninitrd=\nhvm=true\nacpi=true\napic=true\npae=true\nserial=pty\n"
+                         "disk=%s:file:hda:w:disk\ndisk=:file:hdc:r:cdrom\nboot=dc" % disk, memory=160)
+    try:
+        vm.command("start", LINE, paused="true")
+        assert vm.state() == "created"
+        domid = vm.domid()
+        listing = json.loads(xl("list", "-l", vm.name).stdout)[0]
+        assert listing["config"]["c_info"]["type"] == "hvm" and listing["config"]["c_info"]["uuid"] == vm.uuid
+        assert listing["config"]["b_info"]["type.hvm"]["boot"] == "dc"
+        assert len(listing["config"]["disks"]) == 2
+        store = subprocess.run(["xenstore-ls", "/local/domain/%d" % domid], stdout=subprocess.PIPE, text=True).stdout
+        assert "vbd" in store and "console" in store, store
+        vm.command("destroy", LINE)
+        assert vm.state() == "shutdown" and vm.name not in domains()
+    finally:
+        vm.end()
+
+
+def counts():
+    """What a start must give back: domains, xenstore nodes, loop devices."""
+    nodes = subprocess.run(["xenstore-ls", "-f", "/"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return {"domains": len(domains()),
+            "nodes": len([n for n in nodes if n.startswith(("/local/domain", "/vm", "/libxl"))]),
+            "loops": len(subprocess.run(["losetup", "-a"], stdout=subprocess.PIPE, text=True).stdout.splitlines())}
+
+
+@case
+def no_leaks():
+    """Ten starts and stops leave no domain, xenstore node, loop device or descriptor behind."""
+    disk = ROOT + "/leak.raw"
+    with open(disk, "wb") as f:
+        f.truncate(8 << 20)
+    vm = Vm("pv", extra="disk=%s:file:xvda:w:disk" % disk)
+    try:
+        vm.command("start", LINE)
+        vm.command("destroy", LINE)
+        before, descriptors = counts(), len(os.listdir("/proc/%d/fd" % vm.monitor.pid))
+        for _ in range(10):
+            vm.command("start", LINE)
+            vm.command("destroy", LINE)
+        assert counts() == before, (before, counts())
+        now = len(os.listdir("/proc/%d/fd" % vm.monitor.pid))
+        assert now <= descriptors, (descriptors, now)
+    finally:
+        vm.end()
 
 
 @case

@@ -25,7 +25,7 @@ int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
         case VM_DEVICE_DISK: {
                 libxl_device_disk disk;
 
-                r = xen_disk_make(device->disk, vm->spec->paths, &disk, &why);
+                r = xen_disk_make(device->disk, vm->spec.paths, &disk, &why);
                 r = vm_device_op(vm, "Cannot attach the disk", done, userdata, r, &op);
                 if (r >= 0)
                         r = vm_started(op, libxl_device_disk_add(ctx, vm->domid, &disk, xenop_how(op)));
@@ -45,7 +45,7 @@ int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
         default: {
                 libxl_device_pci pci;
 
-                r = xen_pci_make(vm->spec->config, device->pci, &pci);
+                r = xen_pci_make(vm->spec.config, device->pci, &pci);
                 r = vm_device_op(vm, "Cannot attach the PCI device", done, userdata, r, &op);
                 if (r >= 0)
                         r = vm_started(op, libxl_device_pci_add(ctx, vm->domid, &pci, xenop_how(op)));
@@ -101,7 +101,7 @@ int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, v
                 return r;
         libxl_device_disk_init(&disk);
         disk.vdev = strdup(drive->virtpath);
-        disk.pdev_path = path ? paths_map(vm->spec->paths, path) : NULL;
+        disk.pdev_path = path ? paths_map(vm->spec.paths, path) : NULL;
         disk.format = path ? LIBXL_DISK_FORMAT_RAW : LIBXL_DISK_FORMAT_EMPTY;
         disk.is_cdrom = disk.removable = 1;
         if (!disk.vdev || (path && !disk.pdev_path))

@@ -240,11 +240,15 @@ static void on_event(void *user, libxl_event *event)
 {
         XenHost *h = user;
         Told *t, **end;
-        int reason = -1;
+        int reason;
 
         if (event->type == LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN)
                 reason = event->u.domain_shutdown.shutdown_reason;
-        else if (event->type != LIBXL_EVENT_TYPE_DOMAIN_DEATH)
+        else if (event->type == LIBXL_EVENT_TYPE_DOMAIN_DEATH)
+                reason = XEN_DOMAIN_GONE;
+        else if (event->type == LIBXL_EVENT_TYPE_DOMAIN_CREATE_CONSOLE_AVAILABLE)
+                reason = XEN_DOMAIN_BUILT;
+        else
                 goto finish;
         t = calloc(1, sizeof *t);
         if (!t) {

@@ -16,10 +16,13 @@
 typedef struct XenHost XenHost;
 
 typedef struct XenHostEvents {
-        /* A domain ended (reason: LIBXL_SHUTDOWN_REASON_*), or is gone (reason -1). */
+        /* A domain ended (reason: LIBXL_SHUTDOWN_REASON_*), or what follows. */
         void (*domain)(void *userdata, uint32_t domid, int reason);
         void (*progress)(void *userdata, uint64_t done, uint64_t total);
 } XenHostEvents;
+
+#define XEN_DOMAIN_GONE (-1)
+#define XEN_DOMAIN_BUILT (-2) /* during creation: its memory is built, devices follow */
 
 /* Opens the hypervisor. -ENODEV with *ret_why (static) where there is none. */
 int xenhost_new(sd_event *event, const XenHostEvents *events, void *userdata, XenHost **ret, const char **ret_why);

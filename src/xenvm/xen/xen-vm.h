@@ -12,7 +12,7 @@
 #define XENSTORE_VALUE_MAX 64
 
 struct Vm {
-        const VmSpec *spec; /* the caller's; valid as long as the Vm */
+        VmSpec spec;
         XenHost *host;
         struct xs_handle *store;
         sd_event_source *store_source;

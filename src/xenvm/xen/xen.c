@@ -111,10 +111,10 @@ static void vm_store_changed(Vm *vm, const char *untrusted_path, const char *tok
 
         if (!untrusted_value || parse_i64(untrusted_value, &v) < 0)
                 return;
-        if (streq(token, "rtc") && vm->spec->events->clock_changed)
-                vm->spec->events->clock_changed(vm->spec->userdata, v);
+        if (streq(token, "rtc") && vm->spec.events->clock_changed)
+                vm->spec.events->clock_changed(vm->spec.userdata, v);
         else if (streq(token, "power") && v >= 0 && v <= 5)
-                vm->spec->events->power_state(vm->spec->userdata, (int) v);
+                vm->spec.events->power_state(vm->spec.userdata, (int) v);
 }
 
 static int on_store(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
@@ -132,7 +132,7 @@ static void vm_watch(Vm *vm)
 {
         char path[128];
 
-        snprintf(path, sizeof path, "/vm/%s/rtc/timeoffset", vm->spec->uuid);
+        snprintf(path, sizeof path, "/vm/%s/rtc/timeoffset", vm->spec.uuid);
         (void) xs_watch(vm->store, path, "rtc");
         snprintf(path, sizeof path, "/local/domain/%u/power-state", vm->domid);
         (void) xs_watch(vm->store, path, "power");
@@ -153,13 +153,17 @@ static void on_domain(void *userdata, uint32_t domid, int reason)
         Vm *vm = userdata;
         VmEnd end;
 
+        if (reason == XEN_DOMAIN_BUILT) {
+                vm->spec.events->phase(vm->spec.userdata, TIMELINE_QMP_READY);
+                return;
+        }
         if (!vm->exists || domid != vm->domid || vm->killing)
                 return;
         switch (reason) {
-        case -1:
+        case XEN_DOMAIN_GONE:
                 vm->exists = false;
                 vm->status = VM_STATUS_ENDED;
-                vm->spec->events->gone(vm->spec->userdata, "the domain was destroyed by somebody else");
+                vm->spec.events->gone(vm->spec.userdata, "the domain was destroyed by somebody else");
                 return;
         case LIBXL_SHUTDOWN_REASON_SUSPEND:
                 return; /* our own save */
@@ -178,15 +182,15 @@ static void on_domain(void *userdata, uint32_t domid, int reason)
                 break;
         }
         vm->status = VM_STATUS_ENDED;
-        vm->spec->events->ended(vm->spec->userdata, end);
+        vm->spec.events->ended(vm->spec.userdata, end);
 }
 
 static void on_progress(void *userdata, uint64_t done, uint64_t total)
 {
         Vm *vm = userdata;
 
-        if (vm->spec->events->progress)
-                vm->spec->events->progress(vm->spec->userdata, done, total);
+        if (vm->spec.events->progress)
+                vm->spec.events->progress(vm->spec.userdata, done, total);
 }
 
 static const XenHostEvents host_events = { .domain = on_domain, .progress = on_progress };
@@ -219,7 +223,7 @@ static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
 
         if (!vm)
                 return -ENOMEM;
-        vm->spec = spec;
+        vm->spec = *spec;
         vm->restore_fd = -EBADF;
         r = xenhost_new(spec->event, &host_events, vm, &vm->host, ret_why);
         if (r < 0)
@@ -255,7 +259,7 @@ static int vm_make_config(Vm *vm, char **ret_why)
         int r;
 
         vm->config_made = true;
-        r = xen_config_make(xenhost_ctx(vm->host), vm->spec->config, vm->spec->paths, &vm->config, &notes, ret_why);
+        r = xen_config_make(xenhost_ctx(vm->host), vm->spec.config, vm->spec.paths, &vm->config, &notes, ret_why);
         if (r >= 0 && notes.data)
                 for (char *line = notes.data, *next; *line; line = next) {
                         next = strchrnul(line, '\n');
@@ -294,7 +298,7 @@ static int vm_follow(Vm *vm)
 
         vm->exists = true;
         vm_watch(vm);
-        r = xenchannel_new(vm->spec->event, vm->spec->dir, vm->domid, &vm->channel);
+        r = xenchannel_new(vm->spec.event, vm->spec.dir, vm->domid, &vm->channel);
         if (r < 0)
                 log_errno_full(LOG_WARNING, r, "Domain %u has no channel to its host", vm->domid);
         /* The end of a domain that ended while nobody looked is told by this very call. */
@@ -310,7 +314,7 @@ static void on_created(void *userdata, int rc)
                 vm->status = VM_STATUS_CREATED;
                 if (vm_follow(vm) != 0)
                         log_warning("The end of domain %u will not be noticed", vm->domid);
-                vm->spec->events->phase(vm->spec->userdata, TIMELINE_DEVICES);
+                vm->spec.events->phase(vm->spec.userdata, TIMELINE_DEVICES);
         } else
                 vm->status = VM_STATUS_ENDED;
         vm_finish(vm, rc, NULL);
@@ -321,7 +325,7 @@ static int vm_check_memory(Vm *vm, char **ret_why)
 {
         uint64_t need, have;
 
-        if (vm->spec->config->no_mem_check ||
+        if (vm->spec.config->no_mem_check ||
             libxl_domain_need_memory(xenhost_ctx(vm->host), &vm->config, vm->domid, &need) != 0 ||
             libxl_get_free_memory(xenhost_ctx(vm->host), &have) != 0 || need <= have)
                 return 0;
@@ -334,6 +338,7 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
 {
         _cleanup_(xen_freep) Vm *vm = NULL;
         const char *why = "libxl cannot be used";
+        libxl_asyncprogress_how console = { .callback = NULL }; /* as an event */
         libxl_ctx *ctx;
         XenOp *op;
         int r;
@@ -361,10 +366,10 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
                 vm->restore_fd = spec->restore_fd;
                 libxl_domain_restore_params_init(&params);
                 params.stream_version = 2;
-                r = libxl_domain_create_restore(ctx, &vm->config, &vm->domid, vm->restore_fd, -1, &params, xenop_how(op), NULL);
+                r = libxl_domain_create_restore(ctx, &vm->config, &vm->domid, vm->restore_fd, -1, &params, xenop_how(op), &console);
                 libxl_domain_restore_params_dispose(&params);
         } else
-                r = libxl_domain_create_new(ctx, &vm->config, &vm->domid, xenop_how(op), NULL);
+                r = libxl_domain_create_new(ctx, &vm->config, &vm->domid, xenop_how(op), &console);
         *ret = TAKE_PTR(vm);
         return vm_started(op, r);
 }
@@ -383,7 +388,7 @@ static void on_adopted(void *userdata, int rc)
                 char uuid[37];
 
                 snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
-                if (strcasecmp(uuid, vm->spec->uuid) != 0) /* the number was used again */
+                if (strcasecmp(uuid, vm->spec.uuid) != 0) /* the number was used again */
                         rc = ERROR_DOMAIN_NOTFOUND;
         }
         if (rc == 0) {
@@ -587,7 +592,6 @@ static int xen_kill(Vm *vm, _unused_ bool gently, VmDone done, void *userdata)
         if (vm->op) {
                 /* What is under way does not matter any more; but libxl must be through with it first. */
                 xenop_abort(vm->op);
-                vm_finish(vm, ERROR_ABORTED, NULL);
                 vm->kill_waiting = true;
         }
         vm->what = "Cannot destroy the domain";
@@ -630,7 +634,7 @@ static void xen_save_cancel(Vm *vm)
 
 static char *xen_cannot_save(const Vm *vm)
 {
-        return vm->spec->config->disable_migrate ? strdup("disable-migrate is set") : NULL;
+        return vm->spec.config->disable_migrate ? strdup("disable-migrate is set") : NULL;
 }
 
 static int64_t xen_find(const char *uuid)
