@@ -71,7 +71,7 @@ class SystemBus(oxt.Stack):
         with open(config, "w") as f:
             f.write(text)
         self.bus = self.start(["dbus-daemon", "--nofork", "--nopidfile", "--config-file=" + config],
-                              ready=lambda: os.path.exists(self.socket))
+                              ready=lambda: oxt.listens(self.socket))
         os.chmod(self.socket, 0o666)
         self.env["OXT_BUS"] = "system"
 

@@ -78,6 +78,16 @@ def listens(path):
         return s.connect_ex(path) == 0
 
 
+def listens(path):
+    """Whether a connection to that socket is taken; that it exists is not enough."""
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.connect(path)
+            return True
+        except OSError:
+            return False
+
+
 class Stack:
     """Temporary state and runtime directories, a private bus on request, and programs on top."""
 
