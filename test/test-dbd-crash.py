@@ -151,6 +151,9 @@ def failing(d, fault, cause):
     assert name == FAILED and cause in text and "nothing was changed" in text, text
     assert error_of(db1.Transact, [("write", "/f/y", "1"), ("rm", "/f/before", "")])[0] == FAILED
     assert db.read("/f/before") == "1" and not db.exists("/f/x") and not db.exists("/f/y")
+    # Reads behind changes that failed see what has been all the time.
+    r = d.stack.run([oxt.program("oxt-db-pipeline"), "/f/before"])
+    assert r.stdout.split() == ["error", "read:1", "error", "read:1", "exists:true", "error", "exists:true"], r
     faulty(d)
     db.write("/f/x", "3")
     assert db.read("/f/x") == "3" and db.read("/f/before") == "1"

@@ -479,9 +479,11 @@ def import_export():
         assert d.tool("db-diff", out).returncode == 0
         d.restart()
         assert bytes(d.db.read_binary(logo)) == bytes(range(256))
-        # A VM's removal takes its binary nodes along.
+        # A VM's removal takes its binary nodes along, and cannot be taken back, as the history has none.
         d.db.rm("/dom-store/" + UUID)
         assert not d.db.exists(logo)
+        r = d.tool("oxt", "db", "undo", str(d.db1.Snapshot("/")[0]))
+        assert r.returncode == 1 and "binary" in r.stderr, r
         # db-diff: what is different from the export.
         r = d.tool("db-diff", out, "/dom-store")
         assert r.returncode == 1 and '- /dom-store/%s/k = "v"\n' % UUID in r.stdout, r

@@ -15,7 +15,7 @@
 #define HISTORY_GUEST_PREFIX "vm "
 
 typedef enum HistoryFlags {
-        HISTORY_SECRET = 1 << 0, /* something secret was left out: shown as null, cannot be taken back */
+        HISTORY_SECRET = 1 << 0, /* something secret or binary was left out: shown as null, cannot be taken back */
         HISTORY_CUT = 1 << 1,    /* too long to be kept */
         HISTORY_ALL = 1 << 2,    /* the whole database was replaced (import, restore) */
 } HistoryFlags;

@@ -456,6 +456,7 @@ static void write_node(Output *o, const Node *n, size_t indent)
                 strbuf_add(o->b, n->content);
                 return;
         default: /* an empty node; a binary one is no JSON */
+                o->has_hidden |= n->kind == NODE_BINARY;
                 strbuf_add(o->b, "null");
         }
 }

@@ -28,7 +28,7 @@ void json_write_without(StrBuf *b, const Node *n, const char *const *names);
 void json_write_bounded(StrBuf *b, const Node *n, size_t max);
 /*
  * The same, with null in place of each node (n is at path) for whose path hidden() is true. Returns
- * whether there was one.
+ * whether there was one, or a binary node: whether the text is not the whole of n.
  */
 bool json_write_hiding(StrBuf *b, const Node *n, size_t max, const char *path, bool (*hidden)(const char *path));
 void json_write_string(StrBuf *b, const char *s);

@@ -80,7 +80,7 @@ static void print_change(const char *path, const char *old, const char *new, _un
 static const char *flags_text(int flags)
 {
         return flags & HISTORY_ALL ? "everything was replaced" : flags & HISTORY_CUT ? "too long to be kept"
-                                                          : flags & HISTORY_SECRET ? "a secret, not kept"
+                                                          : flags & HISTORY_SECRET ? "a secret or binary value, not kept"
                                                                                    : NULL;
 }
 
