@@ -42,7 +42,8 @@ int policy_question_read(json_object *o, PolicyQuestion *ret)
                 if (r > 0)
                         *(const char **) ((char *) &q.message + message_texts[i].offset) = json_object_get_string(v);
         }
-        q.message.solicited = json_get_bool(o, "solicited", false);
+        q.message.solicited = json_get_bool(o, "solicited", false) &&
+                              policy_can_be_solicited(q.message.direction, q.message.type);
         q.client.domid = json_get_int(o, "domid", -1);
         q.client.uuid = json_get_text(o, "uuid", NULL);
         q.client.stubdom = json_get_bool(o, "stubdom", false);
@@ -109,7 +110,7 @@ int policy_answer(const Policy *p, const PolicyClient *client, const PolicyMessa
                 json_object_object_add(o, "reason",
                                        json_object_new_string(!v.allow             ? "no rule matches"
                                                               : client->domid == 0 ? "the host is exempt from the rules"
-                                                                                   : "no rule denies this reply"));
+                                                                                   : "it is solicited, and no rule denies it"));
         if (!v.allow) {
                 policy_explain(p, client, m, &n);
                 if (n.rule && near_json(&n, &near) < 0)

@@ -44,7 +44,7 @@ static void assign(Space *s, size_t variable, const char *value)
         case SPACE_SUBJECT:
                 policy_subject_parse(value, &s->message.direction, &s->message.type);
                 s->message.solicited =
-                        s->solicited && (s->message.type == POLICY_RETURN || s->message.type == POLICY_ERROR);
+                        s->solicited && policy_can_be_solicited(s->message.direction, s->message.type);
                 break;
         case SPACE_STUBDOM:
                 s->client.stubdom = streq(value, "true");

@@ -43,7 +43,7 @@ typedef struct SpaceClass {
 
 typedef struct Space Space;
 
-/* b may be NULL. solicited: returns and errors are judged as solicited. */
+/* b may be NULL. solicited: what can be solicited is judged as that. */
 int space_new(const Policy *a, const Policy *b, bool solicited, Space **ret);
 Space *space_free(Space *s);
 DEFINE_CLEANUP(Space *, space_free)

@@ -37,12 +37,18 @@ typedef struct PolicyMessage {
         const char *arg0;
         const char *property_name; /* second argument of Properties.Get and Set, if a text */
         /*
-         * A return or error whose call the proxy delivered. For these there is no default deny: of the
-         * inc- rules only those for exactly that type count (`deny all` does not stop replies), of the
-         * out- rules all, and the message passes where none of them denies it.
+         * Something that is expected: a return or error whose call the proxy delivered, a signal of the
+         * VM's own agent, a call of the host to a guest. For these there is no default deny: of the inc-
+         * rules only those for exactly that type count (`deny all` does not stop replies), of the out-
+         * rules all, and the message passes where none of them denies it.
          */
         bool solicited;
 } PolicyMessage;
+
+static inline bool policy_can_be_solicited(PolicyDirection d, PolicyType t)
+{
+        return d == POLICY_INC ? t != POLICY_CALL : t != POLICY_SIGNAL;
+}
 
 typedef struct PolicyClient {
         int64_t domid;    /* negative: unknown. 0: the host, which policy_decide() exempts from all rules */

@@ -204,7 +204,7 @@ static void check_witness(const Space *s, const Policy *a, const Policy *b, cons
         v = (Values) { type, p };
         if (subject)
                 assert(policy_subject_parse(subject, &m.direction, &m.type) == 0);
-        m.solicited = solicited && (m.type == POLICY_RETURN || m.type == POLICY_ERROR);
+        m.solicited = solicited && policy_can_be_solicited(m.direction, m.type);
         assert(class_contains(s, c, &m, &client));
         assert(policy_judge_each(a, &client, &m).allow == c->a_allows);
         assert(policy_judge_each(b, &client, &m).allow != c->a_allows);
@@ -235,8 +235,7 @@ static void check_pair(const Policy *a, const Policy *b, unsigned *n_equal, unsi
                                                                         .arg0 = args[x], .property_name = names[k],
                                                                         .destination = PICK(destinations),
                                                                         .path = PICK(paths), .sender = PICK(destinations),
-                                                                        .solicited = solicited && (t == POLICY_RETURN ||
-                                                                                                   t == POLICY_ERROR),
+                                                                        .solicited = solicited && policy_can_be_solicited(d, t),
                                                                 };
 
                                                                 check_message(s, a, b, &l, &msg, &client, &differing);

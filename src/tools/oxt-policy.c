@@ -156,7 +156,7 @@ static const Option test_options[] = {
         { "sender", 0, "NAME", OPTION_CALLBACK, ask_sender, "Its sender", NULL },
         { "arg0", 0, "TEXT", OPTION_CALLBACK, ask_arg0, "Its first argument", NULL },
         { "property", 0, "INTERFACE.NAME", OPTION_CALLBACK, ask_property, "A call of Properties.Get (or --member Set) for it", NULL },
-        { "solicited", 0, NULL, OPTION_FLAG, &arg_solicited, "A reply to a call that the proxy delivered", NULL },
+        { "solicited", 0, NULL, OPTION_FLAG, &arg_solicited, "It is expected: a reply to a delivered call, a signal of the agent, a call of the host", NULL },
         { "domid", 0, "N", OPTION_CALLBACK, ask_domid, "The VM's domain id", NULL },
         { "vm-uuid", 0, "UUID", OPTION_CALLBACK, ask_uuid, "The VM's uuid", NULL },
         { "vm-name", 0, "NAME", OPTION_CALLBACK, ask_vm_name, "The VM's name", NULL },
@@ -431,7 +431,7 @@ static void print_class(const PolicyDiff *d, const SpaceClass *c)
 static int policy_diff_files(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Option options[] = {
-                { "solicited", 0, NULL, OPTION_FLAG, &arg_solicited, "Judge replies as those to calls that the proxy delivered", NULL },
+                { "solicited", 0, NULL, OPTION_FLAG, &arg_solicited, "Judge what can be expected (replies, agents' signals, the host's calls) as that", NULL },
                 { "json", 0, NULL, OPTION_FLAG, &arg_json, "Print JSON", NULL },
                 { 0 }
         };
