@@ -52,8 +52,13 @@ void nearest_init(Nearest *n, const char *word)
 
 bool nearest_try(Nearest *n, const char *candidate)
 {
-        unsigned d = edit_distance(n->word, candidate);
+        size_t a = strnlen(n->word, WORD_MAX), b = strnlen(candidate, WORD_MAX);
+        unsigned d;
 
+        /* Each letter that one of them has more costs a whole letter. */
+        if (2 * (a > b ? a - b : b - a) > n->limit)
+                return false;
+        d = edit_distance(n->word, candidate);
         if (d > n->limit || d >= n->best)
                 return false;
         n->best = d;
