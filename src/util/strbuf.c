@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "strbuf.h"
 
-#include <stdarg.h>
-
 void strbuf_done(StrBuf *b)
 {
         free(b->data);
@@ -133,12 +131,11 @@ int strv_extendf(char ***l, const char *fmt, ...)
 {
         va_list ap;
         char *s;
-        int n;
 
         va_start(ap, fmt);
-        n = vasprintf(&s, fmt, ap);
+        s = strformatv(fmt, ap);
         va_end(ap);
-        return strv_consume(l, n < 0 ? NULL : s);
+        return strv_consume(l, s);
 }
 
 int strv_split(const char *s, char sep, char ***ret)
@@ -159,16 +156,22 @@ int strv_split(const char *s, char sep, char ***ret)
         return 0;
 }
 
+char *strformatv(const char *fmt, va_list ap)
+{
+        char *s;
+
+        return vasprintf(&s, fmt, ap) < 0 ? NULL : s;
+}
+
 char *strformat(const char *fmt, ...)
 {
         va_list ap;
         char *s;
-        int n;
 
         va_start(ap, fmt);
-        n = vasprintf(&s, fmt, ap);
+        s = strformatv(fmt, ap);
         va_end(ap);
-        return n < 0 ? NULL : s;
+        return s;
 }
 
 char *strstrip(char *s)

@@ -4,6 +4,8 @@
  * A growing text and a growing list of texts. A failed allocation is remembered: later calls do
  * nothing and the final strbuf_take() reports -ENOMEM once, so that callers check a single time.
  */
+#include <stdarg.h>
+
 #include "util.h"
 
 typedef struct StrBuf {
@@ -39,5 +41,6 @@ DEFINE_CLEANUP(char **, strv_free)
 
 /* asprintf that returns the text or NULL. */
 char *strformat(const char *fmt, ...) _printf_(1, 2);
+char *strformatv(const char *fmt, va_list ap) _printf_(1, 0);
 /* Cuts blanks (space, tab, CR, LF) from both ends in place and returns the start. */
 char *strstrip(char *s);

@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <stdarg.h>
 #include <strings.h>
 
 #include "parse.h"
@@ -18,17 +17,12 @@ void value_context_done(ValueContext *v)
 int value_refuse(ValueContext *v, const char *fmt, ...)
 {
         va_list ap;
-        char *s;
-        int n;
 
-        va_start(ap, fmt);
-        n = vasprintf(&s, fmt, ap);
-        va_end(ap);
-        if (n < 0)
-                return -ENOMEM;
         free(v->why);
-        v->why = s;
-        return -EINVAL;
+        va_start(ap, fmt);
+        v->why = strformatv(fmt, ap);
+        va_end(ap);
+        return v->why ? -EINVAL : -ENOMEM;
 }
 
 static int store(char **ret, const char *s)

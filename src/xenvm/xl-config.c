@@ -2,7 +2,6 @@
 #include "xl-config.h"
 
 #include <ctype.h>
-#include <stdarg.h>
 
 #define ITEMS_MAX 4096
 #define DEPTH_MAX 8
@@ -43,12 +42,11 @@ static int complain(Scanner *s, const char *fmt, ...)
 {
         _cleanup_free_ char *text = NULL;
         va_list ap;
-        int n;
 
         va_start(ap, fmt);
-        n = vasprintf(&text, fmt, ap);
+        text = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0)
+        if (!text)
                 return -ENOMEM;
         free(s->why);
         s->why = strformat("line %u: %s", s->line, text);

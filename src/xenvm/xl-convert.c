@@ -2,7 +2,6 @@
 /* From xenvm to xl. What has the same meaning in both is a row of xl_scalars. */
 #include "xl-convert-internal.h"
 
-#include <stdarg.h>
 
 #define K(field) XENVM_KEY_##field
 
@@ -48,34 +47,24 @@ void conversion_done(Conversion *c)
 
 int conversion_warn(Conversion *c, const char *fmt, ...)
 {
-        char *text;
+        _cleanup_free_ char *text = NULL;
         va_list ap;
-        int n, r;
 
         va_start(ap, fmt);
-        n = vasprintf(&text, fmt, ap);
+        text = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0)
-                return -ENOMEM;
-        r = strv_extend(&c->warnings, text);
-        free(text);
-        return r;
+        return text ? strv_extend(&c->warnings, text) : -ENOMEM;
 }
 
 int conversion_fail(Conversion *c, const char *fmt, ...)
 {
         va_list ap;
-        char *text;
-        int n;
 
-        va_start(ap, fmt);
-        n = vasprintf(&text, fmt, ap);
-        va_end(ap);
-        if (n < 0)
-                return -ENOMEM;
         free(c->error);
-        c->error = text;
-        return -EINVAL;
+        va_start(ap, fmt);
+        c->error = strformatv(fmt, ap);
+        va_end(ap);
+        return c->error ? -EINVAL : -ENOMEM;
 }
 
 /* ---- the output: lines in order, each found again by its key ---- */
