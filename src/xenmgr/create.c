@@ -62,10 +62,16 @@ bool create_is_ours(const Manager *m, const char *uuid)
         return false;
 }
 
+/* Those that wait for the database hear from the closing connection; the others wait for a hook. */
 void create_bus_down(Manager *m)
 {
-        while (m->creates)
-                create_end(m->creates, "The bus went away");
+        Create *next;
+
+        for (Create *w = m->creates; w; w = next) {
+                next = w->next;
+                if (w->committed)
+                        create_end(w, "The bus went away");
+        }
 }
 
 static void on_hook(const char *error, void *userdata)

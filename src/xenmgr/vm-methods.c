@@ -247,25 +247,36 @@ static int method_get_db_key(Call *c)
         return call_reply(c, "s", path ? vm_text(c->object, path, "") : "");
 }
 
+/* *ret_path NULL: c was failed. */
+static int read_key_and_value(Call *c, char **ret_path, const char **ret_value)
+{
+        const char *key;
+        int r;
+
+        r = sd_bus_message_read(c->message, "ss", &key, ret_value);
+        if (r < 0)
+                return r;
+        *ret_path = strlen(*ret_value) <= VALUE_MAX_BYTES ? db_key(key) : NULL;
+        return *ret_path ? 0
+                         : call_fail(c, DBUS_ERROR_FAILED, "A key is at most %d bytes long, a value %d", DB_KEY_MAX,
+                                     (int) VALUE_MAX_BYTES);
+}
+
 static int method_set_db_key(Call *c)
 {
         _cleanup_free_ char *path = NULL;
         char full[VM_PATH_MAX];
-        const char *key, *value;
+        const char *value;
         Vm *vm = c->object;
         DbTx *tx;
         int r;
 
-        r = sd_bus_message_read(c->message, "ss", &key, &value);
-        if (r < 0)
+        r = read_key_and_value(c, &path, &value);
+        if (r < 0 || !path)
                 return r;
-        path = db_key(key);
-        if (!path || strlen(value) > VALUE_MAX_BYTES)
-                return call_fail(c, DBUS_ERROR_FAILED, "A key is at most %d bytes long, a value %d", DB_KEY_MAX,
-                                 (int) VALUE_MAX_BYTES);
         /* Empty elements would hide a path from the rule. */
         if (c->caller.guest && (strstr(path, "//") || path[0] == '/' || !vm_path_guest_may_write(path, value)))
-                return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone", key);
+                return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone", path);
         tx = db_tx_new();
         (void) db_tx_write(tx, vm_db_path(vm, full, "%s", without_slashes(path)), value);
         return manager_commit(vm->manager, tx, c, NULL);
@@ -312,18 +323,14 @@ static int method_set_domstore_key(Call *c)
 {
         _cleanup_free_ char *path = NULL;
         char full[VM_PATH_MAX];
-        const char *key, *value;
+        const char *value;
         Vm *vm = c->object;
         DbTx *tx;
         int r;
 
-        r = sd_bus_message_read(c->message, "ss", &key, &value);
-        if (r < 0)
+        r = read_key_and_value(c, &path, &value);
+        if (r < 0 || !path)
                 return r;
-        path = db_key(key);
-        if (!path || strlen(value) > VALUE_MAX_BYTES)
-                return call_fail(c, DBUS_ERROR_FAILED, "A key is at most %d bytes long, a value %d", DB_KEY_MAX,
-                                 (int) VALUE_MAX_BYTES);
         snprintf(full, sizeof full, "/dom-store/%s/%s", vm->uuid, without_slashes(path));
         tx = db_tx_new();
         (void) db_tx_write(tx, full, value);
