@@ -140,6 +140,16 @@ def halts():
     m.cmd("destroy")
     assert halt.wait(10) == 1 and "Vm_bad_state" in halt.stderr.read()
     done(m)
+    # One that has switched its power button on has acknowledged.
+    m = machine("listens")
+    m.cmd("start")
+    oxt.wait_for(lambda: m.output() == "A", 10, "the guest's letter")
+    watcher.clear()
+    halt = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "halt"], env=stack.env, stderr=subprocess.DEVNULL)
+    watcher.wait(m, "vm:state:shutdowning")
+    m.cmd("halt", "forced=true")
+    assert halt.wait(10) == 1 and watcher.states(m) == ["shutdowning", "shutdowning", "shutdown"]
+    done(m)
     # One that powers off by itself while it is asked.
     m = machine("poweroff", after=36, on_halt="restart")
     m.cmd("start")

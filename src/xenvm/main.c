@@ -353,13 +353,13 @@ static int run(Monitor *m)
 
 int main(int argc, char *argv[])
 {
+        _cleanup_(paths_done) Paths paths = { 0 }; /* the monitor borrows it */
         _cleanup_(monitor_freep) Monitor *m = NULL;
         _cleanup_config_ VmConfig *c = NULL;
         _cleanup_close_ int lock = -EBADF, log_fd = -EBADF;
         _cleanup_free_ char *absolute = NULL;
         const Backend *backend;
         const char *file;
-        Paths paths;
         int first, status = 0, r;
 
         log_init("xenvm", LOG_INFO);

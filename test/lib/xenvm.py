@@ -35,6 +35,8 @@ def sector(kind, after=0):
         code = SERIAL_A + WAIT
     elif kind == "count":
         code = COUNT
+    elif kind == "listens":  # switches the ACPI power button on (PM1_EN)
+        code = out(0x602, 0x120, 2) + SERIAL_A + WAIT
     elif kind == "clock":  # sets the hour of the CMOS clock to 1
         code = bytes([0xb0, 0x04, 0xe6, 0x70, 0xb0, 0x01, 0xe6, 0x71]) + WAIT
     else:

@@ -810,12 +810,53 @@ static int qemu_pause(Vm *vm, VmDone done, void *userdata)
         return simple_change(vm, "stop", done, userdata);
 }
 
+/*
+ * Does the guest listen to its power button? A PC's ACPI register says so: PM1_EN (port 0x602 with SeaBIOS and
+ * OVMF), bit 8. The answer is a text for people, `portw[0x0602] = 0x0120`.
+ */
+#define READ_PM1_EN "i /h 0x602"
+#define PWRBTN_EN 0x100
+
+static void on_pm1_en(void *userdata, int r, json_object *value, _unused_ const char *text)
+{
+        Vm *vm = userdata;
+        const char *words = r >= 0 && json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        const char *equals = strchr(words, '=');
+
+        operation_done(&vm->change, 0, equals && strtoul(equals + 1, NULL, 16) & PWRBTN_EN ? "acknowledged" : NULL);
+}
+
+static void on_button_pressed(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        json_object *args = r >= 0 && vm->machine != QEMU_MACHINE_MICROVM ? json_object_new_object() : NULL;
+
+        if (args) {
+                json_object_object_add(args, "command-line", json_object_new_string(READ_PM1_EN));
+                if (vm_request(vm, "human-monitor-command", args, on_pm1_en, vm) >= 0)
+                        return;
+        }
+        operation_done(&vm->change, r, r < 0 ? text : NULL);
+}
+
+static int press_button(Vm *vm, VmDone done, void *userdata)
+{
+        int r;
+
+        if (vm->change.done)
+                return -EBUSY;
+        r = vm_request(vm, "system_powerdown", NULL, on_button_pressed, vm);
+        if (r >= 0)
+                vm->change = (Operation) { done, userdata };
+        return r;
+}
+
 static int qemu_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
 {
         switch (what) {
         case VM_ASK_POWEROFF:
         case VM_ASK_REBOOT: /* a PC has no reboot button that asks */
-                return simple_change(vm, "system_powerdown", done, userdata);
+                return press_button(vm, done, userdata);
         case VM_ASK_WAKE:
                 return simple_change(vm, "system_wakeup", done, userdata);
         case VM_ASK_SLEEP:
