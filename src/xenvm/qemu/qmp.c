@@ -11,6 +11,7 @@
 #include "strbuf.h"
 
 #define JSON_DEPTH_MAX 32
+#define CAPABILITIES_USEC (10 * USEC_PER_SEC)
 
 typedef struct Request {
         struct Request *next;
@@ -311,15 +312,6 @@ int qmp_send(Qmp *q, const char *command, json_object *arguments, int fd, uint64
         return 0;
 }
 
-static void on_capabilities(void *userdata, int r, json_object *value, const char *text)
-{
-        Qmp *q = userdata;
-        QmpDone greet = TAKE_PTR(q->greet_done);
-
-        if (greet)
-                greet(q->greet_userdata, r, value, text);
-}
-
 static void dispatch_reply(Qmp *q, json_object *o)
 {
         json_object *id = json_get_member(o, "id", json_type_int), *value, *error;
@@ -347,20 +339,21 @@ static const char *dispatch_line(Qmp *q, const char *line, size_t length)
                 return NULL;
         if (json_parse(line, length, JSON_DEPTH_MAX, &o) < 0 || !json_object_is_type(o, json_type_object))
                 return "QEMU sent something that is not JSON";
-        if (q->greet_deadline || q->greet_done) {
-                if (json_get_member(o, "QMP", json_type_object)) {
-                        int r;
+        if (json_get_member(o, "QMP", json_type_object)) {
+                QmpDone greet = TAKE_PTR(q->greet_done);
 
-                        if (!q->greet_deadline)
-                                return "QEMU greeted twice";
-                        r = qmp_send(q, "qmp_capabilities", NULL, -EBADF,
-                                     q->greet_deadline - MIN2(now_usec(), q->greet_deadline - 1), on_capabilities, q);
-                        q->greet_deadline = 0;
-                        return r < 0 ? "out of memory" : NULL;
-                }
-                if (q->greet_deadline)
-                        return "QEMU did not begin with a greeting";
+                if (!q->greet_deadline)
+                        return "QEMU greeted twice";
+                q->greet_deadline = 0;
+                /* What follows need not wait for the answer: QEMU takes requests in order, and refuses them all if this fails. */
+                if (qmp_send(q, "qmp_capabilities", NULL, -EBADF, CAPABILITIES_USEC, NULL, NULL) < 0)
+                        return "out of memory";
+                if (greet)
+                        greet(q->greet_userdata, 0, NULL, NULL);
+                return NULL;
         }
+        if (q->greet_deadline)
+                return "QEMU did not begin with a greeting";
         if (json_object_object_get_ex(o, "return", NULL) || json_object_object_get_ex(o, "error", NULL)) {
                 dispatch_reply(q, o);
                 return NULL;
