@@ -123,7 +123,8 @@ def slow_disk():
         assert len(writes) >= 3 and min(writes[1:-1]) > 0.19, writes
         a, b = statistics.median(before), statistics.median(during)
         print("# median of a read: %.0f us before, %.0f us beside a writer; slowest %.1f ms" % (a * 1e6, b * 1e6, max(during) * 1e3))
-        assert b < a * 1.5 and sorted(during)[len(during) * 99 // 100] < 0.1, (a, b)
+        # One that waited would take 100 ms on average; a busy machine alone makes a fraction of a millisecond.
+        assert b < a * 1.5 + 0.001 and sorted(during)[len(during) * 99 // 100] < 0.1, (a, b)
 
 
 @oxt.case
