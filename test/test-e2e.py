@@ -20,6 +20,10 @@ for i in $(seq 16); do
 done
 wait
 echo "oxt: all done"
+killall -9 oxt-guest
+sleep 1
+until x list-vms k | grep -q '^0'; do sleep 0.1; done
+echo "oxt: again after $(cut -d. -f1 /proc/uptime)"
 for i in $(seq 64); do
   (printf '\\0AUTH EXTERNAL 30\\r\\nBEGIN\\r\\n'; sleep 9999) | nc 127.0.0.1 5555 >/dev/null 2>&1 &
 done
@@ -94,6 +98,14 @@ def audit():
         assert d["rule"] == "deny all" and d["file"].endswith("rpc-proxy.rules") and d["line"] > 0, d
         with open(d["file"]) as f:
             assert f.read().splitlines()[d["line"] - 1] == "deny all"
+
+
+@oxt.case
+def guest_program_killed():
+    """oxt-guest is killed inside the guest: the next one gets into step with a host side that stayed."""
+    stack, vm = World.get()
+    vm.wait_for("again after", 15)
+    assert "left its channel: the guest side started anew" in stack.log_of("rpc-proxy")
 
 
 @oxt.case
