@@ -17,8 +17,9 @@ class Stack(oxt.Stack):
     def __init__(self):
         super().__init__(bus=False)
         r = self.oxt("up")
-        assert r.returncode == 0, r.stdout + r.stderr
-        self.files = set(os.listdir(self.runtime))
+        if r.returncode != 0:
+            self.stop()
+            raise AssertionError(r.stdout + r.stderr)
 
     def oxt(self, *args):
         return self.run([oxt.program("oxt"), *args], 120)

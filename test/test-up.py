@@ -21,7 +21,9 @@ class Up(oxt.Stack):
         self.prefix = list(prefix)
         if start:
             r = self.oxt("up")
-            assert r.returncode == 0, r.stdout + r.stderr
+            if r.returncode != 0:
+                self.stop()
+                raise AssertionError(r.stdout + r.stderr)
 
     def oxt(self, *args, seconds=60):
         return self.run([*self.prefix, oxt.program("oxt"), *args], seconds=seconds)
