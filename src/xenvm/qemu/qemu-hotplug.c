@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Changes to a running VM: devices, media, memory, links. One at a time (vm->change). */
+/* Changes to a running VM: running, pausing, its buttons, devices, media, memory, links. One at a time (vm->change). */
 #include "log.h"
 #include "parse.h"
 #include "qemu-vm.h"
@@ -325,13 +325,6 @@ void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data)
 
 /* Cards: the cable is pulled and put in again, so that the guest asks for a new address. */
 
-static void on_link_up(void *userdata, int r, _unused_ json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-
-        operation_done(&vm->change, r, r < 0 ? text : NULL);
-}
-
 static int set_link_args(Vm *vm, const char *name, bool up, QmpDone next)
 {
         json_object *args = object("name", json_object_new_string(name));
@@ -345,7 +338,7 @@ static void on_link_down(void *userdata, int r, _unused_ json_object *value, con
 {
         Vm *vm = userdata;
 
-        if (r >= 0 && set_link_args(vm, vm->plug.id, true, on_link_up) >= 0)
+        if (r >= 0 && set_link_args(vm, vm->plug.id, true, on_changed) >= 0)
                 return;
         operation_done(&vm->change, -EIO, r < 0 ? text : "QEMU cannot be asked");
 }
@@ -372,4 +365,84 @@ void qemu_hotplug_release(Vm *vm)
         json_object_put(vm->plug.device);
         vm->plug.device = NULL;
         free(TAKE_PTR(vm->plug.why));
+}
+
+/* Running, pausing, asking */
+
+static int simple_change(Vm *vm, const char *command, VmDone done, void *userdata)
+{
+        int r;
+
+        if (vm->change.done)
+                return -EBUSY;
+        r = vm_request(vm, command, NULL, on_changed, vm);
+        if (r >= 0)
+                vm->change = (Operation) { done, userdata };
+        return r;
+}
+
+int qemu_run(Vm *vm, VmDone done, void *userdata)
+{
+        return simple_change(vm, "cont", done, userdata);
+}
+
+int qemu_pause(Vm *vm, VmDone done, void *userdata)
+{
+        return simple_change(vm, "stop", done, userdata);
+}
+
+/*
+ * Does the guest listen to its power button? A PC's ACPI register says so: PM1_EN (port 0x602 with SeaBIOS and
+ * OVMF), bit 8. The answer is a text for people, `portw[0x0602] = 0x0120`.
+ */
+#define READ_PM1_EN "i /h 0x602"
+#define PWRBTN_EN 0x100
+
+static void on_pm1_en(void *userdata, int r, json_object *value, _unused_ const char *text)
+{
+        Vm *vm = userdata;
+        const char *words = r >= 0 && json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+        const char *equals = strchr(words, '=');
+
+        operation_done(&vm->change, 0, equals && strtoul(equals + 1, NULL, 16) & PWRBTN_EN ? "acknowledged" : NULL);
+}
+
+static void on_button_pressed(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        json_object *args = r >= 0 && vm->machine != QEMU_MACHINE_MICROVM ? json_object_new_object() : NULL;
+
+        if (args) {
+                json_object_object_add(args, "command-line", json_object_new_string(READ_PM1_EN));
+                if (vm_request(vm, "human-monitor-command", args, on_pm1_en, vm) >= 0)
+                        return;
+        }
+        operation_done(&vm->change, r, r < 0 ? text : NULL);
+}
+
+static int press_button(Vm *vm, VmDone done, void *userdata)
+{
+        int r;
+
+        if (vm->change.done)
+                return -EBUSY;
+        r = vm_request(vm, "system_powerdown", NULL, on_button_pressed, vm);
+        if (r >= 0)
+                vm->change = (Operation) { done, userdata };
+        return r;
+}
+
+int qemu_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
+{
+        switch (what) {
+        case VM_ASK_POWEROFF:
+        case VM_ASK_REBOOT: /* a PC has no reboot button that asks */
+                return press_button(vm, done, userdata);
+        case VM_ASK_WAKE:
+                return simple_change(vm, "system_wakeup", done, userdata);
+        case VM_ASK_SLEEP:
+        case VM_ASK_HIBERNATE:
+                break;
+        }
+        return -EOPNOTSUPP;
 }

@@ -3,6 +3,7 @@
  * Saving and restoring: QEMU migrates into a file whose descriptor it is given, and out of one. Its own
  * figures are asked for again and again, for the progress, and to learn the end.
  */
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "fs.h"
@@ -269,4 +270,71 @@ int qemu_restore_begin(Vm *vm)
         /* From here on it takes as long as the file is long; the deadline was for the process to come up. */
         vm->deadline = sd_event_source_disable_unref(vm->deadline);
         return give_fd(vm, vm->spec.restore_fd, on_restore_fd_given);
+}
+
+/*
+ * What the VM is made of, a line for each argument that a saved state depends on. It stands beside the VM while
+ * that runs and goes into each save file, so that memory is never put into another machine.
+ */
+static char *make_shape(char *const *args, const char *dir)
+{
+        static const char *const left_out[] = { "-name", "-rtc", "-incoming", "-sandbox", "-pidfile", "-action", "-boot", "-mon" };
+        StrBuf b = STRBUF_INIT;
+        char *text;
+
+        for (; *args; args++) {
+                const char *place;
+                bool skip = false;
+
+                for (size_t i = 0; i < ELEMENTSOF(left_out); i++)
+                        skip |= streq(*args, left_out[i]);
+                if (skip) {
+                        args++;
+                        continue;
+                }
+                place = strstr(*args, dir);
+                if (place) /* another runtime directory is no other machine */
+                        strbuf_addf(&b, "%.*s@%s\n", (int) (place - *args), *args, place + strlen(dir));
+                else
+                        strbuf_addf(&b, "%s\n", *args);
+        }
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
+static int write_shape(const char *path, const char *shape)
+{
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+        if (fd < 0)
+                return -errno;
+        return write(fd, shape, strlen(shape)) == (ssize_t) strlen(shape) ? 0 : -EIO;
+}
+
+int qemu_check_shape(Vm *vm, char *const *args, char **ret_why)
+{
+        _cleanup_free_ char *shape = make_shape(args, vm->spec.dir), *path = path_join(vm->spec.dir, "qemu.args");
+        const char *a, *b;
+        size_t n = 0;
+
+        if (!shape || !path)
+                return -ENOMEM;
+        if (vm->spec.restore_fd < 0 || streq(shape, strempty(vm->spec.restore_shape)))
+                return write_shape(path, shape);
+        a = shape;
+        b = strempty(vm->spec.restore_shape);
+        while (a[n] == b[n] && a[n])
+                n++;
+        while (n > 0 && a[n - 1] != '\n')
+                n--;
+        *ret_why = strformat("the config has changed since the VM was saved: it was `%.*s`, now it is `%.*s`",
+                             (int) strcspn(b + n, "\n"), b + n, (int) strcspn(a + n, "\n"), a + n);
+        return -EINVAL;
+}
+
+char *qemu_shape(const Vm *vm)
+{
+        _cleanup_free_ char *path = path_join(vm->spec.dir, "qemu.args");
+        char *text;
+
+        return path && read_file(path, 256 * KIB, &text, NULL) >= 0 ? text : NULL;
 }

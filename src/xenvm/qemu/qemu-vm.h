@@ -99,8 +99,13 @@ void qemu_save_cancel(Vm *vm);
 char *qemu_cannot_save(const Vm *vm);
 int qemu_restore_begin(Vm *vm); /* after the greeting; ends in operation create */
 void qemu_save_release(Vm *vm);
+int qemu_check_shape(Vm *vm, char *const *args, char **ret_why); /* and writes it down */
+char *qemu_shape(const Vm *vm);
 
 /* qemu-hotplug.c */
+int qemu_run(Vm *vm, VmDone done, void *userdata);
+int qemu_pause(Vm *vm, VmDone done, void *userdata);
+int qemu_ask(Vm *vm, VmAsk what, VmDone done, void *userdata);
 int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
 int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
 int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata);

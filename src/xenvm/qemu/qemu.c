@@ -472,73 +472,6 @@ static int listen_socket(const Vm *vm, const char *name, const char *group)
 }
 
 /*
- * What the VM is made of, a line for each argument that a saved state depends on. It stands beside the VM while
- * that runs and goes into each save file, so that memory is never put into another machine.
- */
-static char *make_shape(char *const *args, const char *dir)
-{
-        static const char *const left_out[] = { "-name", "-rtc", "-incoming", "-sandbox", "-pidfile", "-action", "-boot", "-mon" };
-        StrBuf b = STRBUF_INIT;
-        char *text;
-
-        for (; *args; args++) {
-                const char *place;
-                bool skip = false;
-
-                for (size_t i = 0; i < ELEMENTSOF(left_out); i++)
-                        skip |= streq(*args, left_out[i]);
-                if (skip) {
-                        args++;
-                        continue;
-                }
-                place = strstr(*args, dir);
-                if (place) /* another runtime directory is no other machine */
-                        strbuf_addf(&b, "%.*s@%s\n", (int) (place - *args), *args, place + strlen(dir));
-                else
-                        strbuf_addf(&b, "%s\n", *args);
-        }
-        return strbuf_take(&b, &text) < 0 ? NULL : text;
-}
-
-static int write_shape(const char *path, const char *shape)
-{
-        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-        if (fd < 0)
-                return -errno;
-        return write(fd, shape, strlen(shape)) == (ssize_t) strlen(shape) ? 0 : -EIO;
-}
-
-static int check_shape(Vm *vm, char *const *args, char **ret_why)
-{
-        _cleanup_free_ char *shape = make_shape(args, vm->spec.dir), *path = path_join(vm->spec.dir, "qemu.args");
-        const char *a, *b;
-        size_t n = 0;
-
-        if (!shape || !path)
-                return -ENOMEM;
-        if (vm->spec.restore_fd < 0 || streq(shape, strempty(vm->spec.restore_shape)))
-                return write_shape(path, shape);
-        a = shape;
-        b = strempty(vm->spec.restore_shape);
-        while (a[n] == b[n] && a[n])
-                n++;
-        while (n > 0 && a[n - 1] != '\n')
-                n--;
-        *ret_why = strformat("the config has changed since the VM was saved: it was `%.*s`, now it is `%.*s`",
-                             (int) strcspn(b + n, "\n"), b + n, (int) strcspn(a + n, "\n"), a + n);
-        return -EINVAL;
-}
-
-static char *qemu_shape(const Vm *vm)
-{
-        _cleanup_free_ char *path = path_join(vm->spec.dir, "qemu.args");
-        char *text;
-
-        return path && read_file(path, 256 * KIB, &text, NULL) >= 0 ? text : NULL;
-}
-
-/*
  * The config's own program, or NULL: ours. The file is the host's alone (xenmgr writes it); paths of OpenXT's
  * device models, which do not exist here, must not keep a VM from starting.
  */
@@ -572,7 +505,7 @@ static int spawn_qemu(Vm *vm, char **ret_why)
                 return r;
         for (char **w = vm->warnings; w && *w; w++)
                 log_warning("%s", *w);
-        r = check_shape(vm, args, ret_why);
+        r = qemu_check_shape(vm, args, ret_why);
         if (r < 0)
                 return r;
         qmp_fd = listen_socket(vm, "qmp.sock", NULL);
@@ -777,93 +710,6 @@ static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone do
         }
         *ret = TAKE_PTR(vm);
         return 0;
-}
-
-/* Running, pausing, asking */
-
-static void on_simple_reply(void *userdata, int r, _unused_ json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-
-        operation_done(&vm->change, r, r < 0 ? text : NULL);
-}
-
-static int simple_change(Vm *vm, const char *command, VmDone done, void *userdata)
-{
-        int r;
-
-        if (vm->change.done)
-                return -EBUSY;
-        r = vm_request(vm, command, NULL, on_simple_reply, vm);
-        if (r >= 0)
-                vm->change = (Operation) { done, userdata };
-        return r;
-}
-
-static int qemu_run(Vm *vm, VmDone done, void *userdata)
-{
-        return simple_change(vm, "cont", done, userdata);
-}
-
-static int qemu_pause(Vm *vm, VmDone done, void *userdata)
-{
-        return simple_change(vm, "stop", done, userdata);
-}
-
-/*
- * Does the guest listen to its power button? A PC's ACPI register says so: PM1_EN (port 0x602 with SeaBIOS and
- * OVMF), bit 8. The answer is a text for people, `portw[0x0602] = 0x0120`.
- */
-#define READ_PM1_EN "i /h 0x602"
-#define PWRBTN_EN 0x100
-
-static void on_pm1_en(void *userdata, int r, json_object *value, _unused_ const char *text)
-{
-        Vm *vm = userdata;
-        const char *words = r >= 0 && json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
-        const char *equals = strchr(words, '=');
-
-        operation_done(&vm->change, 0, equals && strtoul(equals + 1, NULL, 16) & PWRBTN_EN ? "acknowledged" : NULL);
-}
-
-static void on_button_pressed(void *userdata, int r, _unused_ json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-        json_object *args = r >= 0 && vm->machine != QEMU_MACHINE_MICROVM ? json_object_new_object() : NULL;
-
-        if (args) {
-                json_object_object_add(args, "command-line", json_object_new_string(READ_PM1_EN));
-                if (vm_request(vm, "human-monitor-command", args, on_pm1_en, vm) >= 0)
-                        return;
-        }
-        operation_done(&vm->change, r, r < 0 ? text : NULL);
-}
-
-static int press_button(Vm *vm, VmDone done, void *userdata)
-{
-        int r;
-
-        if (vm->change.done)
-                return -EBUSY;
-        r = vm_request(vm, "system_powerdown", NULL, on_button_pressed, vm);
-        if (r >= 0)
-                vm->change = (Operation) { done, userdata };
-        return r;
-}
-
-static int qemu_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
-{
-        switch (what) {
-        case VM_ASK_POWEROFF:
-        case VM_ASK_REBOOT: /* a PC has no reboot button that asks */
-                return press_button(vm, done, userdata);
-        case VM_ASK_WAKE:
-                return simple_change(vm, "system_wakeup", done, userdata);
-        case VM_ASK_SLEEP:
-        case VM_ASK_HIBERNATE:
-                break;
-        }
-        return -EOPNOTSUPP;
 }
 
 static int on_deadline_kill(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
