@@ -403,8 +403,10 @@ static void on_pm1_en(void *userdata, int r, json_object *value, _unused_ const 
         Vm *vm = userdata;
         const char *words = r >= 0 && json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
         const char *equals = strchr(words, '=');
+        unsigned long enabled = equals ? strtoul(equals + 1, NULL, 16) : 0;
 
-        operation_done(&vm->change, 0, equals && strtoul(equals + 1, NULL, 16) & PWRBTN_EN ? "acknowledged" : NULL);
+        /* All ones: the firmware has not yet put the register there. */
+        operation_done(&vm->change, 0, enabled != 0xffff && enabled & PWRBTN_EN ? "acknowledged" : NULL);
 }
 
 static void on_button_pressed(void *userdata, int r, _unused_ json_object *value, const char *text)
