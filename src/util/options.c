@@ -2,7 +2,6 @@
 #include "options.h"
 
 #include "parse.h"
-#include "strbuf.h"
 #include "version.h"
 
 static const Option *tables_find(const Program *p, const char *name, size_t n, char letter)
@@ -218,9 +217,24 @@ static int usage_error(const Program *p, int usage_status, int *ret_exit)
         return -EINVAL;
 }
 
+static bool choice_valid(const Option *o, const char *value)
+{
+        const char *c = o->choices;
+        size_t l = strlen(value);
+
+        while (c && *c) {
+                size_t n = strcspn(c, " ");
+
+                if (n == l && strncmp(c, value, n) == 0)
+                        return true;
+                c += n + strspn(c + n, " ");
+        }
+        return !o->choices;
+}
+
 static int option_apply(const Program *p, const Option *o, const char *value)
 {
-        if (value && o->choices && !words_contain(o->choices, value)) {
+        if (value && !choice_valid(o, value)) {
                 fprintf(stderr, "%s: --%s: '%s' is not one of: %s\n", p->name, o->name, value, o->choices);
                 return -EINVAL;
         }

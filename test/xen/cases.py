@@ -393,6 +393,30 @@ def hvm_devices():
         vm.end()
 
 
+@case
+def converted():
+    """xl reads what oxt convert writes, and means the same: type, uuid, memory, disks, nics."""
+    disk = ROOT + "/convert.raw"
+    with open(disk, "wb") as f:
+        f.truncate(8 << 20)
+    for kind, extra in (("pv", ""), ("pvh", ""), ("hvm", "hvm=true\nkernel=\ninitrd=\nboot=cd\nacpi=true")):
+        vm = Vm(kind, extra="disk=%s:file:xvda:w:disk\nnic=bridge=xenbr0,mac=02:00:00:00:00:01\n%s" % (disk, extra))
+        try:
+            cfg = ROOT + "/converted.cfg"
+            r = subprocess.run(["xenvm-convert", vm.file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=CALL)
+            assert r.returncode == 0, r.stderr
+            with open(cfg, "w") as f:
+                f.write(r.stdout)
+            out = xl("create", "-n", cfg).stdout
+            got = json.loads(out[out.index("{"):])
+            assert got["c_info"]["type"] == kind and got["c_info"]["uuid"] == vm.uuid, got["c_info"]
+            assert got["b_info"]["target_memkb"] == 128 * 1024, got["b_info"]
+            assert len(got["disks"]) == 1 and got["disks"][0]["pdev_path"] == disk, got["disks"]
+            assert got["nics"][0]["mac"] == "02:00:00:00:00:01", got["nics"]
+        finally:
+            vm.end()
+
+
 def counts():
     """What a start must give back: domains, xenstore nodes, loop devices."""
     nodes = subprocess.run(["xenstore-ls", "-f", "/"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
