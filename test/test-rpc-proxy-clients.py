@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Real clients through rpc-proxy, which must not notice it; and its options and channels."""
 import asyncio
+import json
 import os
 import pty
 import select
@@ -24,6 +25,13 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def announce(p, domid, cid=0, uuid=UUID):
+    """Tells of a running VM as its monitor would."""
+    os.makedirs(os.path.join(p.stack.runtime, "channel"), exist_ok=True)
+    with open(os.path.join(p.stack.runtime, "channel", uuid + ".json"), "w") as f:
+        json.dump({"version": 1, "uuid": uuid, "domid": domid, "cid": cid, "stubdom": False, "socket": "/nowhere", "start": "aa"}, f)
 
 
 @oxt.case
@@ -187,6 +195,56 @@ def tcp():
         assert c.call_bus("RequestName", "su", ("org.oxt.conn.x", 0)).kind == ERROR
 
 
+def vsock_loopback():
+    """A port that listens on vsock was reached through loopback; else the case cannot run."""
+    try:
+        with socket.socket(socket.AF_VSOCK) as s, socket.socket(socket.AF_VSOCK) as c:
+            s.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+            s.listen(1)
+            c.settimeout(3)
+            c.connect((1, s.getsockname()[1]))  # VMADDR_CID_LOCAL
+            return s.getsockname()[1]
+    except OSError as e:
+        raise oxt.Skip("this kernel has no vsock loopback: %s" % e)
+
+
+@oxt.case
+def vsock():
+    """vsock: a client is the VM announced with its CID, the domain of -d, or nobody; never the host."""
+    port = vsock_loopback()
+    rules = "deny all\nallow destination org.freedesktop.DBus\nallow dom-id 5 destination test.allowed\n" \
+            "allow dom-uuid %s destination test.canary\nallow out-any\n" % UUID
+
+    def talk():
+        def connect():
+            s = socket.socket(socket.AF_VSOCK)
+            s.settimeout(10)
+            try:
+                s.connect((1, port))
+            except OSError:
+                return None
+            return rawbus.Client(s)
+        c = wait_for(connect, what="the proxy")
+        r = [c.call(name, "/a", "test.i", "M").kind == RETURN for name in ("test.allowed", "test.canary")]
+        c.close()
+        return r
+
+    with Proxy(rules, "-i", "vsock:%d" % port, domid=None) as p:
+        assert talk() == [False, False] and "(-1->0) DENY" in p.log()
+        p.stack.daemon("dbd", "com.citrix.xenclient.db")
+        announce(p, 5, cid=1)
+        assert talk() == [True, True]
+        announce(p, 6, cid=1)
+        assert talk() == [False, True] and "(6->0) DENY" in p.log()
+        announce(p, 5, cid=99)
+        assert talk() == [False, False]
+        announce(p, 5, cid=1)
+        announce(p, 6, cid=1, uuid=UUID[:-1] + "c")
+        assert talk() == [False, False] and "nobody's" in p.log()
+    with Proxy(rules, "-i", "vsock:%d" % port, domid=5) as p:
+        assert talk() == [True, False]
+
+
 @oxt.case
 def serial_line():
     """serial: one conversation over a line, then the process ends."""
@@ -221,11 +279,6 @@ def serial_line():
 @oxt.case
 def options_of_old():
     """-u, --owner-name, --translate-anonymous-dests, --verbose, -n; joined and long forms; mistakes are refused."""
-    def announce(p, domid):
-        os.makedirs(os.path.join(p.stack.runtime, "channel"), exist_ok=True)
-        with open(os.path.join(p.stack.runtime, "channel", UUID + ".json"), "w") as f:
-            f.write('{"version":1,"uuid":"%s","domid":%d,"stubdom":false,"socket":"/nowhere","start":"aa"}' % (UUID, domid))
-
     rules = "deny all\nallow destination org.freedesktop.DBus\nallow destination test.allowed\nallow out-any\n"
     with Proxy(rules, "-uv", "--owner", "--translate-anon", "-ncom.x.agent_$UUID") as p:
         announce(p, 5)
@@ -253,9 +306,7 @@ def options_of_old():
 def agent_name():
     """A VM's own agent may own its name and emit its signals without a rule; another VM's name it may not."""
     with Proxy("deny all\nallow out-any\n") as p:
-        os.makedirs(os.path.join(p.stack.runtime, "channel"), exist_ok=True)
-        with open(os.path.join(p.stack.runtime, "channel", UUID + ".json"), "w") as f:
-            f.write('{"version":1,"uuid":"%s","domid":5,"stubdom":false,"socket":"/nowhere","start":"aa"}' % UUID)
+        announce(p, 5)
         p.stack.daemon("dbd", "com.citrix.xenclient.db")
         host = rawbus.Client(p.stack.socket)
         host.call_bus("AddMatch", "s", ("type='signal',interface='com.citrix.xenclient.guest'",))

@@ -75,28 +75,40 @@ int listener_check(const char *channel, const char **ret_why)
         return parse(channel, &kind, &argument, &port);
 }
 
-/* Whose connections these are: -d and what is announced of that domain; else nobody known. */
-static Peer *listener_peer(Proxy *p)
+/*
+ * Whose connection this is: the domain of -d, or the VM with that CID, and what is announced of it; else
+ * nobody known. A CID is one start's alone: one that two VMs announce is nobody's.
+ */
+static Peer *listener_peer(Proxy *p, uint32_t cid)
 {
         _cleanup_strv_ char **uuids = NULL;
+        int64_t domid = p->incoming_domid;
         char uuid[37] = "";
         bool stubdom = false;
+        unsigned found = 0;
 
-        if (p->incoming_domid > 0 && !p->instance.no_firewall && channel_record_list(&p->daemon->paths, &uuids) >= 0)
+        if (domid != 0 && (domid > 0 || cid > 0) && !p->instance.no_firewall && channel_record_list(&p->daemon->paths, &uuids) >= 0)
                 for (char **u = uuids; u && *u; u++) {
                         _cleanup_(channel_record_done) ChannelRecord rec = { 0 };
 
-                        if (channel_record_read(&p->daemon->paths, *u, &rec) >= 0 && rec.domid == p->incoming_domid) {
-                                strcpy(uuid, rec.uuid);
-                                stubdom = rec.stubdom;
-                        }
+                        if (channel_record_read(&p->daemon->paths, *u, &rec) < 0 ||
+                            (p->incoming_domid > 0 ? rec.domid != p->incoming_domid : rec.cid != cid))
+                                continue;
+                        found++;
+                        domid = rec.domid;
+                        strcpy(uuid, rec.uuid);
+                        stubdom = rec.stubdom;
                 }
-        return peer_get(p, p->incoming_domid, uuid, stubdom);
+        if (found > 1) {
+                log_warning("Two VMs are announced with the same domain or CID: a client of it is nobody's");
+                return peer_get(p, p->incoming_domid, "", false);
+        }
+        return peer_get(p, domid, uuid, stubdom);
 }
 
-static int serve_fd(Proxy *p, int fd)
+static int serve_fd(Proxy *p, int fd, uint32_t cid)
 {
-        _cleanup_(peer_unrefp) Peer *peer = listener_peer(p);
+        _cleanup_(peer_unrefp) Peer *peer = listener_peer(p, cid);
         Link *link;
         int r;
 
@@ -111,10 +123,13 @@ static int serve_fd(Proxy *p, int fd)
 static int on_accept(_unused_ sd_event_source *s, int listen_fd, _unused_ uint32_t events, void *userdata)
 {
         Listener *l = userdata;
+        struct sockaddr_vm vm = { 0 };
+        socklen_t size = sizeof vm;
         const int one = 1;
         int fd, r;
 
-        fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        fd = accept4(listen_fd, l->kind == KIND_VSOCK ? (struct sockaddr *) &vm : NULL, l->kind == KIND_VSOCK ? &size : NULL,
+                     SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
                 if (errno == EMFILE || errno == ENFILE)
                         log_errno_full(LOG_WARNING, errno, "Cannot accept a connection");
@@ -122,7 +137,7 @@ static int on_accept(_unused_ sd_event_source *s, int listen_fd, _unused_ uint32
         }
         if (l->kind == KIND_TCP)
                 (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        r = serve_fd(l->proxy, fd);
+        r = serve_fd(l->proxy, fd, vm.svm_cid);
         if (r < 0 && r != -EMFILE)
                 log_errno_full(LOG_WARNING, r, "Cannot serve a connection");
         return 0;
@@ -213,7 +228,7 @@ int listener_start(Listener *l)
                 r = guest_channels_new(p, &l->guests);
                 break;
         case KIND_SERIAL:
-                r = l->fd < 0 ? -ENOTCONN : serve_fd(p, TAKE_FD(l->fd));
+                r = l->fd < 0 ? -ENOTCONN : serve_fd(p, TAKE_FD(l->fd), 0);
                 break;
         default:
                 r = sd_event_add_io(p->event, &l->accept, l->fd, EPOLLIN, on_accept, l);

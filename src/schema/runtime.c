@@ -218,6 +218,8 @@ int channel_record_write(const Paths *p, const ChannelRecord *rec)
         if (!path || !o)
                 return -ENOMEM;
         add_int(o, "domid", rec->domid);
+        if (rec->cid > 0)
+                add_int(o, "cid", rec->cid);
         json_object_object_add(o, "stubdom", json_object_new_boolean(rec->stubdom));
         add_text(o, "socket", rec->socket);
         add_text(o, "start", rec->start);
@@ -238,10 +240,11 @@ int channel_record_read(const Paths *p, const char *uuid, ChannelRecord *ret)
         if (r < 0)
                 return r;
         if (!streq(json_get_text(o, "uuid", ""), uuid) || json_get_int(o, "domid", -1) < 1 ||
-            !json_get_text(o, "socket", NULL) || !json_get_text(o, "start", NULL))
+            !json_get_text(o, "socket", NULL) || !json_get_text(o, "start", NULL) || json_get_int(o, "cid", 0) < 0)
                 return -EBADMSG;
         snprintf(rec.uuid, sizeof rec.uuid, "%s", uuid);
         rec.domid = json_get_int(o, "domid", -1);
+        rec.cid = json_get_int(o, "cid", 0);
         rec.stubdom = json_get_bool(o, "stubdom", false);
         if (get_text(o, "socket", &rec.socket) < 0 || get_text(o, "start", &rec.start) < 0)
                 return -ENOMEM;

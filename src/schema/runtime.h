@@ -39,6 +39,7 @@ typedef struct MonitorRecord {
 typedef struct ChannelRecord {
         char uuid[37];
         int64_t domid;
+        int64_t cid; /* of this start, on AF_VSOCK; 0: none */
         bool stubdom;
         char *socket;
         char *start; /* random hex of this start of the VM */

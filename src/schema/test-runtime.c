@@ -35,13 +35,13 @@ static void check_monitor_record(const Paths *p)
 
 static void check_channel_record(const Paths *p)
 {
-        ChannelRecord a = { .uuid = UUID, .domid = 3, .socket = (char *) "/x/rpc.sock", .start = (char *) "00ff" }, b;
+        ChannelRecord a = { .uuid = UUID, .domid = 3, .cid = 77, .socket = (char *) "/x/rpc.sock", .start = (char *) "00ff" }, b;
         _cleanup_free_ char *path = paths_format(p, PATH_CHANNELS, UUID ".json");
         char uuid[37];
 
         assert(channel_record_write(p, &a) == 0);
         assert(channel_record_read(p, UUID, &b) == 0);
-        assert(b.domid == 3 && !b.stubdom && streq(b.socket, "/x/rpc.sock") && streq(b.start, "00ff"));
+        assert(b.domid == 3 && b.cid == 77 && !b.stubdom && streq(b.socket, "/x/rpc.sock") && streq(b.start, "00ff"));
         channel_record_done(&b);
         assert(channel_record_uuid(UUID ".json", uuid) && streq(uuid, UUID));
         assert(!channel_record_uuid(UUID ".json.17", uuid));
