@@ -104,20 +104,6 @@ const char *helper_device_path(const char *device)
         return NULL;
 }
 
-bool helper_bridge_allowed(const char *list, const char *name)
-{
-        size_t n = strlen(name);
-
-        for (const char *p = list + strspn(list, " "); *p;) {
-                size_t l = strcspn(p, " ");
-
-                if (l == n && strncmp(p, name, n) == 0)
-                        return true;
-                p += l + strspn(p + l, " ");
-        }
-        return false;
-}
-
 int helper_request_parse(const char *untrusted_line, size_t n, HelperRequest *ret, const char **ret_why)
 {
         _cleanup_json_ json_object *o = NULL;

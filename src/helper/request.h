@@ -36,6 +36,3 @@ const char *helper_request_name(HelperRequestId id);
 
 /* The node for a device's word, or NULL. */
 const char *helper_device_path(const char *device);
-
-/* Whether name is in a blank separated list. */
-bool helper_bridge_allowed(const char *list, const char *name);

@@ -45,6 +45,5 @@ int main(void)
         memcpy(long_line, "{\"request\":\"tap-create\",\"bridge\":\"b\"}", strlen("{\"request\":\"tap-create\",\"bridge\":\"b\"}"));
         long_line[sizeof long_line - 1] = '\0';
         assert(parse(long_line, &r) == -EINVAL);
-        assert(helper_bridge_allowed(" br0  br1", "br1") && !helper_bridge_allowed("br0 br1", "br") && !helper_bridge_allowed("", "br0"));
         return 0;
 }

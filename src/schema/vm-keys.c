@@ -4,6 +4,7 @@
 #include <ctype.h>
 
 #include "parse.h"
+#include "strbuf.h"
 
 const VmKey vm_keys[] = {
         /* Identity and presentation */
@@ -363,20 +364,6 @@ int schema_parse_int(const char *s, int64_t *ret)
         return 0;
 }
 
-bool schema_is_choice(const char *choices, const char *word)
-{
-        size_t n = strlen(word);
-
-        for (const char *c = choices; c && *c; c += strspn(c, " ")) {
-                size_t l = strcspn(c, " ");
-
-                if (l == n && n > 0 && memcmp(c, word, n) == 0)
-                        return true;
-                c += l;
-        }
-        return false;
-}
-
 bool vm_key_check(const VmKey *k, const char *text, const char **ret_why)
 {
         int64_t i;
@@ -391,7 +378,7 @@ bool vm_key_check(const VmKey *k, const char *text, const char **ret_why)
                 return schema_parse_int(text, &i) >= 0 && i >= INT32_MIN && i <= INT32_MAX;
         case VMKEY_ENUM:
                 *ret_why = k->choices;
-                return schema_is_choice(k->choices, text);
+                return words_contain(k->choices, text);
         default:
                 *ret_why = "text";
                 return true;
@@ -404,7 +391,7 @@ static bool is_record_leaf(const char *path, const char *record, const char *lea
         const char *n = startswith(path, record);
         size_t digits = n ? strspn(n, "0123456789") : 0;
 
-        if (!digits || n[digits] != '/' || !schema_is_choice(leaves, n + digits + 1))
+        if (!digits || n[digits] != '/' || !words_contain(leaves, n + digits + 1))
                 return false;
         *ret_leaf = n + digits + 1;
         return true;

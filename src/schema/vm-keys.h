@@ -79,5 +79,3 @@ bool vm_key_check(const VmKey *k, const char *text, const char **ret_why);
 
 /* A number as the database's writers make them: decimal or 0x, '-' allowed, blanks around. 0 or -EINVAL. */
 int schema_parse_int(const char *s, int64_t *ret);
-/* Whether word is one of the blank separated choices. */
-bool schema_is_choice(const char *choices, const char *word);

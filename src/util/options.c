@@ -2,6 +2,7 @@
 #include "options.h"
 
 #include "parse.h"
+#include "strbuf.h"
 #include "version.h"
 
 static const Option *tables_find(const Program *p, const char *name, size_t n, char letter)
@@ -217,24 +218,9 @@ static int usage_error(const Program *p, int usage_status, int *ret_exit)
         return -EINVAL;
 }
 
-static bool choice_valid(const Option *o, const char *value)
-{
-        const char *c = o->choices;
-        size_t l = strlen(value);
-
-        while (c && *c) {
-                size_t n = strcspn(c, " ");
-
-                if (n == l && strncmp(c, value, n) == 0)
-                        return true;
-                c += n + strspn(c + n, " ");
-        }
-        return !o->choices;
-}
-
 static int option_apply(const Program *p, const Option *o, const char *value)
 {
-        if (value && !choice_valid(o, value)) {
+        if (value && o->choices && !words_contain(o->choices, value)) {
                 fprintf(stderr, "%s: --%s: '%s' is not one of: %s\n", p->name, o->name, value, o->choices);
                 return -EINVAL;
         }

@@ -62,7 +62,8 @@ const Setting setting_table[_SETTING_MAX] = {
         [SETTING_DB_GUEST_WAITING] = { "db.guest-waiting", SETTING_INT, "256", 1, INT64_MAX, NULL,
                                        "Changes of a guest that may wait to be stored" },
         [SETTING_DB_GUEST_RATE] = { "db.guest-rate", SETTING_INT, "5000", 1, INT64_MAX, NULL,
-                                    "Requests to the database that a guest may make each second, on average" },        [SETTING_WATCHDOG] = { "watchdog", SETTING_INT, "60", 0, 86400, NULL,
+                                    "Requests to the database that a guest may make each second, on average" },
+        [SETTING_WATCHDOG] = { "watchdog", SETTING_INT, "60", 0, 86400, NULL,
                                "Seconds after which a daemon that gives no sign of life is started again; 0: never" },
 };
 
@@ -79,20 +80,6 @@ SettingId setting_find(const char *name)
                 if (streq(setting_table[id].name, name))
                         break;
         return id;
-}
-
-static bool word_in(const char *words, const char *w)
-{
-        size_t l = strlen(w);
-
-        for (const char *p = words; *p;) {
-                size_t n = strcspn(p, " ");
-
-                if (n == l && strncmp(p, w, n) == 0)
-                        return true;
-                p += n + strspn(p + n, " ");
-        }
-        return false;
 }
 
 int setting_check(SettingId id, const char *value, char **ret_why)
@@ -114,7 +101,7 @@ int setting_check(SettingId id, const char *value, char **ret_why)
                 *ret_why = strformat("%s takes true or false, not '%s'", s->name, value);
                 return -EINVAL;
         default:
-                if (!s->choices || word_in(s->choices, value))
+                if (!s->choices || words_contain(s->choices, value))
                         return 0;
                 *ret_why = strformat("%s takes one of: %s; not '%s'", s->name, s->choices, value);
                 return -EINVAL;

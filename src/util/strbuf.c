@@ -174,6 +174,20 @@ char *strformat(const char *fmt, ...)
         return s;
 }
 
+bool words_contain(const char *words, const char *word)
+{
+        size_t l = strlen(word);
+
+        for (const char *p = words; p && *p; p += strspn(p, " ")) {
+                size_t n = strcspn(p, " ");
+
+                if (n == l && n > 0 && memcmp(p, word, n) == 0)
+                        return true;
+                p += n;
+        }
+        return false;
+}
+
 char *strstrip(char *s)
 {
         size_t n;

@@ -42,5 +42,7 @@ DEFINE_CLEANUP(char **, strv_free)
 /* asprintf that returns the text or NULL. */
 char *strformat(const char *fmt, ...) _printf_(1, 2);
 char *strformatv(const char *fmt, va_list ap) _printf_(1, 0);
+/* Is word in a list of words separated by blanks? No list (NULL) has a word, and no list has the empty one. */
+bool words_contain(const char *words, const char *word);
 /* Cuts blanks (space, tab, CR, LF) from both ends in place and returns the start. */
 char *strstrip(char *s);

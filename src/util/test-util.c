@@ -49,6 +49,9 @@ static void test_strbuf(void)
         assert(strv_split("a::b:", ':', &l) == 0 && strv_length(l) == 4 && streq(l[1], "") && streq(l[2], "b"));
         assert(strv_contains(l, "a") && !strv_contains(l, "c"));
         assert(streq(strstrip(text), "x y"));
+        assert(words_contain("a bc", "bc") && !words_contain("a bc", "b") && !words_contain("a bc", ""));
+        assert(words_contain(" br0  br1", "br1") && !words_contain("br0 br1", "br") && !words_contain("", "br0") &&
+               !words_contain(NULL, "br0"));
 }
 
 static void test_fs(void)

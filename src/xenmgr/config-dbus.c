@@ -148,7 +148,7 @@ static int set(Call *c, const BusProperty *bp, sd_bus_message *message, _unused_
         if (!k->path)
                 return 1;
         if (streq(k->property, "measure-fail-action") &&
-            !schema_is_choice("sleep hibernate shutdown forced-shutdown idle-shutdown reboot nothing", text))
+            !words_contain("sleep hibernate shutdown forced-shutdown idle-shutdown reboot nothing", text))
                 text = "nothing";
         if (k->flags & HOSTKEY_MSEC) {
                 stored = strformat("%g", (double) strtol(text, NULL, 10) / 1000);

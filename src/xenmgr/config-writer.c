@@ -165,17 +165,17 @@ static void write_disk(Writer *w, const char *id)
         if (!get_bool(w, p, true))
                 return;
         type = FIELD("type", NULL);
-        if (!type || !schema_is_choice("file phy qcow vdi aio vhd raw qcow2", type)) {
+        if (!type || !words_contain("file phy qcow vdi aio vhd raw qcow2", type)) {
                 fail(w, p, strempty(type), "file phy qcow vdi aio vhd raw");
                 return;
         }
         mode = FIELD("mode", NULL);
-        if (!mode || !schema_is_choice("r w", mode)) {
+        if (!mode || !words_contain("r w", mode)) {
                 fail(w, p, strempty(mode), "r or w");
                 return;
         }
         devtype = FIELD("devtype", NULL);
-        if (!devtype || !schema_is_choice("disk cdrom", devtype)) {
+        if (!devtype || !words_contain("disk cdrom", devtype)) {
                 fail(w, p, strempty(devtype), "disk or cdrom");
                 return;
         }
@@ -385,7 +385,7 @@ static void write_stored(Writer *w)
                                 line(w, "display", "none");
                         else if (startswith(v, "vnc"))
                                 line(w, "display", v);
-                } else if (*v || !schema_is_choice("serial boot", keys[i].key))
+                } else if (*v || !words_contain("serial boot", keys[i].key))
                         line(w, keys[i].key, v);
         }
         line(w, "hvm", w->hvm ? "true" : "false");
@@ -404,7 +404,7 @@ static void write_timer_mode(Writer *w)
                 line_int(w, "timer-mode", number);
                 return;
         }
-        if (!schema_is_choice(k->choices, mode)) {
+        if (!words_contain(k->choices, mode)) {
                 fail(w, "config/timer-mode", mode, k->choices);
                 return;
         }
@@ -459,7 +459,7 @@ int config_write(const ConfigInput *in, char **ret, char **ret_why)
         const char *type = get(&w, "config/virt-type", "pv");
 
         w.hvm = streq(type, "hvm");
-        if (!schema_is_choice("pv pvh hvm", type))
+        if (!words_contain("pv pvh hvm", type))
                 fail(&w, "config/virt-type", type, "pv, pvh or hvm");
         write_prelude(&w);
         write_disks(&w);

@@ -527,7 +527,7 @@ static int method_set_lid(Call *c)
         r = sd_bus_message_read(c->message, "s", &action);
         if (r < 0)
                 return r;
-        if (!schema_is_choice("sleep hibernate shutdown forced-shutdown idle-shutdown reboot nothing", action))
+        if (!words_contain("sleep hibernate shutdown forced-shutdown idle-shutdown reboot nothing", action))
                 action = "nothing";
         tx = db_tx_new();
         (void) db_tx_write(tx, c->method->data, action);

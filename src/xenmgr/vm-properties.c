@@ -74,7 +74,7 @@ static const char *get_os(Vm *vm, const VmKey *k, _unused_ char *buf, _unused_ s
 {
         const char *os = vm_text(vm, "os", "unknown");
 
-        return schema_is_choice(k->choices, os) ? os : "unknown";
+        return words_contain(k->choices, os) ? os : "unknown";
 }
 
 static const char *get_native_forced(Vm *vm, const VmKey *k, _unused_ char *buf, _unused_ size_t size)
@@ -283,7 +283,7 @@ static int set_download_progress(Vm *vm, const VmKey *k, const char *value, Call
 
 static int set_os(Vm *vm, const VmKey *k, const char *value, Call *c)
 {
-        if (!schema_is_choice(k->choices, value))
+        if (!words_contain(k->choices, value))
                 return call_fail(c, DBUS_ERROR_FAILED, "unknown os");
         return write_text(vm, k->path, value, c);
 }
