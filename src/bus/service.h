@@ -116,6 +116,15 @@ DEFINE_CLEANUP(Call *, call_unref)
 int call_reply(Call *c, const char *signature, ...);
 int call_reply_message(Call *c, sd_bus_message *reply); /* takes over reply, made by call_new_reply */
 int call_new_reply(Call *c, sd_bus_message **ret);
+/* Answers with a list of texts or paths: type 's' or 'o'. l may be NULL: the empty list. */
+int call_reply_strv(Call *c, char type, char *const *l);
+/*
+ * Answers with an array whose elements, of the type `contents`, fill appends to reply; fill returns 0 or negative
+ * errno. Where it failed the call with call_fail() meanwhile, that is the answer.
+ */
+int call_reply_array(Call *c, const char *contents, int (*fill)(Call *c, sd_bus_message *reply));
+/* For fill of an "aa{ss}": appends one table of texts, from pairs (key, value, …, NULL). A value NULL is "". */
+int reply_add_row(sd_bus_message *reply, const char *key, ...) __attribute__((sentinel));
 int call_fail(Call *c, const char *error_name, const char *fmt, ...) _printf_(3, 4);
 
 static inline const char *call_path(const Call *c)

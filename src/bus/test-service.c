@@ -38,6 +38,50 @@ static int method_later(Call *c)
         return 0;
 }
 
+static int fill_rows(_unused_ Call *c, sd_bus_message *reply)
+{
+        int r = reply_add_row(reply, "id", "1", "name", NULL, NULL);
+
+        return r < 0 ? r : reply_add_row(reply, "id", "2", NULL);
+}
+
+static int fill_failing(Call *c, _unused_ sd_bus_message *reply)
+{
+        return call_fail(c, "a.b.Full", "no room");
+}
+
+static int fill_errno(_unused_ Call *c, _unused_ sd_bus_message *reply)
+{
+        return -ENOENT;
+}
+
+static int method_rows(Call *c)
+{
+        return call_reply_array(c, "a{ss}", fill_rows);
+}
+
+static int method_failing_rows(Call *c)
+{
+        return call_reply_array(c, "s", fill_failing);
+}
+
+static int method_errno_rows(Call *c)
+{
+        return call_reply_array(c, "s", fill_errno);
+}
+
+static int method_paths(Call *c)
+{
+        char *paths[] = { (char *) "/a", (char *) "/b", NULL };
+
+        return call_reply_strv(c, 'o', paths);
+}
+
+static int method_no_texts(Call *c)
+{
+        return call_reply_strv(c, 's', NULL);
+}
+
 static int get_stored(_unused_ Call *c, _unused_ const BusProperty *p, sd_bus_message *reply)
 {
         return sd_bus_message_append(reply, "x", stored);
@@ -61,6 +105,11 @@ static const BusMethod methods[] = { { "Add", "ii", "a b", "i", "sum", method_ad
                                      { "Forget", "", "", "", "", method_forget, NULL },
                                      { "Later", "", "", "s", "text", method_later, NULL },
                                      { "Many", "a{sv}(ii)", "map pair", "", "", method_nothing, NULL },
+                                     { "Rows", "", "", "aa{ss}", "rows", method_rows, NULL },
+                                     { "FailingRows", "", "", "as", "rows", method_failing_rows, NULL },
+                                     { "ErrnoRows", "", "", "as", "rows", method_errno_rows, NULL },
+                                     { "Paths", "", "", "ao", "paths", method_paths, NULL },
+                                     { "NoTexts", "", "", "as", "texts", method_no_texts, NULL },
                                      { 0 } };
 static const BusProperty properties[] = { { "start-on-boot", "x", BUS_READWRITE, get_stored, set_stored, true, NULL },
                                           { "strict", "x", BUS_READWRITE, get_stored, set_stored, false, NULL },
@@ -164,6 +213,29 @@ static void test_calls(void)
         expect_ok(call("/o", "org.freedesktop.DBus.Peer", "Ping", ""));
 }
 
+static void test_lists(void)
+{
+        sd_bus_message *m = call("/o", "a.b", "Rows", "");
+        const char *key, *value;
+        char **l = NULL;
+
+        assert(sd_bus_message_has_signature(m, "aa{ss}") && sd_bus_message_enter_container(m, 'a', "a{ss}") > 0);
+        assert(sd_bus_message_read(m, "a{ss}", 2, &key, &value, &key, &value) > 0 && streq(key, "name") && streq(value, ""));
+        assert(sd_bus_message_read(m, "a{ss}", 1, &key, &value) > 0 && streq(key, "id") && streq(value, "2"));
+        assert(sd_bus_message_at_end(m, false) > 0);
+        sd_bus_message_unref(m);
+        expect_error(call("/o", "a.b", "FailingRows", ""), "a.b.Full", "no room");
+        expect_error(call("/o", "a.b", "ErrnoRows", ""), DBUS_ERROR_FAILED, "No such file or directory");
+        m = call("/o", "a.b", "Paths", "");
+        assert(sd_bus_message_has_signature(m, "ao") && sd_bus_message_read(m, "ao", 2, &key, &value) > 0 &&
+               streq(key, "/a") && streq(value, "/b"));
+        sd_bus_message_unref(m);
+        m = call("/o", "a.b", "NoTexts", "");
+        assert(sd_bus_message_read_strv(m, &l) >= 0 && strv_length(l) == 0);
+        strv_free(l);
+        sd_bus_message_unref(m);
+}
+
 static void test_properties(void)
 {
         sd_bus_message *m;
@@ -216,6 +288,7 @@ int main(void)
         assert(sd_bus_new(&client) >= 0 && sd_bus_set_fd(client, fds[1], fds[1]) >= 0 && sd_bus_start(client) >= 0);
         assert(service_new(server, NULL, &spec, NULL, &service) >= 0);
         test_calls();
+        test_lists();
         test_properties();
         test_introspection();
         service_free(service);

@@ -50,24 +50,19 @@ static int method_delete_rule(Call *c)
         return 1;
 }
 
-static int method_list_rules(Call *c)
+static int fill_list_rules(Call *c, sd_bus_message *reply)
 {
         const Policy *p = ruleset_policy(call_proxy(c)->rules);
-        sd_bus_message *reply = NULL;
-        int r;
+        int r = 0;
 
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "s");
         for (size_t i = 0; r >= 0 && p && i < policy_count(p); i++)
                 r = sd_bus_message_append(reply, "s", policy_rule(p, i)->text);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
+        return r;
+}
+
+static int method_list_rules(Call *c)
+{
+        return call_reply_array(c, "s", fill_list_rules);
 }
 
 typedef struct Validation {

@@ -470,21 +470,20 @@ static int method_get_eula(Call *c)
 
 static int fill_get_installstate(Call *c, sd_bus_message *reply)
 {
-        int r;
+        int r = 0;
 
-        r = sd_bus_message_open_container(reply, 'a', "{ss}");
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(install_steps); i++) {
                 _cleanup_free_ char *path = step_path(c->userdata, i);
 
                 r = sd_bus_message_append(reply, "{ss}", install_steps[i].state,
                                           path && access(path, F_OK) == 0 ? "True" : "False");
         }
-        return r < 0 ? r : sd_bus_message_close_container(reply);
+        return r;
 }
 
 static int method_get_installstate(Call *c)
 {
-        return call_build(c, fill_get_installstate);
+        return call_reply_array(c, "{ss}", fill_get_installstate);
 }
 
 static int method_progress(Call *c)

@@ -30,7 +30,7 @@ static int fill_pci(_unused_ Call *c, sd_bus_message *reply)
 
 int method_list_pci(Call *c)
 {
-        return call_rows(c, fill_pci);
+        return call_reply_array(c, "a{ss}", fill_pci);
 }
 
 static bool given_to_display(Manager *m, const char *address)
@@ -59,14 +59,14 @@ static int fill_gpus(Call *c, sd_bus_message *reply)
                 if (given_to_display(c->userdata, gpus[i]->address))
                         continue;
                 snprintf(place, sizeof place, "%lld", (long long) placement(c->userdata, gpus[i]->address, i));
-                r = rows_add(reply, "addr", gpus[i]->address, "name", name, "placement", place, NULL);
+                r = reply_add_row(reply, "addr", gpus[i]->address, "name", name, "placement", place, NULL);
         }
         return r;
 }
 
 int method_list_gpus(Call *c)
 {
-        return call_rows(c, fill_gpus);
+        return call_reply_array(c, "a{ss}", fill_gpus);
 }
 
 static bool assigned_to_vm(Manager *m, const char *address)
@@ -106,14 +106,14 @@ static int fill_dh_gpus(Call *c, sd_bus_message *reply)
                 if (assigned_to_vm(c->userdata, gpus[i]->address))
                         continue;
                 snprintf(card, sizeof card, "%d", drm_card(gpus[i]->address));
-                r = rows_add(reply, "addr", gpus[i]->address, "name", name, "drmcard", card, NULL);
+                r = reply_add_row(reply, "addr", gpus[i]->address, "name", name, "drmcard", card, NULL);
         }
         return r;
 }
 
 int method_list_dh_gpus(Call *c)
 {
-        return call_rows(c, fill_dh_gpus);
+        return call_reply_array(c, "a{ss}", fill_dh_gpus);
 }
 
 /* The index of the GPU in the list; -1 after the call was failed. */
@@ -222,7 +222,7 @@ static int fill_disks(_unused_ Call *c, sd_bus_message *reply)
                         continue;
                 device = strformat("/dev/%s", e->d_name);
                 udi = strformat("/org/freedesktop/Hal/devices/storage_%s", e->d_name);
-                r = device && udi ? rows_add(reply, "udi", udi, "block-device", device, NULL) : -ENOMEM;
+                r = device && udi ? reply_add_row(reply, "udi", udi, "block-device", device, NULL) : -ENOMEM;
         }
         if (d)
                 (void) closedir(d);
@@ -231,7 +231,7 @@ static int fill_disks(_unused_ Call *c, sd_bus_message *reply)
 
 int method_list_disks(Call *c)
 {
-        return call_rows(c, fill_disks);
+        return call_reply_array(c, "a{ss}", fill_disks);
 }
 
 static bool cd_id_ok(const char *id)
@@ -270,7 +270,7 @@ static int fill_cds(Call *c, sd_bus_message *reply)
 
                 cd_key(*drives, key);
                 vm = db_text(c->userdata, key, "");
-                r = name ? rows_add(reply, "id", *drives, "name", name, "vm", vm, "vm-sticky", *vm ? "1" : "0",
+                r = name ? reply_add_row(reply, "id", *drives, "name", name, "vm", vm, "vm-sticky", *vm ? "1" : "0",
                                     "usb-id", "", NULL)
                          : -ENOMEM;
         }
@@ -279,7 +279,7 @@ static int fill_cds(Call *c, sd_bus_message *reply)
 
 int method_list_cds(Call *c)
 {
-        return call_rows(c, fill_cds);
+        return call_reply_array(c, "a{ss}", fill_cds);
 }
 
 int method_get_cd(Call *c)
@@ -374,14 +374,14 @@ static int fill_pcm(Call *c, sd_bus_message *reply)
                 name = strndup(start, strcspn(start, ":"));
                 card_path = strformat("/proc/asound/card%d/id", atoi(*l));
                 card = card_path ? host_file_text(card_path) : NULL;
-                r = id && name ? rows_add(reply, "id", id, "name", strstrip(name), "card", card, NULL) : -ENOMEM;
+                r = id && name ? reply_add_row(reply, "id", id, "name", strstrip(name), "card", card, NULL) : -ENOMEM;
         }
         return r;
 }
 
 int method_list_pcm(Call *c)
 {
-        return call_rows(c, fill_pcm);
+        return call_reply_array(c, "a{ss}", fill_pcm);
 }
 
 /* " 0 [PCH            ]: HDA-Intel - HDA Intel PCH" */
@@ -401,14 +401,14 @@ static int fill_cards(_unused_ Call *c, sd_bus_message *reply)
                 if (!name || !isdigit((unsigned char) *strstrip(*l)))
                         continue;
                 snprintf(id, sizeof id, "%d", atoi(*l));
-                r = rows_add(reply, "id", id, "name", name + 2 + strspn(name + 2, " "), NULL);
+                r = reply_add_row(reply, "id", id, "name", name + 2 + strspn(name + 2, " "), NULL);
         }
         return r;
 }
 
 int method_list_cards(Call *c)
 {
-        return call_rows(c, fill_cards);
+        return call_reply_array(c, "a{ss}", fill_cards);
 }
 
 static int fill_nothing(_unused_ Call *c, _unused_ sd_bus_message *reply)
@@ -418,7 +418,7 @@ static int fill_nothing(_unused_ Call *c, _unused_ sd_bus_message *reply)
 
 int method_card_controls(Call *c)
 {
-        return call_rows(c, fill_nothing);
+        return call_reply_array(c, "a{ss}", fill_nothing);
 }
 
 int method_card_control(Call *c)

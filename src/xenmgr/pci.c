@@ -276,6 +276,6 @@ int pci_append_row(sd_bus_message *reply, const PciDevice *d)
         snprintf(class, sizeof class, "0x%X", d->class);
         snprintf(vendor, sizeof vendor, "0x%X", d->vendor);
         snprintf(device, sizeof device, "0x%X", d->device);
-        return rows_add(reply, "addr", d->address, "name", name, "class", class, "vendor-id", vendor, "device-id",
+        return reply_add_row(reply, "addr", d->address, "name", name, "class", class, "vendor-id", vendor, "device-id",
                         device, NULL);
 }

@@ -130,41 +130,39 @@ static int method_find_by_uuid(Call *c)
 static int fill_list_vms(Call *c, sd_bus_message *reply)
 {
         Manager *m = c->userdata;
-        int r;
+        int r = 0;
 
-        r = sd_bus_message_open_container(reply, 'a', "o");
         for (const DbNode *n = dbnode_first(db_node(m, "/vm")); r >= 0 && n; n = dbnode_next(n)) {
                 Vm *vm = manager_find_vm(m, dbnode_name(n));
 
                 if (vm)
                         r = sd_bus_message_append_basic(reply, 'o', vm->path);
         }
-        return r < 0 ? r : sd_bus_message_close_container(reply);
+        return r;
 }
 
 static int method_list_vms(Call *c)
 {
-        return call_build(c, fill_list_vms);
+        return call_reply_array(c, "o", fill_list_vms);
 }
 
 static int fill_list_domids(Call *c, sd_bus_message *reply)
 {
         Manager *m = c->userdata;
-        int r;
+        int r = 0;
 
-        r = sd_bus_message_open_container(reply, 'a', "i");
         for (size_t i = 0; r >= 0 && i < m->n_vms; i++) {
                 int32_t domid = (int32_t) m->vms[i]->domid;
 
                 if (domid >= 0)
                         r = sd_bus_message_append_basic(reply, 'i', &domid);
         }
-        return r < 0 ? r : sd_bus_message_close_container(reply);
+        return r;
 }
 
 static int method_list_domids(Call *c)
 {
-        return call_build(c, fill_list_domids);
+        return call_reply_array(c, "i", fill_list_domids);
 }
 
 static int method_list_templates(Call *c)
@@ -196,14 +194,14 @@ static int fill_list_ui_templates(Call *c, sd_bus_message *reply)
 
                 if (template_load(m, *n, &tree) < 0 || !streq(tree_get(tree, "ui-selectable", ""), "true"))
                         continue;
-                r = rows_add(reply, "template", *n, "description", tree_get(tree, "description", ""), NULL);
+                r = reply_add_row(reply, "template", *n, "description", tree_get(tree, "description", ""), NULL);
         }
         return r;
 }
 
 static int method_list_ui_templates(Call *c)
 {
-        return call_rows(c, fill_list_ui_templates);
+        return call_reply_array(c, "a{ss}", fill_list_ui_templates);
 }
 
 static int fill_list_extension_packs(Call *c, sd_bus_message *reply)
@@ -212,7 +210,7 @@ static int fill_list_extension_packs(Call *c, sd_bus_message *reply)
         int r = 0;
 
         for (const DbNode *n = dbnode_first(db_node(m, "/extpack")); r >= 0 && n; n = dbnode_next(n))
-                r = rows_add(reply, "id", dbnode_name(n), "vendor", dbnode_text(n, "vendor"), "name",
+                r = reply_add_row(reply, "id", dbnode_name(n), "vendor", dbnode_text(n, "vendor"), "name",
                              dbnode_text(n, "name"), "description", dbnode_text(n, "description"), "version",
                              dbnode_text(n, "version"), "image", dbnode_text(n, "image"), NULL);
         return r;
@@ -220,7 +218,7 @@ static int fill_list_extension_packs(Call *c, sd_bus_message *reply)
 
 static int method_list_extension_packs(Call *c)
 {
-        return call_rows(c, fill_list_extension_packs);
+        return call_reply_array(c, "a{ss}", fill_list_extension_packs);
 }
 
 static const BusMethod xenmgr_methods[] = {

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "values.h"
 
-#include <stdarg.h>
-
 #include "parse.h"
 #include "strbuf.h"
 
@@ -71,74 +69,4 @@ int value_read(sd_bus_message *message, const char *signature, char **ret)
                 *ret = r < 0 ? NULL : signature[0] == 'b' ? strdup(v ? "true" : "false") : strformat("%d", v);
         }
         return r < 0 ? r : *ret ? 0 : -ENOMEM;
-}
-
-int rows_add(sd_bus_message *reply, const char *key, ...)
-{
-        va_list ap;
-        int r;
-
-        r = sd_bus_message_open_container(reply, 'a', "{ss}");
-        va_start(ap, key);
-        for (; r >= 0 && key; key = va_arg(ap, const char *)) {
-                const char *value = va_arg(ap, const char *);
-
-                r = sd_bus_message_append(reply, "{ss}", key, strempty(value));
-        }
-        va_end(ap);
-        return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
-int call_build(Call *c, int (*fill)(Call *c, sd_bus_message *reply))
-{
-        sd_bus_message *reply = NULL;
-        int r;
-
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = fill(c, reply);
-        if (r < 0 || c->replied) {
-                sd_bus_message_unref(reply);
-                return r < 0 ? r : 0;
-        }
-        return call_reply_message(c, reply);
-}
-
-int call_rows(Call *c, int (*fill)(Call *c, sd_bus_message *reply))
-{
-        sd_bus_message *reply = NULL;
-        int r;
-
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', "a{ss}");
-        if (r >= 0)
-                r = fill(c, reply);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r < 0 || c->replied) {
-                sd_bus_message_unref(reply);
-                return r < 0 ? r : 0;
-        }
-        return call_reply_message(c, reply);
-}
-
-int call_reply_strv(Call *c, char type, char *const *l)
-{
-        char contents[2] = { type, '\0' };
-        sd_bus_message *reply = NULL;
-        int r;
-
-        r = call_new_reply(c, &reply);
-        if (r >= 0)
-                r = sd_bus_message_open_container(reply, 'a', contents);
-        for (; r >= 0 && l && *l; l++)
-                r = sd_bus_message_append_basic(reply, type, *l);
-        if (r >= 0)
-                r = sd_bus_message_close_container(reply);
-        if (r < 0) {
-                sd_bus_message_unref(reply);
-                return r;
-        }
-        return call_reply_message(c, reply);
 }

@@ -11,13 +11,6 @@
 int value_append(Call *c, const VmKey *k, const char *text, sd_bus_message *reply);
 /* Reads a value of signature b, i or s as text (true/false, decimal); to free. */
 int value_read(sd_bus_message *message, const char *signature, char **ret);
-/* Answers with what fill appends to the reply. */
-int call_build(Call *c, int (*fill)(Call *c, sd_bus_message *reply));
-/* The same for "aa{ss}", tables of texts: fill adds the rows, each with pairs (key, value, …, NULL). */
-int call_rows(Call *c, int (*fill)(Call *c, sd_bus_message *reply));
-int rows_add(sd_bus_message *reply, const char *key, ...) __attribute__((sentinel));
-/* Answers with a list of texts or paths: type 's' or 'o'. */
-int call_reply_strv(Call *c, char type, char *const *l);
 
 /* In vm-records.c: stores the network of a nic and moves a running one. */
 struct Vm;

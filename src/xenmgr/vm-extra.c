@@ -97,14 +97,14 @@ static int fill_net_rules(Call *c, sd_bus_message *reply)
         int r = 0;
 
         for (const DbNode *n = dbnode_first(all); r >= 0 && n; n = dbnode_next(n))
-                r = rows_add(reply, "id", dbnode_name(n), "direction", dbnode_text(n, "direction"), "remote-ip",
+                r = reply_add_row(reply, "id", dbnode_name(n), "direction", dbnode_text(n, "direction"), "remote-ip",
                              dbnode_text(n, "remote-ip"), "extra", dbnode_text(n, "extra"), NULL);
         return r;
 }
 
 int method_list_net_rules(Call *c)
 {
-        return call_rows(c, fill_net_rules);
+        return call_reply_array(c, "a{ss}", fill_net_rules);
 }
 
 int method_add_net_rule(Call *c)
@@ -300,14 +300,14 @@ static int fill_list_rules(Call *c, sd_bus_message *reply)
                 char id[16];
 
                 snprintf(id, sizeof id, "%u", ids[i]);
-                r = text ? rows_add(reply, "id", id, "rule", text, NULL) : -ENOMEM;
+                r = text ? reply_add_row(reply, "id", id, "rule", text, NULL) : -ENOMEM;
         }
         return r;
 }
 
 static int method_list_rules(Call *c)
 {
-        return call_rows(c, fill_list_rules);
+        return call_reply_array(c, "a{ss}", fill_list_rules);
 }
 
 static int fill_list_pci_devices(Call *c, sd_bus_message *reply)
@@ -324,7 +324,7 @@ static int fill_list_pci_devices(Call *c, sd_bus_message *reply)
 
 static int method_list_pci_devices(Call *c)
 {
-        return call_rows(c, fill_list_pci_devices);
+        return call_reply_array(c, "a{ss}", fill_list_pci_devices);
 }
 
 static const BusMethod pci_methods[] = {
@@ -391,7 +391,7 @@ static int fill_list_product(Call *c, sd_bus_message *reply)
                         continue;
                 (void) parse_bool(dbnode_text(n, "userconfigurable"), &configurable);
                 (void) parse_bool(dbnode_text(n, "password"), &password);
-                r = rows_add(reply, "id", dbnode_name(n), "type", dbnode_text(n, "type"), "key", dbnode_text(n, "key"),
+                r = reply_add_row(reply, "id", dbnode_name(n), "type", dbnode_text(n, "type"), "key", dbnode_text(n, "key"),
                              "class", dbnode_text(n, "class"), "instance", dbnode_text(n, "instance"), "label", "",
                              "description", dbnode_text(n, "description"), "user-configurable",
                              configurable ? "true" : "false", "password", password ? "true" : "false", NULL);
@@ -401,7 +401,7 @@ static int fill_list_product(Call *c, sd_bus_message *reply)
 
 static int method_list_product(Call *c)
 {
-        return call_rows(c, fill_list_product);
+        return call_reply_array(c, "a{ss}", fill_list_product);
 }
 
 static int method_get_product(Call *c)
