@@ -392,8 +392,9 @@ def failed_starts():
     m.cmd("read-config")
     text = m.fails("start")
     assert "lock" in text, text
-    # QEMU may have greeted before it looks at its disks.
-    assert watcher.states(m)[-1] == "shutdown" and watcher.states(m)[-2] in ("creating-domain", "creating-devices")
+    # The watcher hears of it by another way than the command's answer. QEMU may have greeted before it looks at its disks.
+    oxt.wait_for(lambda: watcher.states(m)[-1:] == ["shutdown"], 5, "the notification")
+    assert watcher.states(m)[-2] in ("creating-domain", "creating-devices"), watcher.states(m)
     assert "failed before: " in m.cmd("timeline") and "lock" in m.cmd("timeline")
     m.write(disk=[m.image + ":qcow2:hda:w:disk"])
     m.cmd("read-config")
