@@ -430,6 +430,18 @@ def guest_channel_8080():
         assert [n for n in owned if n.startswith("org.oxt.conn.d7.u" + UUID.replace("-", "_"))], (unique, owned)
         r = c.call("Any", "x", destination="test.canary")
         assert r["name"] == "org.freedesktop.DBus.Error.AccessDenied", r
+        # The VM ends while a WebSocket and a request for it are open.
+        half = socket.socket(socket.AF_UNIX)
+        half.connect(offered)
+        half.sendall(b"GET / HTTP/1.1\r\n")
+        descriptors = "/proc/%d/fd" % p.process.pid
+        oxt.wait_for(lambda: WsClient(offered, request=b"GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), what="an answer")
+        most = len(os.listdir(descriptors))
+        os.unlink(os.path.join(p.stack.runtime, "channel", UUID + ".json"))
+        oxt.wait_for(lambda: p.status()["channels"] == 0 and not p.status()["connections"], what="the end of the channel")
+        # A pair for each of the two, the WebSocket and its bus connection, the channel itself.
+        oxt.wait_for(lambda: len(os.listdir(descriptors)) <= most - 7, what="the end of HTTP")
+        assert p.process.poll() is None
 
 
 oxt.main()

@@ -48,7 +48,7 @@ struct GuestChannels {
 /* One stream as a Link: bytes that came are kept until they are read, at most a window of them. */
 typedef struct StreamLink {
         Link link;
-        Channel *channel;
+        Channel *channel; /* NULL: it is gone, and what holds the link has not noticed yet */
         struct StreamLink *next;
         MuxStream *stream; /* NULL: the other side closed it */
         uint8_t *in;
@@ -59,7 +59,7 @@ typedef struct StreamLink {
 /* Events of streams are told from the event loop, never from inside the mux. */
 static void channel_kick(Channel *ch)
 {
-        if (ch->pending)
+        if (ch && ch->pending)
                 (void) sd_event_source_set_enabled(ch->pending, SD_EVENT_ONESHOT);
 }
 
@@ -116,6 +116,8 @@ static void stream_watch(Link *l, bool in, bool out)
 
 static void channel_forget(Channel *ch, StreamLink *s)
 {
+        if (!ch)
+                return;
         for (StreamLink **i = &ch->streams; *i; i = &(*i)->next)
                 if (*i == s) {
                         *i = s->next;
@@ -343,6 +345,14 @@ static Channel *channel_free(Channel *ch)
                 for (StreamLink *s = ch->streams; s; s = s->next)
                         s->stream = NULL;
                 connections_end(ch->all->proxy, ch->peer, NULL);
+        }
+        /* Those that no connection has: they belong to a bridge (web.h), which is told the end once more. */
+        while (ch->streams) {
+                StreamLink *s = ch->streams;
+
+                ch->streams = s->next;
+                s->channel = NULL;
+                s->link.on_event(s->link.userdata, true, true);
         }
         mux_free(ch->mux);
         link_free(ch->link);
