@@ -327,6 +327,26 @@ def malformed_messages():
 
 
 @oxt.case
+def oversized():
+    """The caller of a message that is too large gets LimitsExceeded before its connection ends; others of it go on."""
+    with Proxy() as p:
+        for order in "<>":
+            c, other = p.client(order=order), p.client()
+            large = bytearray(encode(CALL, 77, order=order, **OK))
+            large[4:8] = struct.pack(order + "I", 9 << 20)
+            c.socket.sendall(bytes(large))
+            r = c.reply(77)
+            assert r.error_name == "org.freedesktop.DBus.Error.LimitsExceeded" and "proxy.message-size" in r.args[0], r.args
+            assert c.ended() and alive(other)
+        # Nobody waits for an answer to these.
+        for kind, flags in ((CALL, rawbus.NO_REPLY), (SIGNAL, 0)):
+            c = p.client()
+            large[1:3] = bytes([kind, flags])
+            c.socket.sendall(bytes(large))
+            assert c.ended() and not [m for m in c.seen if m.kind == ERROR]
+
+
+@oxt.case
 def descriptors():
     """A descriptor that is sent along goes nowhere."""
     with Proxy() as p:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """rpc-proxy over real sockets: what passes, what is denied, and what is said of it."""
 import json
+import os
+import signal
 import socket
 import time
 
@@ -206,6 +208,73 @@ def records():
         assert len(kept) < 200 and kept[-1]["member"] == "Last" and kept[-1]["omitted"] > 0, (len(kept), kept[-1])
         assert sum(r.get("omitted", 0) for r in kept) + len(kept) == 302
         assert p.status()["denied"] == 302
+
+
+@oxt.case
+def sighup():
+    """SIGHUP reads the rules again, for open connections too; a file with an error changes nothing."""
+    with Proxy() as p:
+        # A change behind a link is one that the proxy does not see by itself.
+        behind = os.path.join(p.folder, "rules")
+        os.rename(p.rules, behind)
+        os.symlink(behind, p.rules)
+        c = p.client()
+
+        def answer():
+            return c.call("test.canary", "/a", "test.i", "M").kind
+
+        def rewrite(text):
+            with open(behind, "w") as f:
+                f.write(text)
+        rewrite(RULES + "allow destination test.canary\n")
+        time.sleep(0.3)
+        assert answer() == rawbus.ERROR
+        p.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: answer() == rawbus.RETURN, what="the new rules")
+        rewrite(RULES + "allow nonsense\n")
+        p.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: p.status()["rules"]["error"], what="the error")
+        assert answer() == rawbus.RETURN and "nonsense" in p.log()
+        rewrite(RULES)
+        p.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: answer() == rawbus.ERROR, what="the old rules")
+        assert not p.status()["rules"]["error"] and p.process.poll() is None
+
+
+@oxt.case
+def journal():
+    """In the journal a denial has its line, priority and fields, with the whole record in one of them."""
+    oxt.needs_root()
+    with Proxy() as p:
+        journal, offered = os.path.join(p.folder, "journal"), os.path.join(p.folder, "second.sock")
+        os.mkdir(journal)
+        messages = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        messages.settimeout(10)
+        messages.bind(os.path.join(journal, "socket"))
+        os.chmod(os.path.join(journal, "socket"), 0o666)
+        errors = os.path.join(p.folder, "errors")
+        with open(errors, "w") as f:
+            stream = os.fstat(f.fileno())
+        # Its stderr is what the journal reads, as systemd tells, and /run/systemd/journal is the socket above.
+        script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind "$0" /run/systemd/journal && ' \
+                 'export JOURNAL_STREAM=%d:%d && exec "$@" 2>>%s' % (stream.st_dev, stream.st_ino, errors)
+        r = p.stack.run(["unshare", "-m", "true"])
+        if r.returncode != 0:
+            raise oxt.Skip("no namespaces here: " + r.stderr)
+        p.stack.start(["unshare", "-m", "sh", "-c", script, journal, oxt.program("rpc-proxy"), "-i", "unix:" + offered, "-d", "6",
+                       "-r", p.rules], ready=lambda: os.path.exists(offered))
+        c = rawbus.Client(offered)
+        assert c.call("test.canary", "/a", "test.i", "M").kind == rawbus.ERROR
+        while True:
+            fields = dict(l.split("=", 1) for l in messages.recv(65536).decode().splitlines() if "=" in l)
+            if "OXT_VERDICT" in fields:
+                break
+        assert fields["MESSAGE"].startswith("(6->0) DENY method-call {") and fields["PRIORITY"] == "4", fields
+        assert fields["OXT_DOMID"] == "6" and fields["OXT_VERDICT"] == "deny" and fields["OXT_RULE"] == "deny all", fields
+        assert fields["SYSLOG_IDENTIFIER"] == "rpc-proxy" and fields["OXT_VM_UUID"] == "", fields
+        record = json.loads(fields["OXT_RECORD"])
+        assert record["member"] == "M" and record["destination"] == "test.canary", record
+        messages.close()
 
 
 @oxt.case

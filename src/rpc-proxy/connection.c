@@ -93,6 +93,17 @@ static void ready_add(Connection *c)
         (void) sd_event_source_set_enabled(p->turn, SD_EVENT_ONESHOT);
 }
 
+/* A caller whose message is too large learns why, before its connection ends: the header's first bytes are there. */
+static void refuse_large(Connection *c, const uint8_t *data, const char *why)
+{
+        bool big_endian = data[0] == 'B';
+        WireMessage m = { .big_endian = big_endian, .type = data[1], .flags = data[2], .serial = wire_get_u32(data + 8, big_endian) };
+
+        if (m.serial != 0)
+                connection_reply_error(c, &m, "org.freedesktop.DBus.Error.LimitsExceeded", why);
+        connection_end(c, why);
+}
+
 /* Handles whole messages; returns how many bytes are done with. */
 static size_t messages(Connection *c, Side *from, const uint8_t *data, size_t n)
 {
@@ -107,7 +118,11 @@ static size_t messages(Connection *c, Side *from, const uint8_t *data, size_t n)
                 Fate fate;
 
                 if (size > (ssize_t) c->proxy->limits.message_size) {
-                        connection_end(c, "a message is larger than proxy.message-size allows");
+                        why = "a message is larger than proxy.message-size allows";
+                        if (from_client)
+                                refuse_large(c, data + at, why);
+                        else
+                                connection_end(c, why);
                         break;
                 }
                 if (size >= 0 && (size == 0 || (size_t) size > n - at))
