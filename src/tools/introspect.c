@@ -1,30 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "introspect.h"
 
-#include <ctype.h>
-
 #include "strbuf.h"
+#include "xml-tags.h"
 
 #define ITEMS_MAX 65536 /* interfaces, members, arguments and nodes together */
 #define DEPTH_MAX 64
-#define ATTRIBUTES_MAX 16
-
-typedef struct Attribute {
-        const char *name;
-        size_t name_size;
-        char *value;
-} Attribute;
 
 typedef struct Reader {
-        const char *p;
         Introspection *x;
         unsigned n_items;
         unsigned depth;   /* of open elements */
         unsigned skip;    /* > 0: inside an element that is skipped, at this depth */
         IntroInterface *interface; /* open ones */
         IntroMember *member;
-        Attribute attributes[ATTRIBUTES_MAX];
-        size_t n_attributes;
 } Reader;
 
 Introspection *introspection_free(Introspection *x)
@@ -69,159 +58,65 @@ static void *grow(Reader *r, void **items, size_t *n, size_t size)
         return memset((char *) p + (*n)++ * size, 0, size);
 }
 
-static bool name_char(char c)
-{
-        return isalnum((unsigned char) c) || c == '_' || c == '-' || c == '.' || c == ':';
-}
-
-static const struct {
-        const char *entity;
-        char c;
-} entities[] = { { "amp;", '&' }, { "lt;", '<' }, { "gt;", '>' }, { "quot;", '"' }, { "apos;", '\'' } };
-
-static int unescape(const char *s, size_t n, char **ret)
-{
-        char *o, *start = malloc(n + 1);
-        size_t i = 0;
-
-        if (!start)
-                return -ENOMEM;
-        for (o = start; i < n; i++) {
-                size_t e;
-
-                if (s[i] != '&') {
-                        *o++ = s[i];
-                        continue;
-                }
-                for (e = 0; e < ELEMENTSOF(entities); e++)
-                        if (n - i > strlen(entities[e].entity) &&
-                            strncmp(s + i + 1, entities[e].entity, strlen(entities[e].entity)) == 0)
-                                break;
-                if (e == ELEMENTSOF(entities)) {
-                        /* Names and signatures have no characters that would need a number. */
-                        free(start);
-                        return -EBADMSG;
-                }
-                *o++ = entities[e].c;
-                i += strlen(entities[e].entity);
-        }
-        *o = '\0';
-        *ret = start;
-        return 0;
-}
-
-static void drop_attributes(Reader *r)
-{
-        while (r->n_attributes > 0)
-                free(r->attributes[--r->n_attributes].value);
-}
-
-static char *attribute(Reader *r, const char *name, const char *fallback)
-{
-        for (size_t i = 0; i < r->n_attributes; i++)
-                if (r->attributes[i].name_size == strlen(name) &&
-                    strncmp(r->attributes[i].name, name, strlen(name)) == 0)
-                        return strdup(r->attributes[i].value);
-        return fallback ? strdup(fallback) : NULL;
-}
-
-static int read_attributes(Reader *r)
-{
-        for (;;) {
-                Attribute *a = &r->attributes[r->n_attributes];
-                const char *end;
-                char quote;
-                int e;
-
-                r->p += strspn(r->p, " \t\r\n");
-                if (!name_char(*r->p))
-                        return 0;
-                if (r->n_attributes == ATTRIBUTES_MAX)
-                        return -EFBIG;
-                a->name = r->p;
-                while (name_char(*r->p))
-                        r->p++;
-                a->name_size = (size_t) (r->p - a->name);
-                r->p += strspn(r->p, " \t\r\n");
-                if (*r->p++ != '=')
-                        return -EBADMSG;
-                r->p += strspn(r->p, " \t\r\n");
-                quote = *r->p++;
-                if (quote != '"' && quote != '\'')
-                        return -EBADMSG;
-                end = strchr(r->p, quote);
-                if (!end)
-                        return -EBADMSG;
-                e = unescape(r->p, (size_t) (end - r->p), &a->value);
-                if (e < 0)
-                        return e;
-                r->n_attributes++;
-                r->p = end + 1;
-        }
-}
-
-static int open_member(Reader *r, IntroKind kind)
+static int open_member(Reader *r, IntroKind kind, const XmlTag *t)
 {
         IntroMember *m = grow(r, (void **) &r->interface->members, &r->interface->n_members, sizeof *m);
 
         if (!m)
                 return -EFBIG;
         m->kind = kind;
-        m->name = attribute(r, "name", "");
-        m->type = attribute(r, "type", "");
-        m->access = attribute(r, "access", "read");
+        m->name = strdup(t->name);
+        m->type = strdup(t->type);
+        m->access = strdup(t->access[0] ? t->access : "read");
         if (!m->name || !m->type || !m->access)
                 return -ENOMEM;
         r->member = m;
         return 0;
 }
 
-static int open_arg(Reader *r)
+static int open_arg(Reader *r, const XmlTag *t)
 {
-        _cleanup_free_ char *direction = attribute(r, "direction", r->member->kind == INTRO_METHOD ? "in" : "out");
         IntroArg *a = grow(r, (void **) &r->member->args, &r->member->n_args, sizeof *a);
 
         if (!a)
                 return -EFBIG;
-        a->name = attribute(r, "name", "");
-        a->type = attribute(r, "type", "");
-        if (!a->name || !a->type || !direction)
+        a->name = strdup(t->name);
+        a->type = strdup(t->type);
+        if (!a->name || !a->type)
                 return -ENOMEM;
-        a->out = streq(direction, "out");
+        a->out = t->direction[0] ? streq(t->direction, "out") : r->member->kind != INTRO_METHOD;
         return 0;
 }
 
 /* An element begins at the depth it has now; what has no place there is skipped with all it holds. */
-static int open_element(Reader *r, const char *name, size_t n)
+static int open_element(Reader *r, const XmlTag *t)
 {
         static const char *const members[] = { "method", "property", "signal" };
-        bool is_node = n == 4 && strncmp(name, "node", 4) == 0;
+        bool is_node = streq(t->element, "node");
 
         if (r->depth == 1)
                 return is_node ? 0 : -EBADMSG;
         if (r->depth == 2 && is_node) {
-                _cleanup_free_ char *child = attribute(r, "name", NULL);
-
                 r->skip = r->depth;
-                if (!child)
+                if (!t->name[0])
                         return 0;
-                return ++r->n_items > ITEMS_MAX ? -EFBIG : strv_extend(&r->x->children, child);
+                return ++r->n_items > ITEMS_MAX ? -EFBIG : strv_extend(&r->x->children, t->name);
         }
-        if (r->depth == 2 && n == 9 && strncmp(name, "interface", 9) == 0) {
+        if (r->depth == 2 && streq(t->element, "interface")) {
                 IntroInterface *i = grow(r, (void **) &r->x->interfaces, &r->x->n_interfaces, sizeof *i);
 
                 if (!i)
                         return -EFBIG;
                 r->interface = i;
-                i->name = attribute(r, "name", "");
+                i->name = strdup(t->name);
                 return i->name ? 0 : -ENOMEM;
         }
         if (r->depth == 3)
                 for (size_t k = 0; k < ELEMENTSOF(members); k++)
-                        if (strlen(members[k]) == n && strncmp(members[k], name, n) == 0)
-                                return open_member(r, (IntroKind) k);
-        if (r->depth == 4 && r->member && n == 3 && strncmp(name, "arg", 3) == 0)
-                return open_arg(r);
+                        if (streq(members[k], t->element))
+                                return open_member(r, (IntroKind) k, t);
+        if (r->depth == 4 && r->member && streq(t->element, "arg"))
+                return open_arg(r, t);
         r->skip = r->depth;
         return 0;
 }
@@ -240,72 +135,39 @@ static int close_element(Reader *r)
         return 0;
 }
 
-static int read_tag(Reader *r)
+static int take_tag(Reader *r, const XmlTag *t)
 {
-        const char *name;
-        size_t n;
-        int e;
+        int e = 0;
 
-        if (r->p[0] == '!' || r->p[0] == '?') {
-                /* A comment, the XML head or a DOCTYPE without an internal subset. */
-                bool comment = strncmp(r->p, "!--", 3) == 0;
-                const char *end = strstr(comment ? r->p + 3 : r->p, comment ? "-->" : ">");
-
-                if (!end)
-                        return -EBADMSG;
-                r->p = end + (comment ? 3 : 1);
-                return 0;
-        }
-        if (r->p[0] == '/') {
-                r->p += strcspn(r->p, ">");
-                if (*r->p++ != '>')
-                        return -EBADMSG;
+        if (t->closes)
                 return close_element(r);
-        }
-        name = r->p;
-        while (name_char(*r->p))
-                r->p++;
-        n = (size_t) (r->p - name);
-        if (n == 0)
-                return -EBADMSG;
-        e = read_attributes(r);
-        if (e < 0)
-                return e;
         if (++r->depth > DEPTH_MAX)
                 return -EFBIG;
-        if (!r->skip) {
-                e = open_element(r, name, n);
-                if (e < 0)
-                        return e;
-        }
-        drop_attributes(r);
-        if (r->p[0] == '/' && r->p[1] == '>') {
-                r->p += 2;
-                return close_element(r);
-        }
-        return *r->p++ == '>' ? 0 : -EBADMSG;
+        if (!r->skip)
+                e = open_element(r, t);
+        return e < 0 || !t->empty ? e : close_element(r);
 }
 
 int introspection_parse(const char *untrusted_xml, Introspection **ret)
 {
         _cleanup_introspection_ Introspection *x = calloc(1, sizeof *x);
-        Reader r = { .p = untrusted_xml, .x = x };
+        size_t size = strlen(untrusted_xml);
+        XmlScanner s = { untrusted_xml, untrusted_xml + size };
+        Reader r = { .x = x };
         bool seen = false;
-        int e = 0;
+        XmlTag t;
+        int e;
 
         if (!x)
                 return -ENOMEM;
-        if (strlen(untrusted_xml) > INTROSPECTION_MAX)
+        if (size > INTROSPECTION_MAX)
                 return -EFBIG;
-        while (e >= 0) {
-                r.p += strcspn(r.p, "<");
-                if (!*r.p)
+        while ((e = xml_next_tag(&s, &t)) > 0) {
+                e = take_tag(&r, &t);
+                if (e < 0)
                         break;
-                r.p++;
-                e = read_tag(&r);
-                seen |= r.depth > 0;
+                seen = true;
         }
-        drop_attributes(&r);
         if (e < 0)
                 return e;
         if (!seen || r.depth > 0)
