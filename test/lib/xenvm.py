@@ -143,6 +143,9 @@ class Watcher:
         self.context = GLib.MainLoop().get_context()
 
     def pump(self):
+        # A state is told before the command that led to it is answered: what was sent is at the bus by now,
+        # and here before the bus answers this.
+        self.bus.get_name_owner("org.freedesktop.DBus")
         while self.context.iteration(False):
             pass
 
