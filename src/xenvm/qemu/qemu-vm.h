@@ -89,9 +89,29 @@ void operation_done(Operation *o, int r, const char *text);
 const char *vm_last_error(const Vm *vm, const char *fallback);
 int vm_request(Vm *vm, const char *command, json_object *arguments, QmpDone done, void *userdata);
 
-/* qemu.c: the two ways in which create() ends. */
+/* qemu.c: a Vm without a process yet; NULL: out of memory. done is that of its operation create. */
+Vm *qemu_new(const VmSpec *spec, VmDone done, void *userdata);
+Vm *qemu_free(Vm *vm);
+DEFINE_CLEANUP(Vm *, qemu_free)
+/* What the word of query-status means. */
+VmStatus qemu_status_of_word(const char *word);
+/* From now on the end of the process (vm->pidfd) is noticed. */
+int qemu_watch(Vm *vm);
+int qemu_connect(Vm *vm);
+void qemu_close(Vm *vm);
+/* All that a start leaves in the VM's directory. */
+void qemu_remove_files(Vm *vm);
+
+/* qemu-create.c; the second and third are the two ways in which create() ends. */
+int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why);
 void qemu_created(Vm *vm);
 void qemu_create_failed(Vm *vm, const char *text);
+int qemu_describe(const VmSpec *spec, char **ret, char **ret_why);
+
+/* qemu-events.c: the FIFO that QEMU's messages go to, made with create; what they said so far is read by drain. */
+int qemu_messages_open(Vm *vm, bool create);
+void qemu_messages_drain(Vm *vm);
+extern const JournalHandlers qemu_journal_handlers;
 
 /* qemu-save.c */
 int qemu_save(Vm *vm, int fd, bool live, VmDone done, void *userdata);

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How a start goes: accelerator, the host's side, the process, its greeting, its status. */
+#include <grp.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "accel.h"
+#include "fs.h"
+#include "log.h"
+#include "qemu-vm.h"
+#include "settings.h"
+#include "spawn.h"
+#include "strbuf.h"
+
+/* Descriptors of the child. */
+#define CHILD_QMP_FD 3
+#define CHILD_RPC_FD 4
+#define CHILD_FIRST_FREE_FD 5
+
+void qemu_create_failed(Vm *vm, const char *text)
+{
+        _cleanup_free_ char *why = strdup(text);
+
+        vm->ending = true;
+        if (vm->pidfd >= 0)
+                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+        qemu_helpers_kill(vm);
+        qemu_close(vm);
+        qemu_remove_files(vm);
+        operation_done(&vm->create, -EIO, why ? why : "out of memory");
+}
+
+static int on_deadline_create(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        qemu_create_failed(userdata, "QEMU did not become ready in time");
+        return 0;
+}
+
+void qemu_created(Vm *vm)
+{
+        vm->deadline = sd_event_source_disable_unref(vm->deadline);
+        vm->spec.events->phase(vm->spec.userdata, TIMELINE_DEVICES);
+        operation_done(&vm->create, 0, NULL);
+}
+
+static void on_created_status(void *userdata, int r, json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        const char *word = r >= 0 && json_object_is_type(value, json_type_object) ? json_get_text(value, "status", "") : "";
+
+        if (r == -ECONNRESET)
+                return; /* the end of the process tells why */
+        if (r < 0)
+                return qemu_create_failed(vm, text);
+        vm->status = qemu_status_of_word(word);
+        if (vm->spec.restore_fd >= 0 && streq(word, "inmigrate")) {
+                r = qemu_restore_begin(vm);
+                if (r < 0)
+                        qemu_create_failed(vm, "the saved state cannot be handed to QEMU");
+                return;
+        }
+        if (vm->status != VM_STATUS_CREATED)
+                return qemu_create_failed(vm, "QEMU is not in the state in which it should have begun");
+        qemu_created(vm);
+}
+
+static void on_balloon_at_start(_unused_ void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        if (r < 0)
+                log_warning("The balloon could not be set: %s", text);
+}
+
+static void on_greeting(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        const VmConfig *c = vm->spec.config;
+
+        if (r == -ECONNRESET)
+                return; /* on_qmp_closed() waits for the reason */
+        if (r < 0)
+                return qemu_create_failed(vm, text);
+        vm->greeted = true;
+        vm->spec.events->phase(vm->spec.userdata, TIMELINE_QMP_READY);
+        if (c->memory_max_kib != XENVM_UNSET && c->memory_max_kib > c->memory_kib && vm->spec.restore_fd < 0) {
+                json_object *args = json_object_new_object();
+
+                if (args)
+                        json_object_object_add(args, "value", json_object_new_int64(c->memory_kib * 1024));
+                (void) vm_request(vm, "balloon", args, on_balloon_at_start, vm);
+        }
+        r = vm_request(vm, "query-status", NULL, on_created_status, vm);
+        if (r < 0)
+                qemu_create_failed(vm, "QEMU cannot be asked for its state");
+}
+
+/*
+ * rpc-proxy runs as a user of its own and is let in by group: where we are root, or xenmgr's user, which
+ * belongs to that group. In the stack of an ordinary user all are the same user.
+ */
+static int listen_socket(const Vm *vm, const char *name, const char *group)
+{
+        const struct group *g = group ? getgrnam(group) : NULL;
+        _cleanup_free_ char *path = path_join(vm->spec.dir, name);
+        _cleanup_close_ int fd = -EBADF;
+
+        if (!path)
+                return -ENOMEM;
+        fd = unix_listen(path, 0600);
+        if (fd < 0)
+                return fd;
+        if (g && (geteuid() == 0 || group_member(g->gr_gid)) && (chown(path, (uid_t) -1, g->gr_gid) < 0 ||
+                                                                  chmod(path, 0660) < 0))
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+/*
+ * The config's own program, or NULL: ours. The file is the host's alone (xenmgr writes it); paths of OpenXT's
+ * device models, which do not exist here, must not keep a VM from starting.
+ */
+static const char *device_model(const VmConfig *c)
+{
+        const char *path = c->qemu_dm_path;
+
+        if (!path[0])
+                return NULL;
+        if (path[0] == '/' && access(path, X_OK) == 0)
+                return path;
+        log_warning("qemu-dm-path = %s: there is no such program; QEMU is used", path);
+        return NULL;
+}
+
+static int spawn_qemu(Vm *vm, char **ret_why)
+{
+        _cleanup_strv_ char **args = NULL;
+        _cleanup_close_ int qmp_fd = -EBADF, rpc_fd = -EBADF;
+        int fds[2 + ELEMENTSOF(vm->host.fds)];
+        SpawnOptions options = SPAWN_OPTIONS_INIT;
+        QemuEnv env = { .accel = vm->accel, .uuid = vm->spec.uuid, .dir = vm->spec.dir, .qmp_fd = CHILD_QMP_FD,
+                        .rpc_fd = CHILD_RPC_FD, .incoming = vm->spec.restore_fd >= 0, .now = time(NULL),
+                        .links = vm->host.links, .tpm_socket = vm->host.tpm_socket, .firmware_code = vm->host.firmware_code,
+                        .firmware_vars = vm->host.firmware_vars };
+        StrBuf line = STRBUF_INIT;
+        int r;
+
+        r = qemu_args(vm->spec.config, &env, &args, &vm->warnings, ret_why);
+        if (r < 0)
+                return r;
+        for (char **w = vm->warnings; w && *w; w++)
+                log_warning("%s", *w);
+        r = qemu_check_shape(vm, args, ret_why);
+        if (r < 0)
+                return r;
+        qmp_fd = listen_socket(vm, "qmp.sock", NULL);
+        rpc_fd = listen_socket(vm, "rpc.sock", "oxt-proxy");
+        if (qmp_fd < 0 || rpc_fd < 0)
+                return qmp_fd < 0 ? qmp_fd : rpc_fd;
+        r = journal_create(vm->spec.event, vm->journal_prefix, &qemu_journal_handlers, vm, &vm->journal);
+        if (r >= 0)
+                r = qemu_messages_open(vm, true);
+        if (r < 0)
+                return r;
+        fds[0] = qmp_fd;
+        fds[1] = rpc_fd;
+        memcpy(fds + 2, vm->host.fds, vm->host.n_fds * sizeof *fds);
+        options.fds = fds;
+        options.n_fds = 2 + vm->host.n_fds;
+        options.stdout_fd = options.stderr_fd = vm->error_fd;
+        options.new_session = true;
+        for (char **a = args; *a; a++)
+                strbuf_addf(&line, " %s", *a);
+        log_info("Starting QEMU:%s", strempty(line.data));
+        strbuf_done(&line);
+        options.path = device_model(vm->spec.config);
+        r = spawn(options.path ? SPAWN_HOOK : SPAWN_QEMU, args, &options, &vm->process.pid, &vm->pidfd);
+        if (r < 0)
+                return r;
+        host_side_done(&vm->host); /* QEMU has its copies */
+        (void) process_start_time(vm->process.pid, &vm->process.start);
+        vm->spec.events->phase(vm->spec.userdata, TIMELINE_SPAWNED);
+        r = qemu_watch(vm);
+        if (r >= 0)
+                r = qemu_connect(vm);
+        if (r >= 0)
+                r = sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC,
+                                               (uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC, 0,
+                                               on_deadline_create, vm);
+        if (r >= 0)
+                r = qmp_greet(vm->qmp, (uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC, on_greeting, vm);
+        return r;
+}
+
+/* Directly out of create(), whose caller then is told, or later, from the event loop. */
+static void on_host_side(Vm *vm, int r, const char *text)
+{
+        _cleanup_free_ char *why = NULL;
+
+        if (r >= 0)
+                r = spawn_qemu(vm, &why);
+        else
+                why = strdup(text);
+        if (r >= 0)
+                return;
+        if (vm->pidfd >= 0)
+                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+        if (vm->host.why) {
+                *vm->host.why = why ? TAKE_PTR(why) : strdup(strerror(-r));
+                vm->host.failed = r;
+        } else
+                qemu_create_failed(vm, why ? why : strerror(-r));
+}
+
+static const char *choose_accel(const Vm *vm, const char **ret_forced)
+{
+        const char *a = vm->spec.config->accel;
+
+        if (streq(a, "auto"))
+                a = setting_text(SETTING_ACCEL);
+        *ret_forced = streq(a, "auto") ? NULL : a;
+        return a;
+}
+
+int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why)
+{
+        _cleanup_(qemu_freep) Vm *vm = qemu_new(spec, done, userdata);
+        _cleanup_free_ char *why = NULL;
+        const char *forced;
+        int r;
+
+        if (!vm)
+                return -ENOMEM;
+        (void) choose_accel(vm, &forced);
+        if (!forced) {
+                r = accel_find_out(spec->paths, &why);
+                log_debug("KVM: %s", r < 0 ? strerror(-r) : strempty(why));
+                forced = r > 0 ? "kvm" : "tcg";
+        }
+        vm->accel = streq(forced, "kvm") ? "kvm" : "tcg";
+        vm->machine = qemu_machine(spec->config, vm->accel);
+        *ret = vm; /* events of this call ask for it already */
+        vm->host.why = ret_why;
+        r = qemu_host_side(vm, CHILD_FIRST_FREE_FD, on_host_side);
+        if (r >= 0)
+                r = vm->host.failed;
+        vm->host.why = NULL;
+        if (r < 0) {
+                qemu_helpers_kill(vm);
+                qemu_remove_files(vm);
+                *ret = NULL;
+                return r;
+        }
+        TAKE_PTR(vm);
+        return 0;
+}
+
+/* The command line, for reading; nothing is started and nothing changed. */
+int qemu_describe(const VmSpec *spec, char **ret, char **ret_why)
+{
+        _cleanup_strv_ char **args = NULL, **warnings = NULL;
+        _cleanup_free_ QemuLink *links = NULL;
+        const VmConfig *c = spec->config;
+        const char *accel = streq(c->accel, "auto") ? setting_text(SETTING_ACCEL) : c->accel;
+        QemuEnv env = { .uuid = spec->uuid, .dir = spec->dir, .qmp_fd = CHILD_QMP_FD, .rpc_fd = CHILD_RPC_FD,
+                        .now = time(NULL), .tpm_socket = "tpm.sock" };
+        StrBuf b = STRBUF_INIT;
+        int r;
+
+        env.accel = streq(accel, "auto") ? (accel_known(spec->paths, NULL) > 0 ? "kvm" : "tcg") : accel;
+        links = calloc(c->nic.n + 1, sizeof *links);
+        if (!links)
+                return -ENOMEM;
+        for (size_t i = 0; i < c->nic.n; i++)
+                links[i].kind = streq(c->nic.items[i].bridge, "user") ? QEMU_LINK_USER : QEMU_LINK_NONE;
+        env.links = links;
+        r = qemu_args(c, &env, &args, &warnings, ret_why);
+        if (r < 0)
+                return r;
+        for (char **w = warnings; w && *w; w++)
+                strbuf_addf(&b, "# %s\n", *w);
+        strbuf_add(&b, spawn_program_path(SPAWN_QEMU) ? spawn_program_path(SPAWN_QEMU) : "qemu-system-x86_64");
+        for (char **a = args; *a; a++)
+                strbuf_addf(&b, "%s%s", (*a)[0] == '-' ? " \\\n        " : " ", *a);
+        strbuf_addc(&b, '\n');
+        return strbuf_take(&b, ret);
+}
