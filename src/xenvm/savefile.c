@@ -90,6 +90,7 @@ static int read_header(int fd, SaveHeader *ret, const char **ret_why)
         _cleanup_free_ char *block = malloc(SAVEFILE_HEADER_SIZE);
         _cleanup_json_ json_object *o = NULL;
         _cleanup_(save_header_done) SaveHeader h = { 0 };
+        const char *sum;
         struct stat st;
         uint32_t length;
 
@@ -110,13 +111,14 @@ static int read_header(int fd, SaveHeader *ret, const char **ret_why)
         h.shape = strdup(json_get_text(o, "shape", ""));
         h.memory_kib = json_get_int(o, "memory_kib", -1);
         h.size = json_get_int(o, "size", -1);
-        snprintf(h.sum, sizeof h.sum, "%s", json_get_text(o, "sum", ""));
+        sum = json_get_text(o, "sum", "");
         if (!h.backend || !h.uuid || !h.shape)
                 return -ENOMEM;
-        if (h.memory_kib <= 0 || h.size <= 0 || strlen(h.sum) != 16)
+        if (h.memory_kib <= 0 || h.size <= 0 || strlen(sum) != sizeof h.sum - 1)
                 return -EBADMSG;
+        memcpy(h.sum, sum, sizeof h.sum);
         *ret_why = "it is cut short";
-        if (st.st_size != SAVEFILE_HEADER_SIZE + h.size)
+        if (h.size != st.st_size - SAVEFILE_HEADER_SIZE)
                 return -EBADMSG;
         if (lseek(fd, SAVEFILE_HEADER_SIZE, SEEK_SET) < 0)
                 return -errno;
