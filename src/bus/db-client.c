@@ -99,11 +99,6 @@ const char *dbnode_text(const DbNode *n, const char *path)
         return n ? strempty(n->text) : "";
 }
 
-bool dbnode_exists(const DbNode *n, const char *path)
-{
-        return dbnode_find(n, path) != NULL;
-}
-
 const DbNode *dbnode_first(const DbNode *n)
 {
         return n ? n->first : NULL;

@@ -43,7 +43,6 @@ const DbNode *dbnode_find(const DbNode *node, const char *path);
 const char *dbnode_name(const DbNode *node);
 /* The text as dbd's `read` gives it: "" for missing and inner nodes. Never NULL. */
 const char *dbnode_text(const DbNode *node, const char *path);
-bool dbnode_exists(const DbNode *node, const char *path);
 /* Children in the database's order: first and next, NULL at the end. */
 const DbNode *dbnode_first(const DbNode *node);
 const DbNode *dbnode_next(const DbNode *node);

@@ -596,42 +596,20 @@ Service *service_free(Service *s)
         return NULL;
 }
 
-static int emit(Service *s, const char *destination, const char *path, const char *interface, const char *member,
-                const char *signature, va_list ap)
+int service_emit(Service *s, const char *path, const char *interface, const char *member, const char *signature, ...)
 {
         sd_bus_message *m = NULL;
+        va_list ap;
         int r;
 
         r = sd_bus_message_new_signal(s->bus, &m, path, interface, member);
-        if (r >= 0 && destination)
-                r = sd_bus_message_set_destination(m, destination);
-        if (r >= 0 && signature && signature[0])
+        if (r >= 0 && signature && signature[0]) {
+                va_start(ap, signature);
                 r = sd_bus_message_appendv(m, signature, ap);
+                va_end(ap);
+        }
         if (r >= 0)
                 r = sd_bus_send(s->bus, m, NULL);
         sd_bus_message_unref(m);
         return r < 0 ? r : 0;
-}
-
-int service_emit(Service *s, const char *path, const char *interface, const char *member, const char *signature, ...)
-{
-        va_list ap;
-        int r;
-
-        va_start(ap, signature);
-        r = emit(s, NULL, path, interface, member, signature, ap);
-        va_end(ap);
-        return r;
-}
-
-int service_emit_to(Service *s, const char *destination, const char *path, const char *interface,
-                    const char *member, const char *signature, ...)
-{
-        va_list ap;
-        int r;
-
-        va_start(ap, signature);
-        r = emit(s, destination, path, interface, member, signature, ap);
-        va_end(ap);
-        return r;
 }

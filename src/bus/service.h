@@ -132,10 +132,8 @@ static inline const char *call_path(const Call *c)
         return sd_bus_message_get_path(c->message);
 }
 
-/* Emits to everybody, or to destination alone. */
+/* Emits a signal to everybody. Returns 0 or negative errno. */
 int service_emit(Service *s, const char *path, const char *interface, const char *member, const char *signature, ...);
-int service_emit_to(Service *s, const char *destination, const char *path, const char *interface,
-                    const char *member, const char *signature, ...);
 
 /* The XML of an object, as Introspect gives it. For tests and documentation, works without a bus. */
 int service_introspect(const BusInterface *const *interfaces, char *const *children, char **ret);

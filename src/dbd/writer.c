@@ -114,11 +114,6 @@ Writer *writer_free(Writer *w)
         return NULL;
 }
 
-bool writer_busy(const Writer *w)
-{
-        return w->current != NULL;
-}
-
 void writer_submit(Writer *w, Job *job)
 {
         w->current = job;

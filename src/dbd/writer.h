@@ -21,8 +21,7 @@ struct Job {
 int writer_new(sd_event *event, Store *store, Writer **ret);
 /* Ends the thread; a job under way is finished first, but not reported. */
 Writer *writer_free(Writer *w);
-bool writer_busy(const Writer *w);
-/* Starts a job, which stays the caller's until done is called. Must not be busy. */
+/* Starts a job, which stays the caller's until done is called. None may be under way. */
 void writer_submit(Writer *w, Job *job);
 /* Blocks until the job under way (if any) is finished and reported. For the end of the program. */
 void writer_wait(Writer *w);

@@ -2,7 +2,6 @@
 #include "loop.h"
 
 static int loop_fd = -EBADF;
-static bool loop_end;
 static Timer *timers;
 /* What epoll has returned and is not served yet: a source removed by another's run() must not run. */
 static struct epoll_event ready[64];
@@ -70,7 +69,7 @@ static int milliseconds_to_wait(void)
 
 int loop_run(void)
 {
-        while (!loop_end) {
+        for (;;) {
                 n_ready = epoll_wait(loop_fd, ready, ELEMENTSOF(ready), milliseconds_to_wait());
                 if (n_ready < 0 && errno != EINTR)
                         return -errno;
@@ -84,10 +83,4 @@ int loop_run(void)
                 /* Timers last, so that what has come in meanwhile counts. */
                 run_timers();
         }
-        return 0;
-}
-
-void loop_quit(void)
-{
-        loop_end = true;
 }

@@ -27,6 +27,5 @@ int loop_watch(Source *s, uint32_t events);
 /* Runs t once, usec from now. A timer is known to the loop for ever: only for what lives as long as the process. */
 void loop_after(Timer *t, uint64_t usec);
 void loop_cancel(Timer *t);
-/* Runs until loop_quit() or an error. */
+/* Runs until an error, which it returns as negative errno. */
 int loop_run(void);
-void loop_quit(void);

@@ -25,6 +25,7 @@ bool space_set_contains(const SpaceSet *set, const char *value)
                         return !set->others;
         return set->others;
 }
+
 static const char *vm_value(void *userdata, const char *name)
 {
         const Space *s = userdata;
@@ -382,11 +383,6 @@ static const char *const variable_names[] = {
         [SPACE_PROPERTY] = "property",   [SPACE_PATH] = "path",         [SPACE_SENDER] = "sender",
         [SPACE_UUID] = "dom-uuid",       [SPACE_DOMID] = "dom-id",
 };
-
-size_t space_variables(const Space *s)
-{
-        return s->n_variables;
-}
 
 const char *space_variable_name(const Space *s, size_t variable)
 {

@@ -48,7 +48,6 @@ int space_new(const Policy *a, const Policy *b, bool solicited, Space **ret);
 Space *space_free(Space *s);
 DEFINE_CLEANUP(Space *, space_free)
 
-size_t space_variables(const Space *s);
 /* "destination", "arg0", "if-boolean P" for VM properties … */
 const char *space_variable_name(const Space *s, size_t variable);
 

@@ -324,21 +324,6 @@ const char *vm_key_signature(const VmKey *k)
         return signatures[k->type];
 }
 
-const char *vm_key_effect_text(VmKeyEffect effect)
-{
-        static const char *const texts[_VMKEY_EFFECT_MAX] = {
-                [VMKEY_EFFECT_COMPUTED] = "computed",
-                [VMKEY_EFFECT_STORED] = "stored only",
-                [VMKEY_EFFECT_MANAGER] = "xenmgr acts on it",
-                [VMKEY_EFFECT_CONFIG] = "configuration at the next start",
-                [VMKEY_EFFECT_LIVE] = "at once, also on a running VM",
-                [VMKEY_EFFECT_PROXY] = "conditions of the D-Bus firewall",
-                [VMKEY_EFFECT_DETECTED] = "written when seen in the guest",
-        };
-
-        return texts[effect];
-}
-
 int schema_parse_int(const char *s, int64_t *ret)
 {
         char *end;

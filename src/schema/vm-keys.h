@@ -37,7 +37,6 @@ typedef enum VmKeyEffect {
         VMKEY_EFFECT_LIVE,     /* acts on a running VM at once */
         VMKEY_EFFECT_PROXY,    /* conditions of rpc-proxy's rules */
         VMKEY_EFFECT_DETECTED, /* written when it is seen in the guest */
-        _VMKEY_EFFECT_MAX,
 } VmKeyEffect;
 
 typedef struct VmKey {
@@ -65,7 +64,6 @@ const VmKey *vm_key_of_path(const char *path);
 
 /* "b", "i", "s" or "ao". */
 const char *vm_key_signature(const VmKey *k);
-const char *vm_key_effect_text(VmKeyEffect effect);
 
 /*
  * Whether a guest may write that text at the path (relative to /vm/<uuid>/), by whatever way it asks.

@@ -86,7 +86,6 @@ int setting_check(SettingId id, const char *value, char **ret_why)
 {
         const Setting *s = &setting_table[id];
         int64_t i;
-        bool b;
 
         switch (s->type) {
         case SETTING_INT:
@@ -94,11 +93,6 @@ int setting_check(SettingId id, const char *value, char **ret_why)
                         return 0;
                 *ret_why = strformat("%s takes a whole number from %lld to %lld, not '%s'", s->name,
                                      (long long) s->min, (long long) s->max, value);
-                return -EINVAL;
-        case SETTING_BOOL:
-                if (parse_bool(value, &b) >= 0)
-                        return 0;
-                *ret_why = strformat("%s takes true or false, not '%s'", s->name, value);
                 return -EINVAL;
         default:
                 if (!s->choices || words_contain(s->choices, value))
@@ -234,14 +228,6 @@ int64_t setting_int(SettingId id)
         int64_t v = 0;
 
         (void) parse_i64(setting_text(id), &v);
-        return v;
-}
-
-bool setting_bool(SettingId id)
-{
-        bool v = false;
-
-        (void) parse_bool(setting_text(id), &v);
         return v;
 }
 

@@ -39,7 +39,7 @@ typedef enum SettingId {
         _SETTING_MAX,
 } SettingId;
 
-typedef enum SettingType { SETTING_TEXT, SETTING_INT, SETTING_BOOL } SettingType;
+typedef enum SettingType { SETTING_TEXT, SETTING_INT } SettingType;
 
 typedef struct Setting {
         const char *name;
@@ -61,7 +61,6 @@ int settings_load(const Paths *p);
 
 const char *setting_text(SettingId id);
 int64_t setting_int(SettingId id);
-bool setting_bool(SettingId id);
 
 /* Where the value in force came from: "default", "environment" or the file's path. */
 const char *setting_origin(SettingId id);

@@ -18,7 +18,6 @@
 #define _cleanup_(f) __attribute__((cleanup(f)))
 #define _unused_ __attribute__((unused))
 #define _printf_(fmt, args) __attribute__((format(printf, fmt, args)))
-#define _pure_ __attribute__((pure))
 
 #define ELEMENTSOF(x) (sizeof(x) / sizeof((x)[0]))
 #define MIN2(a, b) ((a) < (b) ? (a) : (b))

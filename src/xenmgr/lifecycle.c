@@ -29,11 +29,6 @@ const char *job_kind_text(JobKind kind)
         return kinds[kind].text;
 }
 
-const char *lifecycle_busy(const Vm *vm)
-{
-        return vm->job ? kinds[vm->job->kind].text : "";
-}
-
 /* The queue */
 
 static void job_stop_waiting(Job *j)

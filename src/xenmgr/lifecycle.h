@@ -49,8 +49,6 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
 /* Forgets a done that is waiting. */
 void lifecycle_cancel_wait(Vm *vm, void *userdata);
 const char *job_kind_text(JobKind kind);
-/* "start" and such while something is under way, else "". */
-const char *lifecycle_busy(const Vm *vm);
 
 /* What the monitor tells. status: the text of its notification. */
 void lifecycle_notify(Vm *vm, const char *status);
