@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import os
+import signal as signals
 import socket
 import struct
 import threading
@@ -439,9 +440,53 @@ def guest_channel_8080():
         most = len(os.listdir(descriptors))
         os.unlink(os.path.join(p.stack.runtime, "channel", UUID + ".json"))
         oxt.wait_for(lambda: p.status()["channels"] == 0 and not p.status()["connections"], what="the end of the channel")
-        # A pair for each of the two, the WebSocket and its bus connection, the channel itself.
-        oxt.wait_for(lambda: len(os.listdir(descriptors)) <= most - 7, what="the end of HTTP")
+        # Two for each of the two, the WebSocket's bus connection, the channel itself.
+        oxt.wait_for(lambda: len(os.listdir(descriptors)) <= most - 6, what="the end of HTTP")
         assert p.process.poll() is None
+
+
+def web_process(p):
+    """The pid of the process that speaks HTTP for the proxy; None: there is none."""
+    with open("/proc/%d/task/%d/children" % (p.process.pid, p.process.pid)) as f:
+        children = f.read().split()
+    assert len(children) <= 1, children
+    return int(children[0]) if children else None
+
+
+@oxt.case
+def process_of_its_own():
+    """HTTP and WebSockets are in a process of their own, without a bus; when it dies its clients end and the next are served."""
+    with JsonProxy(*WS) as p:
+        assert web_process(p) is None
+        c = WsClient(p.socket)
+        c.hello()
+        pid = web_process(p)
+        with open("/proc/%d/maps" % p.process.pid) as f:
+            maps = f.read()
+        assert "microhttpd" not in maps and "wslay" not in maps
+        with open("/proc/%d/status" % pid) as f:
+            uid = [l.split()[1] for l in f if l.startswith("Uid:")][0]
+        assert os.geteuid() != 0 or uid != "0", uid
+        os.kill(pid, signals.SIGKILL)
+        c.socket.settimeout(10)
+        try:
+            while c.socket.recv(1000):
+                pass
+        except ConnectionResetError:
+            pass
+
+        def again():
+            try:
+                return WsClient(p.socket).hello()
+            except (EOFError, OSError):
+                return None
+        oxt.wait_for(again, 5, "a new client")
+        assert web_process(p) not in (None, pid) and "rpc-proxy-web ended" in p.log()
+        last = web_process(p)
+        p.process.kill()
+        p.process.wait()
+        oxt.wait_for(lambda: not os.path.exists("/proc/%d" % last) or
+                     " Z " in open("/proc/%d/stat" % last).read(), what="its end with the proxy")
 
 
 oxt.main()

@@ -2,7 +2,7 @@
 #include "client.h"
 
 #include "json-link.h"
-#include "web.h"
+#include "web-process.h"
 
 int client_accept(Proxy *p, Peer *peer, const Instance *instance, Link *link)
 {
@@ -10,7 +10,7 @@ int client_accept(Proxy *p, Peer *peer, const Instance *instance, Link *link)
         int r;
 
         if (instance->websockets_in)
-                return web_serve(p, peer, instance, link);
+                return web_process_serve(p, peer, instance, link);
         if (instance->json_in) {
                 r = json_link_new(link, &spec, &link);
                 if (r < 0)

@@ -346,7 +346,7 @@ static Channel *channel_free(Channel *ch)
                         s->stream = NULL;
                 connections_end(ch->all->proxy, ch->peer, NULL);
         }
-        /* Those that no connection has: they belong to a bridge (web.h), which is told the end once more. */
+        /* Those that no connection has: they belong to a bridge (web-process.h), which is told the end once more. */
         while (ch->streams) {
                 StreamLink *s = ch->streams;
 

@@ -4,7 +4,6 @@
 #include "introspect.h"
 #include "json-message.h"
 #include "log.h"
-#include "ws.h"
 
 #define CHUNK (64 * KIB)
 #define HOST_CALLS_MAX 128
@@ -51,13 +50,12 @@ typedef struct JsonLink {
 
         bool raw;       /* still authentication lines */
         bool ended;     /* nothing more comes */
-        StrBuf in;      /* from the client: not yet a whole text (without WebSocket) */
+        StrBuf in;      /* from the client: not yet a whole text */
         StrBuf ready;   /* D-Bus bytes for the owner */
         size_t ready_at;
         StrBuf dbus;    /* D-Bus bytes from the owner that make no whole message yet */
         StrBuf out;     /* for the client */
         size_t out_at;
-        WebSocket *ws;
 
         Text *texts, **texts_end;
         JsonMessage asking; /* waits for its types */
@@ -131,10 +129,7 @@ static void send_text(JsonLink *j, const StrBuf *text)
 {
         if (text->oom)
                 j->ended = true;
-        else if (j->ws) {
-                if (ws_send(j->ws, text->data, text->len) < 0)
-                        j->ended = true;
-        } else
+        else
                 strbuf_addn(&j->out, text->data, text->len + 1); /* with the NUL */
         j->ended |= j->out.oom;
 }
@@ -422,18 +417,13 @@ static void pass_raw(JsonLink *j)
 
 static void take_input(JsonLink *j, const void *data, size_t n)
 {
-        if (j->ws) {
-                if (ws_input(j->ws, data, n) <= 0)
-                        j->ended = true;
-        } else {
-                strbuf_addn(&j->in, data, n);
-                if (j->in.oom)
-                        j->ended = true;
-                else if (j->raw)
-                        pass_raw(j);
-                if (!j->ended && !j->raw)
-                        split_texts(j);
-        }
+        strbuf_addn(&j->in, data, n);
+        if (j->in.oom)
+                j->ended = true;
+        else if (j->raw)
+                pass_raw(j);
+        if (!j->ended && !j->raw)
+                split_texts(j);
         flush_out(j);
 }
 
@@ -634,12 +624,7 @@ static void json_free(Link *l)
 {
         JsonLink *j = (JsonLink *) l;
 
-        if (j->ws && j->inner) {
-                ws_close(j->ws);
-                flush_out(j);
-        }
         link_free(j->inner);
-        ws_free(j->ws);
         sd_event_source_disable_unref(j->again);
         sd_bus_slot_unref(j->slot);
         json_message_done(&j->asking);
@@ -653,8 +638,6 @@ static void json_free(Link *l)
         strbuf_done(&j->out);
         free(j->calls);
         peer_unref(j->spec.peer);
-        if (j->spec.on_free)
-                j->spec.on_free(j->spec.userdata);
         free(j);
 }
 
@@ -665,11 +648,8 @@ int json_link_new(Link *inner, const JsonLinkSpec *spec, Link **ret)
         JsonLink *j = calloc(1, sizeof(*j));
         int r;
 
-        if (!j) {
-                if (spec->on_free)
-                        spec->on_free(spec->userdata);
+        if (!j)
                 return -ENOMEM;
-        }
         *j = (JsonLink) { .link.ops = &ops, .spec = *spec, .raw = spec->authenticates, .texts_end = &j->texts };
         j->spec.peer = spec->peer ? peer_ref(spec->peer) : NULL;
         r = sd_event_add_defer(spec->proxy->event, &j->again, on_again, j);
@@ -677,8 +657,6 @@ int json_link_new(Link *inner, const JsonLinkSpec *spec, Link **ret)
                 r = sd_event_source_set_enabled(j->again, SD_EVENT_OFF);
         if (r >= 0)
                 r = sd_event_source_set_priority(j->again, PRIORITY_CLIENTS);
-        if (r >= 0 && spec->websocket)
-                r = ws_new(&j->out, on_text, j, &j->ws);
         if (r < 0) {
                 json_free(&j->link);
                 return r;
@@ -686,8 +664,6 @@ int json_link_new(Link *inner, const JsonLinkSpec *spec, Link **ret)
         j->inner = TAKE_PTR(own);
         j->inner->on_event = on_inner;
         j->inner->userdata = j;
-        if (spec->n_first > 0)
-                take_input(j, spec->first, spec->n_first);
         *ret = &j->link;
         return 0;
 }

@@ -2,7 +2,7 @@
 #pragma once
 /*
  * A link that speaks JSON outside and D-Bus inside, so that the rest of the proxy need not know. Each
- * JSON object is followed by a NUL byte, or is one WebSocket message.
+ * JSON object is followed by a NUL byte.
  *
  * Every request gets exactly one answer: what cannot become a D-Bus message is answered here, what
  * cannot become JSON on the way back is answered as an error. Where a request does not say the types of
@@ -16,13 +16,8 @@ typedef struct JsonLinkSpec {
         Proxy *proxy;
         Peer *peer;          /* whose rules say what may be introspected; NULL with client */
         const Instance *instance;
-        bool websocket;
         bool client;         /* we are the side that sends requests: --json-out */
         bool authenticates;  /* D-Bus authentication lines come before the JSON */
-        const void *first;   /* bytes that were read already */
-        size_t n_first;
-        void (*on_free)(void *userdata); /* may be NULL */
-        void *userdata;
 } JsonLinkSpec;
 
 /* Takes over inner, also when it fails. */

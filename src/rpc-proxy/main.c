@@ -13,7 +13,7 @@
 #include "ruleset.h"
 #include "strbuf.h"
 #include "vminfo.h"
-#include "web.h"
+#include "web-process.h"
 
 static Proxy proxy = { .incoming = "argo:5555", .incoming_domid = -1 };
 static const char *arg_domid;
@@ -181,7 +181,7 @@ static void proxy_end(_unused_ Daemon *d, void *userdata)
         Proxy *p = userdata;
 
         connections_stop(p);
-        p->web = web_free(p->web);
+        p->web = web_process_free(p->web);
         p->listener = listener_free(p->listener);
         p->rules = ruleset_free(p->rules);
         p->vminfo = vminfo_free(p->vminfo);

@@ -26,7 +26,7 @@ typedef struct VmInfo VmInfo;
 typedef struct Audit Audit;
 typedef struct RuleSet RuleSet;
 typedef struct Listener Listener;
-typedef struct Web Web;
+typedef struct WebProcess WebProcess;
 
 /* The proxy's own bus connection is served before any guest's bytes, so that changes are in force first. */
 #define PRIORITY_CLIENTS (SD_EVENT_PRIORITY_NORMAL + 10)
@@ -62,7 +62,7 @@ struct Proxy {
         Names *names;
         Audit *audit;
         Listener *listener;
-        Web *web; /* with the first client that speaks HTTP */
+        WebProcess *web; /* with the first client that speaks HTTP */
         Peer *peers;
         Connection *connections;
         Connection *ready, **ready_end; /* those with messages left from their last turn */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ws.h"
 
-#include "web-libs.h"
+#include <wslay/wslay.h>
 
 struct WebSocket {
         wslay_event_context_ptr context;
@@ -18,7 +18,7 @@ static ssize_t on_recv(wslay_event_context_ptr context, uint8_t *buf, size_t siz
         size_t n = MIN2(size, w->n_in);
 
         if (n == 0) {
-                libs.wslay_event_set_error(context, WSLAY_ERR_WOULDBLOCK);
+                wslay_event_set_error(context, WSLAY_ERR_WOULDBLOCK);
                 return -1;
         }
         memcpy(buf, w->in, n);
@@ -34,7 +34,7 @@ static ssize_t on_send(wslay_event_context_ptr context, const uint8_t *data, siz
         strbuf_addn(w->out, (const char *) data, size);
         if (!w->out->oom)
                 return (ssize_t) size;
-        libs.wslay_event_set_error(context, WSLAY_ERR_CALLBACK_FAILURE);
+        wslay_event_set_error(context, WSLAY_ERR_CALLBACK_FAILURE);
         return -1;
 }
 
@@ -56,11 +56,11 @@ int ws_new(StrBuf *out, void (*message)(void *userdata, const char *untrusted_te
         if (!w)
                 return -ENOMEM;
         *w = (WebSocket) { .out = out, .on_message = message, .userdata = userdata };
-        if (libs.wslay_event_context_server_init(&w->context, &callbacks, w) != 0) {
+        if (wslay_event_context_server_init(&w->context, &callbacks, w) != 0) {
                 free(w);
                 return -ENOMEM;
         }
-        libs.wslay_event_config_set_max_recv_msg_length(w->context, WS_MESSAGE_MAX);
+        wslay_event_config_set_max_recv_msg_length(w->context, WS_MESSAGE_MAX);
         *ret = w;
         return 0;
 }
@@ -69,7 +69,7 @@ WebSocket *ws_free(WebSocket *w)
 {
         if (!w)
                 return NULL;
-        libs.wslay_event_context_free(w->context);
+        wslay_event_context_free(w->context);
         free(w);
         return NULL;
 }
@@ -77,7 +77,7 @@ WebSocket *ws_free(WebSocket *w)
 /* Everything goes to out at once. */
 static int ws_flush(WebSocket *w)
 {
-        if (libs.wslay_event_want_write(w->context) && libs.wslay_event_send(w->context) != 0)
+        if (wslay_event_want_write(w->context) && wslay_event_send(w->context) != 0)
                 return -ENOMEM;
         return w->out->oom ? -ENOMEM : 0;
 }
@@ -87,12 +87,12 @@ int ws_input(WebSocket *w, const void *untrusted_data, size_t size)
         w->in = untrusted_data;
         w->n_in = size;
         /* wslay stops in the middle after some messages: as long as it takes bytes, go on. */
-        while (w->n_in > 0 && libs.wslay_event_want_read(w->context)) {
+        while (w->n_in > 0 && wslay_event_want_read(w->context)) {
                 size_t before = w->n_in;
 
-                if (libs.wslay_event_recv(w->context) != 0) {
+                if (wslay_event_recv(w->context) != 0) {
                         /* Some broken frames it would answer without saying why: 1002, protocol error. */
-                        if (!libs.wslay_event_get_close_sent(w->context))
+                        if (!wslay_event_get_close_sent(w->context))
                                 strbuf_addn(w->out, "\x88\x02\x03\xea", 4);
                         w->n_in = 0;
                         return w->out->oom ? -ENOMEM : 0;
@@ -103,13 +103,13 @@ int ws_input(WebSocket *w, const void *untrusted_data, size_t size)
         w->n_in = 0;
         if (ws_flush(w) < 0)
                 return -ENOMEM;
-        return libs.wslay_event_want_read(w->context) ? 1 : 0;
+        return wslay_event_want_read(w->context) ? 1 : 0;
 }
 
 int ws_send(WebSocket *w, const char *text, size_t size)
 {
         struct wslay_event_msg m = { .opcode = WSLAY_TEXT_FRAME, .msg = (const uint8_t *) text, .msg_length = size };
-        int r = libs.wslay_event_queue_msg(w->context, &m);
+        int r = wslay_event_queue_msg(w->context, &m);
 
         if (r == WSLAY_ERR_NO_MORE_MSG)
                 return 0; /* it is closing */
@@ -118,7 +118,7 @@ int ws_send(WebSocket *w, const char *text, size_t size)
 
 void ws_close(WebSocket *w)
 {
-        if (libs.wslay_event_queue_close(w->context, WSLAY_CODE_GOING_AWAY, NULL, 0) == 0)
+        if (wslay_event_queue_close(w->context, WSLAY_CODE_GOING_AWAY, NULL, 0) == 0)
                 (void) ws_flush(w);
 }
 

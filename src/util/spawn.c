@@ -27,6 +27,7 @@ static const struct {
         [SPAWN_XENVM] = { { NULL }, "xenvm" },
         [SPAWN_DBD] = { { NULL }, "dbd" },
         [SPAWN_RPC_PROXY] = { { NULL }, "rpc-proxy" },
+        [SPAWN_RPC_PROXY_WEB] = { { NULL }, "rpc-proxy-web" },
         [SPAWN_XENMGR] = { { NULL }, "xenmgr" },
         [SPAWN_HELPER] = { { NULL }, "oxt-helper" },
         [SPAWN_HOOK] = { { NULL }, NULL },

@@ -19,6 +19,7 @@ typedef enum SpawnProgram {
         SPAWN_XENVM,    /* our own programs: beside the running one */
         SPAWN_DBD,
         SPAWN_RPC_PROXY,
+        SPAWN_RPC_PROXY_WEB,
         SPAWN_XENMGR,
         SPAWN_HELPER,
         SPAWN_HOOK,     /* a hook program of xenmgr; the path is checked by the caller, see `path` */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "web.h"
+#include "web-http.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <microhttpd.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,13 +11,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "bridge.h"
-#include "json-link.h"
 #include "log.h"
-#include "web-libs.h"
 #include "ws.h"
+#include "ws-relay.h"
 
-#define CLIENTS_MAX 64 /* that have not become WebSockets yet */
 #define TIMEOUT 10     /* seconds for a request */
 #define MEMORY_MAX (32 * KIB)
 #define PATH_LENGTH_MAX 1024
@@ -24,13 +22,12 @@
 /* A connection on which HTTP is spoken. */
 typedef struct WebClient {
         struct WebClient *next;
-        int fd;
-        Peer *peer;
-        const Instance *instance;
+        int fd, json_fd;
 } WebClient;
 
 struct Web {
-        Proxy *proxy;
+        sd_event *event;
+        const char *folder;
         struct MHD_Daemon *daemon;
         sd_event_source *io, *timer;
         WebClient *clients;
@@ -54,7 +51,7 @@ static const struct {
 
 static WebClient *find_client(Web *w, struct MHD_Connection *c)
 {
-        const union MHD_ConnectionInfo *info = libs.MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
 
         for (WebClient *i = w->clients; info && i; i = i->next)
                 if (i->fd == info->connect_fd)
@@ -69,7 +66,7 @@ static void forget_client(Web *w, WebClient *client)
                         *i = client->next;
                         break;
                 }
-        peer_unref(client->peer);
+        safe_close(client->json_fd);
         free(client);
 }
 
@@ -89,8 +86,8 @@ static void run(Web *w)
         MHD_UNSIGNED_LONG_LONG ms;
 
         for (int rounds = 0; rounds < 16; rounds++) {
-                libs.MHD_run(w->daemon);
-                if (libs.MHD_get_timeout(w->daemon, &ms) != MHD_YES) {
+                MHD_run(w->daemon);
+                if (MHD_get_timeout(w->daemon, &ms) != MHD_YES) {
                         (void) sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
                         return;
                 }
@@ -113,11 +110,11 @@ static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
         return 0;
 }
 
-static void on_link_free(void *userdata)
+static void on_relay_free(void *userdata)
 {
         Upgraded *u = userdata;
 
-        libs.MHD_upgrade_action(u->handle, MHD_UPGRADE_ACTION_CLOSE);
+        MHD_upgrade_action(u->handle, MHD_UPGRADE_ACTION_CLOSE);
         (void) sd_event_source_set_time_relative(u->web->timer, 0);
         (void) sd_event_source_set_enabled(u->web->timer, SD_EVENT_ONESHOT);
         free(u);
@@ -130,31 +127,21 @@ static void on_upgrade(void *userdata, struct MHD_Connection *c, _unused_ void *
         Web *w = userdata;
         WebClient *client = find_client(w, c);
         Upgraded *u = calloc(1, sizeof(*u));
-        JsonLinkSpec spec = { .proxy = w->proxy, .websocket = true, .first = extra, .n_first = n_extra,
-                              .on_free = on_link_free, .userdata = u };
-        Link *link = NULL;
-        int own, r;
+        WsRelaySpec spec = { .first = extra, .n_first = n_extra, .on_free = on_relay_free, .userdata = u };
+        int r;
 
         if (!client || !u) {
                 free(u);
-                libs.MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+                MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
                 return;
         }
         *u = (Upgraded) { handle, w };
-        spec.peer = client->peer;
-        spec.instance = client->instance;
-        own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        r = own < 0 ? -errno : link_new_fd(w->proxy->event, own, PRIORITY_CLIENTS, &link);
-        if (r < 0)
-                on_link_free(u);
-        else {
-                r = json_link_new(link, &spec, &link);
-                if (r >= 0)
-                        r = connection_new(w->proxy, client->peer, client->instance, link);
-        }
-        if (r < 0 && r != -EMFILE)
-                log_errno_full(LOG_WARNING, r, "Cannot serve a WebSocket");
+        spec.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        spec.json_fd = TAKE_FD(client->json_fd);
         forget_client(w, client);
+        r = ws_relay_new(w->event, &spec);
+        if (r < 0)
+                log_errno_full(LOG_WARNING, r, "Cannot serve a WebSocket");
 }
 
 static enum MHD_Result respond(struct MHD_Connection *c, unsigned status, struct MHD_Response *r)
@@ -163,25 +150,25 @@ static enum MHD_Result respond(struct MHD_Connection *c, unsigned status, struct
 
         if (!r)
                 return MHD_NO;
-        result = libs.MHD_queue_response(c, status, r);
-        libs.MHD_destroy_response(r);
+        result = MHD_queue_response(c, status, r);
+        MHD_destroy_response(r);
         return result;
 }
 
 static enum MHD_Result respond_text(struct MHD_Connection *c, unsigned status, const char *text)
 {
-        return respond(c, status, libs.MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_PERSISTENT));
+        return respond(c, status, MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_PERSISTENT));
 }
 
 static enum MHD_Result respond_upgrade(Web *w, struct MHD_Connection *c, const char *key)
 {
-        struct MHD_Response *r = libs.MHD_create_response_for_upgrade(on_upgrade, w);
+        struct MHD_Response *r = MHD_create_response_for_upgrade(on_upgrade, w);
         char accept[29];
 
         if (!r)
                 return MHD_NO;
-        libs.MHD_add_response_header(r, MHD_HTTP_HEADER_UPGRADE, "websocket");
-        libs.MHD_add_response_header(r, "Sec-WebSocket-Accept", ws_accept(key, accept));
+        MHD_add_response_header(r, MHD_HTTP_HEADER_UPGRADE, "websocket");
+        MHD_add_response_header(r, "Sec-WebSocket-Accept", ws_accept(key, accept));
         return respond(c, MHD_HTTP_SWITCHING_PROTOCOLS, r);
 }
 
@@ -189,8 +176,8 @@ static enum MHD_Result respond_upgrade(Web *w, struct MHD_Connection *c, const c
 static enum MHD_Result respond_file(Web *w, struct MHD_Connection *c, const char *untrusted_url)
 {
         struct open_how how = { .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
-        const char *dir = paths_get(&w->proxy->daemon->paths, PATH_XUI), *type = "application/octet-stream";
-        _cleanup_close_ int root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
+        const char *type = "application/octet-stream";
+        _cleanup_close_ int root = open(w->folder, O_PATH | O_DIRECTORY | O_CLOEXEC), fd = -EBADF;
         char path[PATH_LENGTH_MAX];
         struct MHD_Response *r;
         struct stat st;
@@ -205,12 +192,12 @@ static enum MHD_Result respond_file(Web *w, struct MHD_Connection *c, const char
         for (size_t i = 0; i < ELEMENTSOF(content_types); i++)
                 if (endswith(path, content_types[i].suffix))
                         type = content_types[i].type;
-        r = libs.MHD_create_response_from_fd64((uint64_t) st.st_size, fd);
+        r = MHD_create_response_from_fd64((uint64_t) st.st_size, fd);
         if (!r)
                 return MHD_NO;
         TAKE_FD(fd);
-        libs.MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-        libs.MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+        MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+        MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
         return respond(c, MHD_HTTP_OK, r);
 }
 
@@ -218,8 +205,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, cons
                                   const char *version, _unused_ const char *data, _unused_ size_t *n_data, void **context)
 {
         Web *w = userdata;
-        const char *key = libs.MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Sec-WebSocket-Key");
-        const char *host = libs.MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+        const char *key = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Sec-WebSocket-Key");
+        const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
         static int seen;
 
         if (!*context) { /* the headers are there; answers are given at the second call */
@@ -235,7 +222,7 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, cons
         return respond_upgrade(w, c, key);
 }
 
-static int web_new(Proxy *p, Web **ret)
+int web_new(sd_event *event, const char *folder, Web **ret)
 {
         _cleanup_(web_freep) Web *w = calloc(1, sizeof(*w));
         const union MHD_DaemonInfo *info;
@@ -243,24 +230,20 @@ static int web_new(Proxy *p, Web **ret)
 
         if (!w)
                 return -ENOMEM;
-        r = web_libs_load();
-        if (r < 0)
-                return r;
-        w->proxy = p;
-        w->daemon = libs.MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE |
+        w->event = event;
+        w->folder = folder;
+        w->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_UPGRADE |
                                              MHD_USE_SUPPRESS_DATE_NO_CLOCK,
                                      0, NULL, NULL, on_request, w, MHD_OPTION_NOTIFY_CONNECTION, on_connection, w,
                                      MHD_OPTION_CONNECTION_LIMIT, 4096u, MHD_OPTION_CONNECTION_TIMEOUT,
                                      (unsigned) TIMEOUT, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MEMORY_MAX,
                                      MHD_OPTION_END);
-        info = w->daemon ? libs.MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+        info = w->daemon ? MHD_get_daemon_info(w->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
         if (!info)
                 return -EIO;
-        r = sd_event_add_io(p->event, &w->io, info->epoll_fd, EPOLLIN, on_io, w);
+        r = sd_event_add_io(event, &w->io, info->epoll_fd, EPOLLIN, on_io, w);
         if (r >= 0)
-                r = sd_event_source_set_priority(w->io, PRIORITY_CLIENTS);
-        if (r >= 0)
-                r = sd_event_add_time_relative(p->event, &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
+                r = sd_event_add_time_relative(event, &w->timer, CLOCK_MONOTONIC, 0, 0, on_timer, w);
         if (r >= 0)
                 r = sd_event_source_set_enabled(w->timer, SD_EVENT_OFF);
         if (r < 0)
@@ -276,54 +259,30 @@ Web *web_free(Web *w)
         sd_event_source_disable_unref(w->io);
         sd_event_source_disable_unref(w->timer);
         if (w->daemon)
-                libs.MHD_stop_daemon(w->daemon);
+                MHD_stop_daemon(w->daemon);
         while (w->clients)
                 forget_client(w, w->clients);
         free(w);
         return NULL;
 }
 
-static unsigned count_clients(const Web *w)
-{
-        unsigned n = 0;
-
-        for (WebClient *c = w->clients; c; c = c->next)
-                n++;
-        return n;
-}
-
-int web_serve(Proxy *p, Peer *peer, const Instance *instance, Link *client)
+int web_serve(Web *w, int fd, int json_fd)
 {
         struct sockaddr_un sa = { .sun_family = AF_UNIX };
-        WebClient *c;
-        int fd, r;
+        WebClient *c = calloc(1, sizeof(*c));
 
-        if (!p->web) {
-                r = web_new(p, &p->web);
-                if (r < 0) {
-                        link_free(client);
-                        return r;
-                }
-        }
-        if (count_clients(p->web) >= CLIENTS_MAX) {
-                link_free(client);
-                return -EBUSY;
-        }
-        fd = bridge_new(p->event, client, PRIORITY_CLIENTS);
-        if (fd < 0)
-                return fd;
-        c = calloc(1, sizeof(*c));
         if (!c) {
                 safe_close(fd);
+                safe_close(json_fd);
                 return -ENOMEM;
         }
-        *c = (WebClient) { .next = p->web->clients, .fd = fd, .peer = peer_ref(peer), .instance = instance };
-        p->web->clients = c;
+        *c = (WebClient) { .next = w->clients, .fd = fd, .json_fd = json_fd };
+        w->clients = c;
         /* MHD owns fd from here on, also when it fails. */
-        if (libs.MHD_add_connection(p->web->daemon, fd, (struct sockaddr *) &sa, sizeof(sa)) != MHD_YES) {
-                forget_client(p->web, c);
+        if (MHD_add_connection(w->daemon, fd, (struct sockaddr *) &sa, sizeof(sa)) != MHD_YES) {
+                forget_client(w, c);
                 return -EIO;
         }
-        run(p->web);
+        run(w);
         return 0;
 }
