@@ -486,6 +486,39 @@ def running_changes():
     done(m)
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def listens(port):
+    """The addresses at which somebody listens on this TCP port, as the kernel writes them."""
+    rows = []
+    for name in ("tcp", "tcp6"):
+        with open("/proc/net/" + name) as f:
+            rows += [row.split()[1] for row in list(f)[1:] if row.split()[3] == "0A"]
+    return [r.split(":")[0] for r in rows if int(r.split(":")[1], 16) == port]
+
+
+@oxt.case
+def port_forwards():
+    """A forwarded port is open on the loopback address alone while the VM runs; a port that is taken stops the start"""
+    port, plugged = free_port(), free_port()
+    m = machine(nic=["bridge=user,forward=tcp:%d:22" % port])
+    m.cmd("start")
+    oxt.wait_for(lambda: listens(port), 5, "the port")
+    assert listens(port) == ["0100007F"], listens(port)
+    m.cmd("device", "nic", "add", "bridge=user,model=e1000,forward=tcp:%d:80" % plugged)
+    assert listens(plugged) == ["0100007F"], listens(plugged)
+    other = machine(nic=["bridge=user,forward=tcp:%d:22" % port])
+    assert "port %d of this host cannot be used" % port in other.fails("start")
+    done(other)
+    m.cmd("destroy")
+    oxt.wait_for(lambda: not listens(port) and not listens(plugged), 5, "the end of the forwards")
+    done(m)
+
+
 @oxt.case
 def displays():
     """VNC on a unix socket always, on TCP only where asked for"""

@@ -262,6 +262,22 @@ static int parse_nic_number(ValueContext *v, const char *what, const char *s, in
         return 0;
 }
 
+static int parse_forward(ValueContext *v, const char *s, VmNic *n)
+{
+        _cleanup_strv_ char **f = NULL;
+        int64_t host, guest;
+
+        if (strv_split(s, ':', &f) < 0)
+                return -ENOMEM;
+        if (strv_length(f) != 3 || (!streq(f[0], "tcp") && !streq(f[0], "udp")) || value_parse_int(f[1], &host) < 0 || host < 1 ||
+            host > UINT16_MAX || value_parse_int(f[2], &guest) < 0 || guest < 1 || guest > UINT16_MAX)
+                return value_refuse(v, "forward '%s' is not tcp:HOSTPORT:GUESTPORT or udp:HOSTPORT:GUESTPORT", s);
+        if (n->n_forwards == VM_FORWARDS_MAX)
+                return value_refuse(v, "has more than %d forwards", VM_FORWARDS_MAX);
+        n->forwards[n->n_forwards++] = (VmForward) { f[0][0] == 'u', (uint16_t) host, (uint16_t) guest };
+        return 0;
+}
+
 static int parse_nic_field(ValueContext *v, const XenvmKeyInfo *k, const char *field, VmNic *n)
 {
         const char *s;
@@ -279,6 +295,8 @@ static int parse_nic_field(ValueContext *v, const XenvmKeyInfo *k, const char *f
                 return replace_text(&n->model, s);
         if ((s = field_value(field, "mac")))
                 return parse_mac(v, s, n);
+        if ((s = field_value(field, "forward")))
+                return parse_forward(v, s, n);
         if ((s = field_value(field, "wireless")))
                 return *s ? value_parse_bool(v, k, s, &n->wireless) : 0;
         if ((s = field_value(field, "backend-domid"))) {
@@ -347,6 +365,8 @@ void value_format_nic(const XenvmKeyInfo *k _unused_, const void *value, bool co
                 strbuf_add(b, ",wireless=true");
         if (n->backend_domid)
                 strbuf_addf(b, ",backend-domid=%lld", (long long) n->backend_domid);
+        for (size_t i = 0; i < n->n_forwards; i++)
+                strbuf_addf(b, ",forward=%s:%u:%u", n->forwards[i].udp ? "udp" : "tcp", n->forwards[i].host, n->forwards[i].guest);
         if (!b->oom && b->len > start) /* no comma in front */
                 memmove(b->data + start, b->data + start + 1, b->len-- - start);
 }

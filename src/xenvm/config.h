@@ -121,6 +121,14 @@ typedef struct VmDisk {
         unsigned line;
 } VmDisk;
 
+/* A port of the host's loopback address that leads into the guest. */
+typedef struct VmForward {
+        bool udp;
+        uint16_t host, guest;
+} VmForward;
+
+#define VM_FORWARDS_MAX 16
+
 typedef struct VmNic {
         int64_t id;     /* always assigned once the config is loaded */
         char *bridge, *network, *model; /* "" if not given */
@@ -128,6 +136,8 @@ typedef struct VmNic {
         bool mac_given; /* else derived from id, model and uuid */
         bool wireless;
         int64_t backend_domid;
+        VmForward forwards[VM_FORWARDS_MAX];
+        size_t n_forwards;
         unsigned line;
 } VmNic;
 

@@ -50,6 +50,8 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, char ***r
 const char *qemu_disk_id(const VmDisk *d, char buf[static 40]);
 /* The -device model of a card: config names, with the default. */
 const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machine);
+/* A forward in QEMU's words: tcp:127.0.0.1:2222-:22. */
+const char *qemu_forward(const VmForward *f, char buf[static 40]);
 /* QEMU's name of a disk's format: raw, vpc, … */
 const char *qemu_disk_format(const VmDisk *d);
 

@@ -159,6 +159,27 @@ const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machin
         return NULL;
 }
 
+const char *qemu_forward(const VmForward *f, char buf[static 40])
+{
+        snprintf(buf, 40, "%s:127.0.0.1:%u-:%u", f->udp ? "udp" : "tcp", f->host, f->guest);
+        return buf;
+}
+
+static void add_user_network(ArgList *l, const VmNic *n)
+{
+        StrBuf b = STRBUF_INIT;
+        _cleanup_free_ char *text = NULL;
+        char forward[40];
+
+        strbuf_addf(&b, "user,id=net%lld", (long long) n->id);
+        for (size_t i = 0; i < n->n_forwards; i++)
+                strbuf_addf(&b, ",hostfwd=%s", qemu_forward(&n->forwards[i], forward));
+        if (strbuf_take(&b, &text) < 0)
+                l->oom = true;
+        else
+                arg_add(l, "-netdev", "%s", text);
+}
+
 void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine)
 {
         static const QemuLink none = { .kind = QEMU_LINK_NONE };
@@ -174,6 +195,10 @@ void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachin
                                    n->model);
                         return;
                 }
+                if (n->n_forwards > 0 && !streq(n->bridge, "user")) {
+                        arg_refuse(l, "nic %lld: forward= needs the user-mode network, bridge=user", id);
+                        return;
+                }
                 if (n->wireless)
                         arg_warn(l, "nic %lld: wireless has no effect on QEMU", id);
                 if (n->backend_domid != 0)
@@ -181,7 +206,7 @@ void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachin
                                  id, (long long) n->backend_domid);
                 switch (link->kind) {
                 case QEMU_LINK_USER:
-                        arg_add(l, "-netdev", "user,id=net%lld", id);
+                        add_user_network(l, n);
                         break;
                 case QEMU_LINK_STREAM:
                         arg_add(l, "-netdev", "stream,id=net%lld,server=off,addr.type=fd,addr.str=%d", id, link->fd);

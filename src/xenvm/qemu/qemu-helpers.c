@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <glob.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/pidfd.h>
@@ -91,13 +92,54 @@ static int hand_over(HostSide *h, int fd)
 
 /* Networks */
 
-static void connect_user(Vm *vm, QemuLink *link)
+/*
+ * Can the host's ports be had? passt does not tell in a way that could be waited for, and QEMU's words name no key.
+ * What another program takes between here and there is the only case that is left to them.
+ */
+static char *check_forwards(const VmConfig *c)
 {
-        static char *const args[] = { (char *) "--foreground", (char *) "--quiet", (char *) "--fd", (char *) "3", NULL };
+        for (size_t i = 0; i < c->nic.n; i++)
+                for (size_t k = 0; k < c->nic.items[i].n_forwards; k++) {
+                        const VmForward *f = &c->nic.items[i].forwards[k];
+                        struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(f->host),
+                                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+                        _cleanup_close_ int fd = socket(AF_INET, (f->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+
+                        if (fd < 0)
+                                continue;
+                        if (!f->udp) /* connections that are over do not count */
+                                (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int) { 1 }, sizeof(int));
+                        if (bind(fd, (struct sockaddr *) &a, sizeof a) < 0)
+                                return strformat("nic %lld: forward=%s:%u:%u: port %u of this host cannot be used: %s",
+                                                 (long long) c->nic.items[i].id, f->udp ? "udp" : "tcp", f->host, f->guest,
+                                                 f->host, strerror(errno));
+                }
+        return NULL;
+}
+
+/* passt's words for the forwards of one protocol: 127.0.0.1/2222:22,127.0.0.1/8080:80. */
+static char *passt_ports(const VmNic *n, bool udp)
+{
+        StrBuf b = STRBUF_INIT;
+        char *text;
+
+        for (size_t i = 0; i < n->n_forwards; i++)
+                if (n->forwards[i].udp == udp)
+                        strbuf_addf(&b, "%s127.0.0.1/%u:%u", b.len > 0 ? "," : "", n->forwards[i].host, n->forwards[i].guest);
+        if (!b.data)
+                strbuf_add(&b, "none");
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
+static void connect_user(Vm *vm, const VmNic *n, QemuLink *link)
+{
+        _cleanup_free_ char *tcp = passt_ports(n, false), *udp = passt_ports(n, true);
+        char *const args[] = { (char *) "--foreground", (char *) "--quiet", (char *) "--fd", (char *) "3",
+                               (char *) "--tcp-ports", tcp, (char *) "--udp-ports", udp, NULL };
         int pair[2], r;
 
         link->kind = QEMU_LINK_USER;
-        if (!spawn_program_path(SPAWN_PASST) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        if (!tcp || !udp || !spawn_program_path(SPAWN_PASST) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return;
         r = start_helper(vm, "passt", SPAWN_PASST, args, pair[1]);
         safe_close(pair[1]);
@@ -161,7 +203,7 @@ static void next_link(Vm *vm)
                 if (n->backend_domid != 0)
                         continue; /* qemu_args() says so */
                 if (streq(n->bridge, "user")) {
-                        connect_user(vm, &h->links[h->n_links]);
+                        connect_user(vm, n, &h->links[h->n_links]);
                         continue;
                 }
                 snprintf(bridge, sizeof bridge, "%s", n->bridge);
@@ -323,6 +365,7 @@ int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char 
 {
         const VmConfig *c = vm->spec.config;
         const VmDisk *encrypted = find_encrypted(c);
+        _cleanup_free_ char *port = check_forwards(c);
         HostSide *h = &vm->host;
         int r = 0;
 
@@ -336,6 +379,10 @@ int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char 
                                                      "has encrypted", encrypted->virtpath, encrypted->path);
 
                 next(vm, -EOPNOTSUPP, strempty(why));
+                return 0;
+        }
+        if (port) {
+                next(vm, -EADDRINUSE, port);
                 return 0;
         }
         if (qemu_wants_tpm(c) && spawn_program_path(SPAWN_SWTPM))

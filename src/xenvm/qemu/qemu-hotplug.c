@@ -216,13 +216,24 @@ static int attach_disk(Vm *vm, const VmDisk *d, VmDone done, void *userdata)
         return plug(vm, "blockdev-add", node, device, done, userdata);
 }
 
+static void add_forwards(json_object *netdev, const VmNic *n)
+{
+        json_object *list = n->n_forwards > 0 ? json_object_new_array() : NULL;
+        char text[40];
+
+        for (size_t i = 0; list && i < n->n_forwards; i++)
+                json_object_array_add(list, object("str", json_object_new_string(qemu_forward(&n->forwards[i], text))));
+        if (list)
+                json_object_object_add(netdev, "hostfwd", list);
+}
+
 static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
 {
         const char *model = qemu_nic_model(vm->spec.config, n, QEMU_MACHINE_PC);
         json_object *netdev = NULL, *device;
         char name[32];
 
-        if (!model || n->backend_domid != 0)
+        if (!model || n->backend_domid != 0 || (n->n_forwards > 0 && !streq(n->bridge, "user")))
                 return -ENXIO;
         snprintf(vm->plug.id, sizeof vm->plug.id, "vif%lld", (long long) n->id);
         snprintf(name, sizeof name, "net%lld", (long long) n->id);
@@ -233,8 +244,10 @@ static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
         set_text(device, "mac", n->mac);
         if (streq(n->bridge, "user")) {
                 netdev = object("type", json_object_new_string("user"));
-                if (netdev)
+                if (netdev) {
                         set_text(netdev, "id", name);
+                        add_forwards(netdev, n);
+                }
                 set_text(device, "netdev", name);
         }
         return plug(vm, "netdev_add", netdev, device, done, userdata);

@@ -87,6 +87,8 @@ int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **re
         int r = 0;
 
         libxl_device_nic_init(ret);
+        if (n->n_forwards > 0)
+                return refuse(ret_why, "nic %d: forward= is for the user-mode network of QEMU; Xen has none", (int) n->id);
         if (sscanf(n->mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &ret->mac[0], &ret->mac[1], &ret->mac[2],
                    &ret->mac[3], &ret->mac[4], &ret->mac[5]) != 6)
                 return refuse(ret_why, "nic %d: '%s' is no MAC address", (int) n->id, n->mac);
