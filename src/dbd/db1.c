@@ -53,14 +53,7 @@ static int read_snapshot(Server *s, Call *c, const char *full, sd_bus_message **
 
 static int method_snapshot(Call *c)
 {
-        const char *path;
-        char *full;
-        int r;
-
-        r = sd_bus_message_read(c->message, "s", &path);
-        if (r >= 0)
-                r = caller_path(c, path, &full);
-        return r < 0 ? r : server_read(c->userdata, c, full, read_snapshot);
+        return server_read(c, read_snapshot);
 }
 
 static OperationKind operation_find(const char *name)

@@ -84,15 +84,7 @@ static int read_dump(Server *s, Call *c, const char *full, sd_bus_message **ret)
 
 static int method_read(Call *c)
 {
-        int (*read)(Server *, Call *, const char *, sd_bus_message **) = c->method->data;
-        const char *path;
-        char *full;
-        int r;
-
-        r = sd_bus_message_read(c->message, "s", &path);
-        if (r >= 0)
-                r = caller_path(c, path, &full);
-        return r < 0 ? r : server_read(c->userdata, c, full, read);
+        return server_read(c, c->method->data);
 }
 
 static int method_change(Call *c)

@@ -338,16 +338,24 @@ void server_submit(Server *s, Request *r)
         server_next(s);
 }
 
-int server_read(Server *s, Call *c, char *full, int (*read)(Server *, Call *, const char *, sd_bus_message **))
+int server_read(Call *c, int (*read)(Server *, Call *, const char *, sd_bus_message **))
 {
         sd_bus_message *answer = NULL;
+        Server *s = c->userdata;
+        const char *path;
+        char *full;
         Sender *sender;
         Request *q;
         int r;
 
-        sender = full && s->n_waiting > 0 ? sender_find(s, sd_bus_message_get_sender(c->message)) : NULL;
-        if (!full || !sender || sender->n_waiting == 0) {
-                r = full ? read(s, c, full, &answer) : -ENOMEM;
+        r = sd_bus_message_read(c->message, "s", &path);
+        if (r >= 0)
+                r = caller_path(c, path, &full);
+        if (r < 0)
+                return r;
+        sender = s->n_waiting > 0 ? sender_find(s, sd_bus_message_get_sender(c->message)) : NULL;
+        if (!sender || sender->n_waiting == 0) {
+                r = read(s, c, full, &answer);
                 free(full);
                 return r < 0 ? r : call_reply_message(c, answer);
         }

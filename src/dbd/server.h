@@ -119,8 +119,8 @@ Request *request_free(Request *r); /* one that was not handed over */
 void server_submit(Server *s, Request *r);
 /* Waits for all that is under way, at the end of the program. */
 void server_drain(Server *s);
-/* Runs a look-up now, or behind what the same client has under way. full is taken over. */
-int server_read(Server *s, Call *c, char *full, int (*read)(Server *, Call *, const char *, sd_bus_message **));
+/* For a method whose argument is a path: runs the look-up now, or behind what the same client has under way. */
+int server_read(Call *c, int (*read)(Server *, Call *, const char *, sd_bus_message **));
 
 /* operation.c: carries out one operation on the tree, noted in r->log. Returns -1 with *ret if it cannot be. */
 int operation_run(Server *s, Request *r, Operation *o, Refusal *ret);
