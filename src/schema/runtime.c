@@ -76,22 +76,40 @@ static int get_text(json_object *o, const char *name, char **ret)
         return v && !*ret ? -ENOMEM : 0;
 }
 
-static int read_record(const char *path, json_object **ret)
+/* id: PATH_VM for a MonitorRecord, PATH_CHANNELS for a ChannelRecord. */
+static char *record_path(const Paths *p, PathId id, const char *uuid)
 {
-        _cleanup_free_ char *text = NULL;
+        return paths_format(p, id, "%s%s", uuid, id == PATH_VM ? "/monitor.json" : ".json");
+}
+
+static int read_record(const Paths *p, PathId id, const char *uuid, json_object **ret)
+{
+        _cleanup_free_ char *path = record_path(p, id, uuid), *text = NULL;
         _cleanup_json_ json_object *o = NULL;
         size_t size;
         int r;
 
+        if (!path)
+                return -ENOMEM;
         r = read_file(path, RECORD_MAX, &text, &size);
         if (r >= 0)
                 r = json_parse(text, size, 8, &o);
         if (r < 0)
                 return r;
-        if (!json_object_is_type(o, json_type_object) || json_get_int(o, "version", 0) != RUNTIME_VERSION)
+        if (!json_object_is_type(o, json_type_object) || json_get_int(o, "version", 0) != RUNTIME_VERSION ||
+            !streq(json_get_text(o, "uuid", ""), uuid))
                 return -EBADMSG;
         *ret = TAKE_PTR(o);
         return 0;
+}
+
+static int remove_record(const Paths *p, PathId id, const char *uuid)
+{
+        _cleanup_free_ char *path = record_path(p, id, uuid);
+
+        if (!path)
+                return -ENOMEM;
+        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static json_object *new_record(const char *uuid)
@@ -118,14 +136,9 @@ int runtime_make_vm_dir(const Paths *p, const char *uuid)
         return r;
 }
 
-static char *monitor_record_path(const Paths *p, const char *uuid)
-{
-        return paths_format(p, PATH_VM, "%s/monitor.json", uuid);
-}
-
 int monitor_record_write(const Paths *p, const MonitorRecord *rec)
 {
-        _cleanup_free_ char *path = monitor_record_path(p, rec->uuid);
+        _cleanup_free_ char *path = record_path(p, PATH_VM, rec->uuid);
         _cleanup_json_ json_object *o = new_record(rec->uuid);
         json_object *details = NULL;
 
@@ -149,19 +162,14 @@ int monitor_record_write(const Paths *p, const MonitorRecord *rec)
 
 int monitor_record_read(const Paths *p, const char *uuid, MonitorRecord *ret)
 {
-        _cleanup_free_ char *path = monitor_record_path(p, uuid);
         _cleanup_(monitor_record_done) MonitorRecord rec = { 0 };
         _cleanup_json_ json_object *o = NULL;
         json_object *details;
         int r;
 
-        if (!path)
-                return -ENOMEM;
-        r = read_record(path, &o);
+        r = read_record(p, PATH_VM, uuid, &o);
         if (r < 0)
                 return r;
-        if (!streq(json_get_text(o, "uuid", ""), uuid))
-                return -EBADMSG;
         snprintf(rec.uuid, sizeof rec.uuid, "%s", uuid);
         rec.domid = json_get_int(o, "domid", -1);
         rec.acpi_state = json_get_int(o, "acpi_state", 5);
@@ -185,11 +193,7 @@ int monitor_record_read(const Paths *p, const char *uuid, MonitorRecord *ret)
 
 int monitor_record_remove(const Paths *p, const char *uuid)
 {
-        _cleanup_free_ char *path = monitor_record_path(p, uuid);
-
-        if (!path)
-                return -ENOMEM;
-        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+        return remove_record(p, PATH_VM, uuid);
 }
 
 void monitor_record_done(MonitorRecord *r)
@@ -204,14 +208,9 @@ void monitor_record_done(MonitorRecord *r)
         *r = (MonitorRecord) { 0 };
 }
 
-static char *channel_record_path(const Paths *p, const char *uuid)
-{
-        return paths_format(p, PATH_CHANNELS, "%s.json", uuid);
-}
-
 int channel_record_write(const Paths *p, const ChannelRecord *rec)
 {
-        _cleanup_free_ char *path = channel_record_path(p, rec->uuid);
+        _cleanup_free_ char *path = record_path(p, PATH_CHANNELS, rec->uuid);
         _cleanup_json_ json_object *o = new_record(rec->uuid);
         int r;
 
@@ -229,18 +228,15 @@ int channel_record_write(const Paths *p, const ChannelRecord *rec)
 
 int channel_record_read(const Paths *p, const char *uuid, ChannelRecord *ret)
 {
-        _cleanup_free_ char *path = channel_record_path(p, uuid);
         _cleanup_(channel_record_done) ChannelRecord rec = { 0 };
         _cleanup_json_ json_object *o = NULL;
         int r;
 
-        if (!path)
-                return -ENOMEM;
-        r = read_record(path, &o);
+        r = read_record(p, PATH_CHANNELS, uuid, &o);
         if (r < 0)
                 return r;
-        if (!streq(json_get_text(o, "uuid", ""), uuid) || json_get_int(o, "domid", -1) < 1 ||
-            !json_get_text(o, "socket", NULL) || !json_get_text(o, "start", NULL) || json_get_int(o, "cid", 0) < 0)
+        if (json_get_int(o, "domid", -1) < 1 || !json_get_text(o, "socket", NULL) || !json_get_text(o, "start", NULL) ||
+            json_get_int(o, "cid", 0) < 0)
                 return -EBADMSG;
         snprintf(rec.uuid, sizeof rec.uuid, "%s", uuid);
         rec.domid = json_get_int(o, "domid", -1);
@@ -255,11 +251,7 @@ int channel_record_read(const Paths *p, const char *uuid, ChannelRecord *ret)
 
 int channel_record_remove(const Paths *p, const char *uuid)
 {
-        _cleanup_free_ char *path = channel_record_path(p, uuid);
-
-        if (!path)
-                return -ENOMEM;
-        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+        return remove_record(p, PATH_CHANNELS, uuid);
 }
 
 void channel_record_done(ChannelRecord *r)
