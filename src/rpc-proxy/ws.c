@@ -3,6 +3,8 @@
 
 #include <wslay/wslay.h>
 
+#include "sha1.h"
+
 struct WebSocket {
         wslay_event_context_ptr context;
         StrBuf *out;
@@ -124,52 +126,16 @@ void ws_close(WebSocket *w)
 
 /* ---- the handshake's hash ---- */
 
-static uint32_t rotate(uint32_t v, int n)
-{
-        return v << n | v >> (32 - n);
-}
-
-static void sha1_block(uint32_t h[static 5], const uint8_t block[static 64])
-{
-        static const uint32_t constants[] = { 0x5a827999, 0x6ed9eba1, 0x8f1bbcdc, 0xca62c1d6 };
-        uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f, t;
-
-        for (int i = 0; i < 16; i++)
-                w[i] = (uint32_t) block[4 * i] << 24 | (uint32_t) block[4 * i + 1] << 16 | (uint32_t) block[4 * i + 2] << 8 |
-                       block[4 * i + 3];
-        for (int i = 16; i < 80; i++)
-                w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
-        for (int i = 0; i < 80; i++) {
-                f = i < 20 ? (b & c) | (~b & d) : i >= 40 && i < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
-                t = rotate(a, 5) + f + e + constants[i / 20] + w[i];
-                e = d;
-                d = c;
-                c = rotate(b, 30);
-                b = a;
-                a = t;
-        }
-        h[0] += a;
-        h[1] += b;
-        h[2] += c;
-        h[3] += d;
-        h[4] += e;
-}
-
 char *ws_accept(const char *key, char buf[static 29])
 {
         static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        uint32_t h[5] = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0 };
-        uint8_t data[512] = { 0 }, digest[21] = { 0 };
-        size_t n = (size_t) snprintf((char *) data, sizeof(data), "%.255s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
-        size_t blocks = (n + 8) / 64 + 1;
+        static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+        uint8_t digest[SHA1_SIZE + 1] = { 0 };
+        Sha1 s = SHA1_INIT;
 
-        data[n] = 0x80;
-        for (size_t i = 0; i < 8; i++)
-                data[blocks * 64 - 1 - i] = (uint8_t) ((uint64_t) n * 8 >> 8 * i);
-        for (size_t i = 0; i < blocks; i++)
-                sha1_block(h, data + 64 * i);
-        for (size_t i = 0; i < 20; i++)
-                digest[i] = (uint8_t) (h[i / 4] >> (24 - 8 * (i % 4)));
+        sha1_add(&s, key, strnlen(key, 255));
+        sha1_add(&s, guid, strlen(guid));
+        sha1_end(&s, digest);
         for (size_t i = 0; i < 7; i++) {
                 uint32_t v = (uint32_t) digest[3 * i] << 16 | (uint32_t) digest[3 * i + 1] << 8 | digest[3 * i + 2];
 

@@ -12,6 +12,7 @@
 #include "parse.h"
 #include "paths.h"
 #include "settings.h"
+#include "sha1.h"
 #include "spawn.h"
 #include "strbuf.h"
 
@@ -281,6 +282,39 @@ static void test_nearest(void)
         assert(edit_distance("abc", "acb") == 2 && edit_distance("", "ab") == 4);
 }
 
+static void check_sha1(const char *word, size_t times, size_t step, const char *sum)
+{
+        _cleanup_free_ char *all = malloc(strlen(word) * times + 1);
+        uint8_t digest[SHA1_SIZE];
+        char hex[2 * SHA1_SIZE + 1];
+        Sha1 s = SHA1_INIT;
+        size_t size;
+
+        assert(all);
+        all[0] = '\0';
+        for (size_t i = 0; i < times; i++)
+                memcpy(all + i * strlen(word), word, strlen(word));
+        size = strlen(word) * times;
+        for (size_t i = 0; i < size; i += step)
+                sha1_add(&s, all + i, MIN2(step, size - i));
+        sha1_end(&s, digest);
+        for (size_t i = 0; i < SHA1_SIZE; i++)
+                snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+        assert(streq(hex, sum));
+}
+
+/* The examples of FIPS 180, in pieces of every size. */
+static void test_sha1(void)
+{
+        for (size_t step = 1; step < 200; step++) {
+                check_sha1("", 0, step, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+                check_sha1("abc", 1, step, "a9993e364706816aba3e25717850c26c9cd0d89d");
+                check_sha1("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1, step,
+                           "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
+        }
+        check_sha1("a", 1000000, 777, "34aa973cd4c4daa4f61eeb2bdbad27316534016f");
+}
+
 int main(void)
 {
         test_nearest();
@@ -295,5 +329,6 @@ int main(void)
         test_settings();
         test_spawn();
         test_log();
+        test_sha1();
         return 0;
 }

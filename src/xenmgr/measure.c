@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "measure.h"
 
-#include <endian.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <strings.h>
@@ -9,63 +8,24 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "sha1.h"
 #include "strbuf.h"
 
 #define BLOCK (1 * MIB)
 
-/* SHA-1 (FIPS 180-4): the sums in databases of old are of it. */
-
-static uint32_t rotate(uint32_t x, unsigned n)
-{
-        return x << n | x >> (32 - n);
-}
-
-static void sha1_block(uint32_t h[static 5], const uint8_t *p)
-{
-        uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
-
-        for (size_t i = 0; i < 16; i++) {
-                memcpy(&w[i], p + i * 4, 4);
-                w[i] = be32toh(w[i]);
-        }
-        for (size_t i = 16; i < 80; i++)
-                w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
-        for (size_t i = 0; i < 80; i++) {
-                uint32_t f = i < 20   ? (b & c) | (~b & d)
-                             : i < 40 ? b ^ c ^ d
-                             : i < 60 ? (b & c) | (b & d) | (c & d)
-                                      : b ^ c ^ d;
-                uint32_t k = i < 20 ? 0x5a827999 : i < 40 ? 0x6ed9eba1 : i < 60 ? 0x8f1bbcdc : 0xca62c1d6;
-                uint32_t t = rotate(a, 5) + f + e + k + w[i];
-
-                e = d;
-                d = c;
-                c = rotate(b, 30);
-                b = a;
-                a = t;
-        }
-        h[0] += a;
-        h[1] += b;
-        h[2] += c;
-        h[3] += d;
-        h[4] += e;
-}
-
 int sha1_file(const char *path, const volatile bool *stop, char ret[static 41])
 {
-        uint32_t h[5] = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0 };
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        _cleanup_free_ uint8_t *data = malloc(BLOCK + 128);
-        uint64_t total = 0, bits;
-        size_t have = 0;
+        _cleanup_free_ uint8_t *data = malloc(BLOCK);
+        uint8_t sum[SHA1_SIZE];
+        Sha1 s = SHA1_INIT;
 
         if (fd < 0)
                 return -errno;
         if (!data)
                 return -ENOMEM;
         for (;;) {
-                ssize_t n = read(fd, data + have, BLOCK - have);
-                size_t used;
+                ssize_t n = read(fd, data, BLOCK);
 
                 if (n < 0)
                         return -errno;
@@ -73,23 +33,11 @@ int sha1_file(const char *path, const volatile bool *stop, char ret[static 41])
                         return -ECANCELED;
                 if (n == 0)
                         break;
-                total += (uint64_t) n;
-                have += (size_t) n;
-                for (used = 0; used + 64 <= have; used += 64)
-                        sha1_block(h, data + used);
-                have -= used;
-                memmove(data, data + used, have);
+                sha1_add(&s, data, (size_t) n);
         }
-        data[have++] = 0x80;
-        while (have % 64 != 56)
-                data[have++] = 0;
-        bits = htobe64(total * 8);
-        memcpy(data + have, &bits, 8);
-        have += 8;
-        for (size_t i = 0; i < have; i += 64)
-                sha1_block(h, data + i);
-        for (size_t i = 0; i < 5; i++)
-                snprintf(ret + i * 8, 9, "%08x", h[i]);
+        sha1_end(&s, sum);
+        for (size_t i = 0; i < SHA1_SIZE; i++)
+                snprintf(ret + i * 2, 3, "%02x", sum[i]);
         return 0;
 }
 
