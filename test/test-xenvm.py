@@ -520,6 +520,35 @@ def port_forwards():
 
 
 @oxt.case
+def limits():
+    """Limits of a disk, also of one that is plugged in, are those that QEMU says it keeps"""
+    extra = os.path.join(stack.root, "limited.img")
+    with open(extra, "wb") as f:
+        f.truncate(1 << 20)
+    m = machine()
+    m.write(disk=[m.image + ":file:hda:w:disk:iops=50:bps=2000000"])
+    m.cmd("read-config")
+    m.cmd("start")
+    m.cmd("device", "disk", "add", extra + ":file:xvdb:w:disk:bps=1000000")
+    m.kill_monitor()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(os.path.join(m.dir, "qmp.sock"))
+        s.settimeout(10)
+        f = s.makefile("rw")
+        for command in ("qmp_capabilities", "query-block"):
+            f.write(json.dumps({"execute": command}) + "\n")
+        f.flush()
+        answers = [json.loads(f.readline()) for _ in range(3)]
+    drives = {d["qdev"].split("/")[-1] if d["qdev"] != "xvdb" else "xvdb": d["inserted"] for d in answers[2]["return"]}
+    assert (drives["hda"]["iops"], drives["hda"]["bps"]) == (50, 2000000), drives
+    xvdb = [d for name, d in drives.items() if "xvdb" in name or d["file"] == extra]
+    assert xvdb and (xvdb[0]["iops"], xvdb[0]["bps"]) == (0, 1000000), drives
+    m.monitor()
+    m.cmd("destroy")
+    done(m)
+
+
+@oxt.case
 def displays():
     """VNC on a unix socket always, on TCP only where asked for"""
     m = machine(display="vnc:use-port-unused,keymap=en-us")

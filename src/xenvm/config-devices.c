@@ -91,6 +91,16 @@ static int find_word(const char *const words[], size_t n, const char *s)
         return -1;
 }
 
+/* QEMU takes no larger ones. */
+#define LIMIT_MAX INT64_C(1000000000000000)
+
+static int parse_limit(ValueContext *v, const char *what, const char *s, int64_t *ret)
+{
+        if (value_parse_int(s, ret) < 0 || *ret < 0 || *ret > LIMIT_MAX)
+                return value_refuse(v, "%s '%s' is not a number of at most %lld (0: no limit)", what, s, (long long) LIMIT_MAX);
+        return 0;
+}
+
 static int parse_disk_option(ValueContext *v, const char *option, VmDisk *d)
 {
         const char *s;
@@ -111,6 +121,10 @@ static int parse_disk_option(ValueContext *v, const char *option, VmDisk *d)
                         return value_refuse(v, "backend-domid '%s' is not the number of a domain", s);
                 return 0;
         }
+        if ((s = field_value(option, "bps")))
+                return parse_limit(v, "bps", s, &d->bps);
+        if ((s = field_value(option, "iops")))
+                return parse_limit(v, "iops", s, &d->iops);
         if (*option && strv_extendf(&v->notes, "unknown option '%s' is ignored", option) < 0)
                 return -ENOMEM;
         return 0;
@@ -199,6 +213,10 @@ void value_format_disk(const XenvmKeyInfo *k _unused_, const void *value, bool c
                 strbuf_addf(b, ":key-dir=%s", d->key_dir);
         if (d->backend_domid)
                 strbuf_addf(b, ":backend-domid=%lld", (long long) d->backend_domid);
+        if (d->bps)
+                strbuf_addf(b, ":bps=%lld", (long long) d->bps);
+        if (d->iops)
+                strbuf_addf(b, ":iops=%lld", (long long) d->iops);
 }
 
 /* ---- nic ---- */
@@ -297,6 +315,8 @@ static int parse_nic_field(ValueContext *v, const XenvmKeyInfo *k, const char *f
                 return parse_mac(v, s, n);
         if ((s = field_value(field, "forward")))
                 return parse_forward(v, s, n);
+        if ((s = field_value(field, "rate")))
+                return parse_limit(v, "rate", s, &n->rate);
         if ((s = field_value(field, "wireless")))
                 return *s ? value_parse_bool(v, k, s, &n->wireless) : 0;
         if ((s = field_value(field, "backend-domid"))) {
@@ -365,6 +385,8 @@ void value_format_nic(const XenvmKeyInfo *k _unused_, const void *value, bool co
                 strbuf_add(b, ",wireless=true");
         if (n->backend_domid)
                 strbuf_addf(b, ",backend-domid=%lld", (long long) n->backend_domid);
+        if (n->rate)
+                strbuf_addf(b, ",rate=%lld", (long long) n->rate);
         for (size_t i = 0; i < n->n_forwards; i++)
                 strbuf_addf(b, ",forward=%s:%u:%u", n->forwards[i].udp ? "udp" : "tcp", n->forwards[i].host, n->forwards[i].guest);
         if (!b->oom && b->len > start) /* no comma in front */

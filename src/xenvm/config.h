@@ -118,6 +118,7 @@ typedef struct VmDisk {
         int64_t key_size; /* bits */
         char *key_dir;  /* directories in which the tap layer looks for keys, comma separated, or NULL */
         int64_t backend_domid;
+        int64_t bps, iops; /* at most so many bytes and requests in a second; 0: no limit */
         unsigned line;
 } VmDisk;
 
@@ -138,6 +139,7 @@ typedef struct VmNic {
         int64_t backend_domid;
         VmForward forwards[VM_FORWARDS_MAX];
         size_t n_forwards;
+        int64_t rate; /* at most so many bytes in a second; 0: no limit */
         unsigned line;
 } VmNic;
 

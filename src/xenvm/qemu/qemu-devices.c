@@ -68,6 +68,10 @@ static void add_drive(ArgList *l, const VmDisk *d, const char *id, bool overlay)
         /* A full disk or a vanished file stops the guest, which can go on once that is mended. */
         if (d->path[0] && !d->cdrom)
                 strbuf_add(&b, ",werror=stop,rerror=stop");
+        if (d->bps)
+                strbuf_addf(&b, ",throttling.bps-total=%lld", (long long) d->bps);
+        if (d->iops)
+                strbuf_addf(&b, ",throttling.iops-total=%lld", (long long) d->iops);
         if (strbuf_take(&b, &text) < 0)
                 l->oom = true;
         else
@@ -197,6 +201,10 @@ void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachin
                 }
                 if (n->n_forwards > 0 && !streq(n->bridge, "user")) {
                         arg_refuse(l, "nic %lld: forward= needs the user-mode network, bridge=user", id);
+                        return;
+                }
+                if (n->rate > 0) {
+                        arg_refuse(l, "nic %lld: rate= cannot be honoured: QEMU has no limit for a card", id);
                         return;
                 }
                 if (n->wireless)

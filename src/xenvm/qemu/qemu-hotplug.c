@@ -142,12 +142,38 @@ static int remove_host_side(Vm *vm, QmpDone next)
         return command ? vm_request(vm, command, args, next, vm) : -ENODEV;
 }
 
+static void on_limited(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        plug_finished(userdata, r, text);
+}
+
+/* Only a drive that is in its place takes limits: the guest has it without them for the moment between two requests. */
+static int limit_disk(Vm *vm)
+{
+        const char *const none[] = { "bps_rd", "bps_wr", "iops_rd", "iops_wr" };
+        char path[120];
+        json_object *args;
+
+        /* The part of a virtio disk that holds the drive has no id of its own. */
+        snprintf(path, sizeof path, "/machine/peripheral/%s/virtio-backend", vm->plug.id);
+        args = object("id", json_object_new_string(path));
+        if (!args)
+                return -ENOMEM;
+        json_object_object_add(args, "bps", json_object_new_int64(vm->plug.bps));
+        json_object_object_add(args, "iops", json_object_new_int64(vm->plug.iops));
+        for (size_t i = 0; i < ELEMENTSOF(none); i++)
+                json_object_object_add(args, none[i], json_object_new_int64(0));
+        return vm_request(vm, "block_set_io_throttle", args, on_limited, vm);
+}
+
 static void on_device_added(void *userdata, int r, _unused_ json_object *value, const char *text)
 {
         Vm *vm = userdata;
 
         if (r >= 0) {
-                plug_finished(vm, 0, NULL);
+                r = vm->plug.bps || vm->plug.iops ? limit_disk(vm) : 1;
+                if (r != 0)
+                        plug_finished(vm, MIN2(r, 0), r < 0 ? strerror(-r) : NULL);
                 return;
         }
         free(vm->plug.why);
@@ -233,7 +259,7 @@ static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
         json_object *netdev = NULL, *device;
         char name[32];
 
-        if (!model || n->backend_domid != 0 || (n->n_forwards > 0 && !streq(n->bridge, "user")))
+        if (!model || n->backend_domid != 0 || n->rate > 0 || (n->n_forwards > 0 && !streq(n->bridge, "user")))
                 return -ENXIO;
         snprintf(vm->plug.id, sizeof vm->plug.id, "vif%lld", (long long) n->id);
         snprintf(name, sizeof name, "net%lld", (long long) n->id);
@@ -274,6 +300,8 @@ int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
         if (vm->machine == QEMU_MACHINE_MICROVM)
                 return -EOPNOTSUPP;
         vm->plug.kind = device->kind;
+        vm->plug.bps = device->kind == VM_DEVICE_DISK ? device->disk->bps : 0;
+        vm->plug.iops = device->kind == VM_DEVICE_DISK ? device->disk->iops : 0;
         switch (device->kind) {
         case VM_DEVICE_DISK:
                 return attach_disk(vm, device->disk, done, userdata);

@@ -71,6 +71,7 @@ struct Vm {
         struct {
                 VmDeviceKind kind;
                 char id[64];           /* of the device that is being plugged or unplugged */
+                int64_t bps, iops;     /* of a disk */
                 json_object *device;   /* to add once the host's side is there */
                 sd_event_source *deadline;
                 char *why;

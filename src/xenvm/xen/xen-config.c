@@ -65,6 +65,8 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
         if (d->key_file)
                 return refuse(ret_why, "disk %s: key-file needs a device-mapper device, which is not made on Xen; give "
                                        "the opened device as phy", d->virtpath);
+        if (d->bps || d->iops)
+                return refuse(ret_why, "disk %s: bps and iops are limits of QEMU's; Xen has none", d->virtpath);
         if (d->path[0]) {
                 ret->pdev_path = paths_map(paths, d->path);
                 if (!ret->pdev_path)
@@ -81,6 +83,9 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
         return give(&ret->vdev, d->virtpath);
 }
 
+/* What Xen's own tools take when a rate comes without one. */
+#define RATE_INTERVAL_USEC 50000
+
 int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **ret_why)
 {
         const char *bridge = n->bridge[0] ? n->bridge : n->network;
@@ -95,6 +100,10 @@ int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **re
         ret->devid = (libxl_devid) n->id;
         ret->backend_domid = (libxl_domid) n->backend_domid;
         ret->nictype = emulated ? LIBXL_NIC_TYPE_VIF_IOEMU : LIBXL_NIC_TYPE_VIF;
+        if (n->rate > 0) {
+                ret->rate_interval_usecs = RATE_INTERVAL_USEC;
+                ret->rate_bytes_per_interval = (uint64_t) MAX2(n->rate / (int64_t) (USEC_PER_SEC / RATE_INTERVAL_USEC), 1);
+        }
         if (bridge[0])
                 r = give(&ret->bridge, bridge);
         if (r >= 0 && n->model[0])
