@@ -202,7 +202,7 @@ const VmKey vm_keys[] = {
         { "qemu-dm-timeout", "config/qemu-dm-timeout", VMKEY_INT, 0, "30", NULL,
           VMKEY_EFFECT_CONFIG, "qemu-dm-timeout", "Seconds until the device model must be ready" },
         { "notify", "config/notify", VMKEY_TEXT, VMKEY_HOST_ONLY, "", NULL,
-          VMKEY_EFFECT_CONFIG, "notify", "Where the monitor's messages go; always dbus for ours" },
+          VMKEY_EFFECT_STORED, NULL, "Where the monitor's messages went; ours is always told dbus" },
         { "flask-label", "config/flask-label", VMKEY_TEXT, VMKEY_HOST_ONLY, "", NULL,
           VMKEY_EFFECT_CONFIG, "flask-label", "Security label" },
         { "init-flask-label", "config/init-flask-label", VMKEY_TEXT, VMKEY_HOST_ONLY, "", NULL,

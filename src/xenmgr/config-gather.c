@@ -108,12 +108,12 @@ static int gather_missing(Vm *vm, char ***ret)
         return r;
 }
 
-int config_write_for_start(Vm *vm, char **ret_why)
+int config_for_start(Vm *vm, char **ret, char **ret_why)
 {
         const Paths *paths = manager_paths(vm->manager);
         _cleanup_strv_ char **key_dirs = NULL, **missing = NULL, **pci = NULL;
         _cleanup_json_ json_object *tree = vm_node(vm) ? dbnode_to_json(vm_node(vm)) : NULL;
-        _cleanup_free_ char *text = NULL, *path = NULL, *xengfx = paths_map(paths, "/config/xengfx");
+        _cleanup_free_ char *xengfx = paths_map(paths, "/config/xengfx");
         ConfigNic nics[NICS_MAX];
         char stubdom[37];
         ConfigInput in = { .uuid = vm->uuid, .vm = tree, .paths = paths, .nics = nics,
@@ -136,7 +136,16 @@ int config_write_for_start(Vm *vm, char **ret_why)
         in.pci = pci;
         in.cd_drives = host_cd_drives(vm->manager);
         in.stubdom_uuid = vm_stubdom(vm) ? uuid_random(stubdom) : NULL;
-        r = config_write(&in, &text, ret_why);
+        return config_write(&in, ret, ret_why);
+}
+
+int config_write_for_start(Vm *vm, char **ret_why)
+{
+        const Paths *paths = manager_paths(vm->manager);
+        _cleanup_free_ char *text = NULL, *path = NULL;
+        int r;
+
+        r = config_for_start(vm, &text, ret_why);
         if (r >= 0)
                 r = runtime_make_vm_dir(paths, vm->uuid);
         if (r < 0)

@@ -36,7 +36,10 @@ typedef struct ConfigInput {
  */
 int config_write(const ConfigInput *in, char **ret, char **ret_why);
 
-/* Gathers the input for a VM and writes <runtime>/vm/<uuid>/xenvm.conf. Errors as above. */
+/* Gathers the input for a VM and makes the text that a start would write now. Errors as above. */
+int config_for_start(Vm *vm, char **ret, char **ret_why);
+
+/* Writes that text to <runtime>/vm/<uuid>/xenvm.conf. Errors as above. */
 int config_write_for_start(Vm *vm, char **ret_why);
 
 /* The network of a nic record, with the names of old databases and the default. */

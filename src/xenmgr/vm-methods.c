@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "config-writer.h"
 #include "create.h"
 #include "lifecycle.h"
 #include "log.h"
@@ -377,6 +378,20 @@ static int method_dry_run(Call *c)
                 c, "s", json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
+/* It names files of the host, so that it is the host's to read. */
+static int method_config(Call *c)
+{
+        _cleanup_free_ char *text = NULL, *why = NULL;
+        int r;
+
+        if (refuse_guest(c, "The configuration of a monitor"))
+                return 0;
+        r = config_for_start(c->object, &text, &why);
+        if (why)
+                return call_fail(c, DBUS_ERROR_FAILED, "%s", why);
+        return r < 0 ? r : call_reply(c, "s", text);
+}
+
 static int method_timeline(Call *c)
 {
         _cleanup_free_ char *text = NULL;
@@ -424,6 +439,7 @@ static const BusMethod vm_methods[] = {
 };
 
 static const BusMethod own_methods[] = {
+        { "Config", "", "", "s", "text", method_config, NULL },
         { "DryRun", "", "", "s", "json", method_dry_run, NULL },
         { "Timeline", "", "", "s", "json", method_timeline, NULL },
         { 0 }

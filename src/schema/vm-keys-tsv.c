@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Prints the table of VM properties, one row a line, for tests that go through all of it. */
+#include "vm-keys.h"
+
+#include "strbuf.h"
+
+static const char *const effects[] = {
+        [VMKEY_EFFECT_COMPUTED] = "computed", [VMKEY_EFFECT_STORED] = "stored", [VMKEY_EFFECT_MANAGER] = "manager",
+        [VMKEY_EFFECT_CONFIG] = "config",     [VMKEY_EFFECT_LIVE] = "live",     [VMKEY_EFFECT_PROXY] = "proxy",
+        [VMKEY_EFFECT_DETECTED] = "detected",
+};
+
+static const struct {
+        unsigned flag;
+        const char *name;
+} flags[] = {
+        { VMKEY_READ_ONLY, "read-only" }, { VMKEY_UNRESTRICTED, "unrestricted" }, { VMKEY_INVERTED, "inverted" },
+};
+
+int main(void)
+{
+        for (const VmKey *k = vm_keys; k->property; k++) {
+                printf("%s\t%s\t%s\t", k->property, strempty(k->path), vm_key_signature(k));
+                printf("%s\t%s\t%s\t", k->type == VMKEY_LIST ? "list" : strempty(k->choices), effects[k->effect],
+                       strempty(k->line));
+                for (size_t i = 0; i < ELEMENTSOF(flags); i++)
+                        if (k->flags & flags[i].flag)
+                                printf("%s ", flags[i].name);
+                putchar('\n');
+        }
+        return 0;
+}

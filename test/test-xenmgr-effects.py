@@ -1,0 +1,186 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The effect that the key table names for each property of a VM is seen: made from the table itself."""
+import os
+import subprocess
+
+import dbus
+
+import oxt
+from xenmgr import XM, Host, uuid_of
+
+# Properties whose text has a form; all others get a word. Two values, so that a change is seen.
+FORMS = {
+    "boot": ("dc", "n"), "cpuid": ("0:eax=" + "0" * 32, "1:ecx=" + "x" * 32), "display": ("none", "vnc"), "virt-type": ("pvh", "hvm"),
+    "extra-hvm": ("usb=1;vga=std", "cirrus="), "extra-xenvm": ("debug=true", "debug=false"), "sound": ("es1370", "sb16"),
+    "memory": (256, 320), "memory-static-max": (512, 640), "vcpus": (2, 3), "cores-per-socket": (2, 3),
+    "passthrough-io": ("0x3f8-0x3ff", "0x2f8-0x2ff"), "passthrough-mmio": ("0xa0000-0xa1000", "0xa0000-0xa2000"),
+    "type": ("svm", "ndvm"), "serial": ("pty", "none"), "slot": (4, 5), "boot-sentinel": ("one", "two"),
+    "image-path": ("a.png", "b.png"),
+}
+# What a VM has to be for a line to be written: an hvm one with a stub domain and a disk, or one with a kernel.
+KINDS = (
+    {"type": "ndvm", "name": "n", "stubdom": "true", "config": {
+        "virt-type": "hvm", "memory": "128", "vcpus": "6",
+        "disk": {"0": {"path": "/storage/disks/d.vhd", "type": "vhd", "mode": "w", "devtype": "disk", "device": "hda"}}}},
+    {"type": "svm", "config": {"virt-type": "pvh", "memory": "128", "vcpus": "1", "kernel": "/storage/k",
+                               "initrd": "/storage/i"}},
+)
+
+
+def key_table():
+    text = subprocess.run([os.path.join(oxt.BUILD, "src/schema/vm-keys-tsv")], check=True, capture_output=True,
+                          text=True).stdout
+    names = ("property", "path", "signature", "choices", "effect", "line", "flags")
+    return [dict(zip(names, line.split("\t"))) for line in text.splitlines()]
+
+
+def values(row):
+    """Two values of the row's type."""
+    if row["property"] in FORMS:
+        return FORMS[row["property"]]
+    if row["signature"] == "b":
+        return True, False
+    if row["signature"] == "i":
+        return 11, 12
+    if row["choices"] not in ("", "list"):
+        return tuple(row["choices"].split()[:2])
+    return "/storage/%s-one" % row["property"], "/storage/%s-two" % row["property"]
+
+
+def wrapped(row, value):
+    return {"b": dbus.Boolean, "i": dbus.Int32, "s": dbus.String}[row["signature"]](value)
+
+
+def stored_text(row, value):
+    if row["signature"] == "b":
+        return "true" if value != ("inverted" in row["flags"]) else "false"
+    return str(value)
+
+
+def interface_of(row):
+    return XM + (".vm.unrestricted" if "unrestricted" in row["flags"] else ".vm")
+
+
+def node(host, vm, row):
+    path = "/vm/%s/%s" % (uuid_of(vm), row["path"])
+    return str(host.db("read", path)) if host.db("exists", path) else None
+
+
+@oxt.case
+def stored():
+    """Each property that has a node is found there as it was set, whatever else it does."""
+    host = Host("--no-autostart")
+    try:
+        vm = host.create(tree={"type": "svm"})
+        rows = [r for r in key_table() if r["path"] and "read-only" not in r["flags"]]
+        assert len(rows) > 100
+        for row in rows:
+            if row["property"] == "policy-modify-vm-settings":
+                continue  # it would refuse all that comes behind it; it has its own test
+            if row["property"] == "gpu":  # what is no part of a GPU's address is not kept, as clients expect
+                host.set(vm, XM + ".vm", "gpu", "nowhere")
+                assert node(host, vm, row) is None
+                FORMS["gpu"] = [str(g["addr"]) for g in host.call("/host", XM + ".host", "list_gpu_devices")]
+            # What is read anyway is not stored by a first set.
+            two = sorted(values(row), key=lambda v: host.get(vm, interface_of(row), row["property"]) == v)
+            for value in two:
+                host.set(vm, interface_of(row), row["property"], wrapped(row, value))
+                path = "/vm/%s/%s" % (uuid_of(vm), row["path"])
+                if row["choices"] == "list":
+                    have = ";".join(str(host.db("read", "%s/%s" % (path, n))) for n in host.db("list", path))
+                else:
+                    have = str(host.db("read", path))
+                assert have == stored_text(row, value), (row["property"], value, have)
+    finally:
+        host.stop()
+
+
+def config(host, vm):
+    return str(host.call(vm, "org.oxt.Xenmgr1", "Config")).splitlines()
+
+
+def refusal(host, config_lines):
+    """What xenvm says against the file; empty: it shows what it would run."""
+    path = os.path.join(host.stack.root, "effect.conf")
+    with open(path, "w") as f:
+        f.write("\n".join(config_lines) + "\n")
+    r = subprocess.run([os.path.join(oxt.BUILD, "src/bin/xenvm"), "--backend", "qemu", "--strict-config", "--state-dir",
+                        host.stack.state, "--runtime-dir", host.stack.runtime, "--print-backend", path],
+                       capture_output=True, text=True)
+    assert r.returncode == 0 and "qemu" in r.stdout or r.stderr, r
+    return r.stderr
+
+
+def effect(host, vm, row):
+    """Sets both values; None if each is seen and taken, else what was not."""
+    before, found, key = node(host, vm, row), [], row["line"] + "=" if row["line"] else ""
+    try:
+        for value in values(row):
+            host.set(vm, interface_of(row), row["property"], wrapped(row, value))
+            everything = config(host, vm)
+            found.append([line for line in everything if line.startswith(key)])
+            items = str(value).split(";") if row["choices"] == "list" else [str(value)]
+            by_name = row["signature"] != "b" and row["choices"] in ("", "list")
+            if by_name and not all(any(i in line for line in found[-1]) for i in items):
+                return "%s is not in %s" % (value, found[-1])
+            why = refusal(host, everything)
+            # Rows that only Xen can serve are understood, and refused by their name.
+            if why and not why.startswith("xenvm: %s: QEMU cannot" % row["line"]):
+                return why
+    finally:
+        if before is None:
+            host.db("rm", "/vm/%s/%s" % (uuid_of(vm), row["path"]))
+        else:
+            host.db("write", "/vm/%s/%s" % (uuid_of(vm), row["path"]), before)
+    return None if found[0] != found[1] else "both give %s" % found[0]
+
+
+@oxt.case
+def lines():
+    """Each property that is a line of the monitor's configuration changes that line, and xenvm takes the file."""
+    host = Host("--no-autostart")
+    try:
+        storage = os.path.join(host.stack.state, "storage")
+        os.makedirs(storage + "/disks", exist_ok=True)
+        for f in ("disks/d.vhd", "k", "i"):
+            open(os.path.join(storage, f), "w").close()
+        rows = [r for r in key_table() if r["effect"] == "config" and "read-only" not in r["flags"]]
+        assert len(rows) > 35
+        vms = [host.create(tree=k) for k in KINDS]
+        for vm in vms:
+            assert refusal(host, config(host, vm)) == ""
+        assert refusal(host, config(host, vms[0]) + ["passthrough-io=anywhere"]), "a bad line is not taken"
+        for row in rows:
+            why = [effect(host, vm, row) for vm in vms]
+            assert None in why, (row["property"], why)
+    finally:
+        host.stop()
+
+
+@oxt.case
+def start_writes_it():
+    """What Config shows is what a start leaves for the monitor; a guest is not shown it."""
+    host = Host("--no-autostart")
+    try:
+        vm = host.create(tree=dict(KINDS[1], name="v"))
+        os.makedirs(os.path.join(host.stack.state, "storage"), exist_ok=True)
+        for f in ("k", "i"):
+            open(os.path.join(host.stack.state, "storage", f), "w").close()
+        wanted = config(host, vm)
+        try:
+            host.call(vm, XM + ".vm", "start", timeout=60)
+        except dbus.DBusException:
+            pass  # an empty kernel does not boot; the file is written before
+        with open(os.path.join(host.stack.runtime, "vm", uuid_of(vm), "xenvm.conf")) as f:
+            assert f.read().splitlines() == wanted
+        guest = dbus.bus.BusConnection(host.stack.address)
+        guest.request_name("org.oxt.conn.d8.u%s.s0.r%s" % (uuid_of(vm).replace("-", "_"), "0123456789abcdef" * 2))
+        assert host.fails(vm, "org.oxt.Xenmgr1", "Config", bus=guest)[0] == "AccessDenied"
+        guest.close()
+    finally:
+        host.stop()
+
+
+if __name__ == "__main__":
+    oxt.main()
