@@ -48,6 +48,7 @@ struct Daemon {
 
 /* Runs to the end. Returns the exit status: 0, 1 (failure, logged), 2 (usage). */
 int daemon_run(const DaemonSpec *spec, void *userdata, int argc, char *argv[]);
+/* Ends the loop; daemon_run() then returns status. */
 void daemon_exit(Daemon *d, int status);
 
 /*

@@ -15,8 +15,8 @@
  *         (the subtree is now that JSON) or rm (value "").
  *
  * Operations are (kind, path, value): write, rm, inject, and the preconditions equals (value), equals-json
- * (the whole subtree, as Snapshot gives it), exists, absent. A missing node's Snapshot is "". Last_revision 0 means a new watch. A Changed signal is sent before the writer has its reply.
- * Paths are those that the caller sees.
+ * (the whole subtree, as Snapshot gives it), exists, absent. A missing node's Snapshot is "". Last_revision 0
+ * means a new watch. A Changed signal is sent before the writer has its reply. Paths are those that the caller sees.
  *
  * For the host alone there is org.oxt.Db1.Host:
  *
@@ -57,12 +57,13 @@ typedef struct DbMirror DbMirror;
 typedef struct DbMirrorEvents {
         /* The first snapshot is there (also after dbd came back and things were missed). */
         void (*loaded)(DbMirror *m, void *userdata);
-        /* One change was applied to the copy; path is absolute. before/after: its leaf text, NULL: not a leaf. */
+        /* One change was applied to the copy; path is absolute; kind as in Changed. */
         void (*changed)(DbMirror *m, const char *path, const char *kind, void *userdata);
         /* dbd went away; the copy stays as it was. */
         void (*lost)(DbMirror *m, void *userdata);
 } DbMirrorEvents;
 
+/* Begins at once; loaded() tells when it is there. A reference to bus is kept. Returns 0 or negative errno. */
 int dbmirror_new(sd_bus *bus, const char *path, const DbMirrorEvents *events, void *userdata, DbMirror **ret);
 DbMirror *dbmirror_free(DbMirror *m);
 DEFINE_CLEANUP(DbMirror *, dbmirror_free)
@@ -85,4 +86,5 @@ int db_tx_rm(DbTx *t, const char *path);
 int db_tx_inject(DbTx *t, const char *path, const char *json);
 int db_tx_require(DbTx *t, const char *kind /* equals exists absent */, const char *path, const char *value);
 int db_tx_commit(DbTx *t, sd_bus *bus, DbDone done, void *userdata);
+/* For one that is not committed after all. */
 DbTx *db_tx_free(DbTx *t);

@@ -11,8 +11,9 @@
 typedef struct HelperCall HelperCall;
 
 /*
- * r: 0, -ENOENT or -ECONNREFUSED (no helper), -EACCES (not for this user), -EREMOTEIO (refused: why says it), -EPROTO, -ETIMEDOUT or another errno. name: of a device
- * that was made, or "". fd: a descriptor that came with the answer, now the callee's, or -EBADF.
+ * r: 0, -ENOENT or -ECONNREFUSED (no helper), -EACCES (not for this user), -EREMOTEIO (refused: why says it),
+ * -EPROTO, -ETIMEDOUT or another errno. name: of a device that was made, or "". fd: a descriptor that came with
+ * the answer, now the callee's, or -EBADF.
  * The call is freed after this returns.
  */
 typedef void (*HelperDone)(void *userdata, int r, const char *why, const char *name, int fd);
@@ -23,4 +24,5 @@ typedef void (*HelperDone)(void *userdata, int r, const char *why, const char *n
  */
 int helper_call(sd_event *event, const Paths *p, const char *request, const char *const parameters[], HelperDone done, void *userdata,
                 HelperCall **ret);
+/* done is not called; what came with an answer is closed. Takes NULL; returns NULL. */
 HelperCall *helper_call_cancel(HelperCall *c);

@@ -33,6 +33,7 @@ typedef enum MuxReason {
         _MUX_REASON_MAX,
 } MuxReason;
 
+/* In words, for logs; any number is fine. */
 const char *mux_reason_to_string(MuxReason reason);
 
 typedef struct Mux Mux;
@@ -86,6 +87,7 @@ void mux_detach(Mux *m, const char *why);
 /* Guest, not attached though connected: asks the host for a hello (a former guest program may have eaten it). */
 void mux_ask(Mux *m);
 
+/* Whether both sides have said hello, and how many streams there are. */
 bool mux_attached(const Mux *m);
 size_t mux_streams(const Mux *m);
 
@@ -99,6 +101,7 @@ void mux_stream_consumed(MuxStream *s, size_t size);
 /* Ends a stream; what mux_stream_send() took is still delivered. No event of it follows, s is gone. */
 void mux_stream_close(MuxStream *s, MuxReason reason);
 
+/* The number that the frames carry. */
 uint32_t mux_stream_id(const MuxStream *s);
 void *mux_stream_userdata(const MuxStream *s);
 void mux_stream_set_userdata(MuxStream *s, void *userdata);

@@ -48,6 +48,7 @@ typedef struct ChannelRecord {
 /* Makes <runtime>/vm/<uuid> (0711) with its parents. Returns 0 or negative errno. */
 int runtime_make_vm_dir(const Paths *p, const char *uuid);
 
+/* Writing and removing return 0 or negative errno; removing one that is not there is fine. */
 int monitor_record_write(const Paths *p, const MonitorRecord *r);
 /* Returns 0, -ENOENT, -EBADMSG (damaged, or of a newer version) or another errno. Free with _done. */
 int monitor_record_read(const Paths *p, const char *uuid, MonitorRecord *ret);

@@ -40,6 +40,9 @@ int process_open(pid_t pid, uint64_t start_time);
 /* Takes an exclusive flock on path (made if missing, mode 0600). Returns the fd, -EAGAIN if taken. */
 int lock_file(const char *path);
 
-/* Connects or binds are refused early for paths over 107 bytes (sun_path), with -ENAMETOOLONG. */
+/*
+ * Stream sockets, non-blocking; the result is the descriptor or negative errno. Paths over
+ * 107 bytes (sun_path) are refused with -ENAMETOOLONG. unix_listen() puts its socket in place of what is there.
+ */
 int unix_connect(const char *path);
 int unix_listen(const char *path, mode_t mode);

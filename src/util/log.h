@@ -16,6 +16,7 @@
 
 /* ident: the program's name, kept by reference. level: highest syslog level that is shown. */
 void log_init(const char *ident, int level);
+/* The level can change at any time, e.g. with an option that is read later. */
 void log_set_level(int level);
 int log_get_level(void);
 

@@ -6,4 +6,5 @@
  */
 #include "util.h"
 
+/* The sum of size bytes. */
 void md5(const void *data, size_t size, uint8_t ret[static 16]);

@@ -12,6 +12,7 @@ typedef struct Nearest {
         unsigned best;
 } Nearest;
 
+/* word is kept by reference. Then nearest_try() with each candidate. */
 void nearest_init(Nearest *n, const char *word);
 /* True if candidate is near, and nearer than all candidates before: it is the best one so far. */
 bool nearest_try(Nearest *n, const char *candidate);

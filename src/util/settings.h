@@ -59,6 +59,7 @@ extern const Setting setting_table[_SETTING_MAX];
  */
 int settings_load(const Paths *p);
 
+/* The value in force; a text is valid until settings_load() is called again. */
 const char *setting_text(SettingId id);
 int64_t setting_int(SettingId id);
 

@@ -16,6 +16,7 @@ typedef struct Sha1 {
 
 #define SHA1_INIT { .h = { 0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0 } }
 
+/* Begin with SHA1_INIT; add what there is, in pieces of any size. */
 void sha1_add(Sha1 *s, const void *data, size_t size);
 /* The sum of all that was added; nothing can be added afterwards. */
 void sha1_end(Sha1 *s, uint8_t ret[static SHA1_SIZE]);

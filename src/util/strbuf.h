@@ -16,7 +16,9 @@ typedef struct StrBuf {
 
 #define STRBUF_INIT { 0 }
 
+/* Frees; b is then empty and can be used again. */
 void strbuf_done(StrBuf *b);
+/* Append n bytes, a text, one byte, a formatted text. */
 void strbuf_addn(StrBuf *b, const char *s, size_t n);
 void strbuf_add(StrBuf *b, const char *s);
 void strbuf_addc(StrBuf *b, char c);
