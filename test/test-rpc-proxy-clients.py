@@ -300,6 +300,9 @@ def options_of_old():
                   ["-i"], ["--in", "unix:/x"], ["-sx"]):
         r = subprocess.run([oxt.program("rpc-proxy"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
         assert r.returncode != 0 and r.stderr, words
+    for words in (["-i", "argo:5555"], ["-i", "unix:/x", "-o", "argo-domid:5555:1"], ["-i", "unix:/x", "-o", "argo-uuid:5555:" + UUID], []):
+        r = subprocess.run([oxt.program("rpc-proxy"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
+        assert r.returncode != 0 and "Argo" in r.stderr, (words, r.stderr)
 
 
 @oxt.case

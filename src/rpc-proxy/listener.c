@@ -68,7 +68,7 @@ int listener_check(const char *channel, const char **ret_why)
         Kind kind;
 
         if (startswith(channel, "argo:") || startswith(channel, "v4v:")) {
-                *ret_why = "this host has no Argo device; guests come through guest: here";
+                *ret_why = "Argo's driver is not one that this program knows; guests come through guest: or vsock:PORT";
                 return -EINVAL;
         }
         *ret_why = "a channel is one of unix:PATH tcp:PORT vsock:PORT serial:DEVICE guest:";

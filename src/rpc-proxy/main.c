@@ -92,8 +92,8 @@ static int check_options(Daemon *d, char *words[])
                         return log_oom();
                 proxy.outgoing = address;
         }
-        if (outgoing_check(proxy.outgoing) < 0) {
-                log_error("Cannot forward to '%s': an outgoing channel is unix:PATH or serial:DEVICE", proxy.outgoing);
+        if (outgoing_check(proxy.outgoing, &why) < 0) {
+                log_error("Cannot forward to '%s': %s", proxy.outgoing, why);
                 return -EINVAL;
         }
         return choose_rules(d);

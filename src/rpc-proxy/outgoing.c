@@ -29,11 +29,14 @@ static int unix_address(const char *channel, struct sockaddr_un *ret)
         return (int) (offsetof(struct sockaddr_un, sun_path) + abstract + n + !abstract);
 }
 
-int outgoing_check(const char *channel)
+int outgoing_check(const char *channel, const char **ret_why)
 {
         const char *device = startswith(channel, "serial:");
         struct sockaddr_un sa;
 
+        *ret_why = "an outgoing channel is unix:PATH or serial:DEVICE";
+        if (startswith(channel, "argo-domid:") || startswith(channel, "argo-uuid:"))
+                *ret_why = "Argo's driver is not one that this program knows; a bus is reached with unix:PATH or serial:DEVICE";
         if (device)
                 return device[0] == '/' ? 0 : -EINVAL;
         return unix_address(channel, &sa) < 0 ? -EINVAL : 0;
