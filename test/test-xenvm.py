@@ -549,6 +549,22 @@ def limits():
 
 
 @oxt.case
+def affinity():
+    """The thread of a virtual CPU runs only where cpus-affinity lets it; a CPU that is missing is a warning"""
+    host = sorted(os.sched_getaffinity(0))
+    if len(host) < 2 or host[1] > 63:
+        raise oxt.Skip("this host has one CPU")
+    m = machine(vcpus="2", **{"cpus-affinity": ["0:%d" % host[1], "1:%d" % host[0], "5:0"]})
+    m.cmd("start")
+    allowed = []
+    for task in os.listdir("/proc/%d/task" % m.pid()):
+        allowed.append(os.sched_getaffinity(int(task)))
+    assert allowed.count({host[0]}) == 1 and allowed.count({host[1]}) == 1, allowed
+    assert "the VM has no CPU 5" in m.log()
+    done(m)
+
+
+@oxt.case
 def displays():
     """VNC on a unix socket always, on TCP only where asked for"""
     m = machine(display="vnc:use-port-unused,keymap=en-us")

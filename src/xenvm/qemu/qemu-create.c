@@ -91,6 +91,7 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
                         json_object_object_add(args, "value", json_object_new_int64(c->memory_kib * 1024));
                 (void) vm_request(vm, "balloon", args, on_balloon_at_start, vm);
         }
+        qemu_bind_cpus(vm);
         r = vm_request(vm, "query-status", NULL, on_created_status, vm);
         if (r < 0)
                 qemu_create_failed(vm, "QEMU cannot be asked for its state");

@@ -114,6 +114,9 @@ int qemu_messages_open(Vm *vm, bool create);
 void qemu_messages_drain(Vm *vm);
 extern const JournalHandlers qemu_journal_handlers;
 
+/* qemu-affinity.c: after the greeting, and done before the answer to what is asked next. Never fails a start. */
+void qemu_bind_cpus(Vm *vm);
+
 /* qemu-save.c */
 int qemu_save(Vm *vm, int fd, bool live, VmDone done, void *userdata);
 void qemu_save_cancel(Vm *vm);
