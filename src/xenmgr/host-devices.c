@@ -271,7 +271,7 @@ static int fill_cds(Call *c, sd_bus_message *reply)
                 cd_key(*drives, key);
                 vm = db_text(c->userdata, key, "");
                 r = name ? reply_add_row(reply, "id", *drives, "name", name, "vm", vm, "vm-sticky", *vm ? "1" : "0",
-                                    "usb-id", "", NULL)
+                                         "usb-id", "", NULL)
                          : -ENOMEM;
         }
         return r;

@@ -277,5 +277,5 @@ int pci_append_row(sd_bus_message *reply, const PciDevice *d)
         snprintf(vendor, sizeof vendor, "0x%X", d->vendor);
         snprintf(device, sizeof device, "0x%X", d->device);
         return reply_add_row(reply, "addr", d->address, "name", name, "class", class, "vendor-id", vendor, "device-id",
-                        device, NULL);
+                             device, NULL);
 }

@@ -211,8 +211,8 @@ static int fill_list_extension_packs(Call *c, sd_bus_message *reply)
 
         for (const DbNode *n = dbnode_first(db_node(m, "/extpack")); r >= 0 && n; n = dbnode_next(n))
                 r = reply_add_row(reply, "id", dbnode_name(n), "vendor", dbnode_text(n, "vendor"), "name",
-                             dbnode_text(n, "name"), "description", dbnode_text(n, "description"), "version",
-                             dbnode_text(n, "version"), "image", dbnode_text(n, "image"), NULL);
+                                  dbnode_text(n, "name"), "description", dbnode_text(n, "description"), "version",
+                                  dbnode_text(n, "version"), "image", dbnode_text(n, "image"), NULL);
         return r;
 }
 

@@ -98,7 +98,7 @@ static int fill_net_rules(Call *c, sd_bus_message *reply)
 
         for (const DbNode *n = dbnode_first(all); r >= 0 && n; n = dbnode_next(n))
                 r = reply_add_row(reply, "id", dbnode_name(n), "direction", dbnode_text(n, "direction"), "remote-ip",
-                             dbnode_text(n, "remote-ip"), "extra", dbnode_text(n, "extra"), NULL);
+                                  dbnode_text(n, "remote-ip"), "extra", dbnode_text(n, "extra"), NULL);
         return r;
 }
 
@@ -391,10 +391,10 @@ static int fill_list_product(Call *c, sd_bus_message *reply)
                         continue;
                 (void) parse_bool(dbnode_text(n, "userconfigurable"), &configurable);
                 (void) parse_bool(dbnode_text(n, "password"), &password);
-                r = reply_add_row(reply, "id", dbnode_name(n), "type", dbnode_text(n, "type"), "key", dbnode_text(n, "key"),
-                             "class", dbnode_text(n, "class"), "instance", dbnode_text(n, "instance"), "label", "",
-                             "description", dbnode_text(n, "description"), "user-configurable",
-                             configurable ? "true" : "false", "password", password ? "true" : "false", NULL);
+                r = reply_add_row(reply, "id", dbnode_name(n), "type", dbnode_text(n, "type"), "key",
+                                  dbnode_text(n, "key"), "class", dbnode_text(n, "class"), "instance", dbnode_text(n, "instance"), "label", "",
+                                  "description", dbnode_text(n, "description"), "user-configurable",
+                                  configurable ? "true" : "false", "password", password ? "true" : "false", NULL);
         }
         return r;
 }
