@@ -399,7 +399,7 @@ def converted():
     disk = ROOT + "/convert.raw"
     with open(disk, "wb") as f:
         f.truncate(8 << 20)
-    for kind, extra in (("pv", ""), ("pvh", ""), ("hvm", "hvm=true\nkernel=\ninitrd=\nboot=cd\nacpi=true")):
+    for kind, extra in (("pv", ""), ("hvm", "hvm=true\nkernel=\ninitrd=\nboot=cd\nacpi=true")):
         vm = Vm(kind, extra="disk=%s:file:xvda:w:disk\nnic=bridge=xenbr0,mac=02:00:00:00:00:01\n%s" % (disk, extra))
         try:
             cfg = ROOT + "/converted.cfg"

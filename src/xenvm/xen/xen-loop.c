@@ -46,6 +46,8 @@ typedef struct XenTimer {
         XenHost *host;
         void *for_libxl;
         sd_event_source *source;
+        bool cancelled; /* libxl gave it up, and still waits for it to be told so */
+        struct XenTimer *next, **pprev;
 } XenTimer;
 
 struct XenHost {
@@ -57,6 +59,7 @@ struct XenHost {
         sd_event_source *wake;
         Told *told;
         XenOp *ops;
+        XenTimer *timers;
         char error[1100];
         bool error_seen;
 };
@@ -140,16 +143,29 @@ static void hook_fd_deregister(_unused_ void *user, _unused_ int fd, void *regis
         fd_free(registration);
 }
 
-static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+static void timer_free(XenTimer *t)
 {
-        XenTimer *t = userdata;
-        XenHost *h = t->host;
-        void *for_libxl = t->for_libxl;
-
-        /* libxl takes the timer for gone from here on. */
+        if (t->next)
+                t->next->pprev = t->pprev;
+        if (t->pprev)
+                *t->pprev = t->next;
         sd_event_source_disable_unref(t->source);
         free(t);
-        libxl_osevent_occurred_timeout(h->ctx, for_libxl);
+}
+
+/* libxl takes the timer for gone from here on. */
+static void timer_run(XenTimer *t)
+{
+        libxl_ctx *ctx = t->host->ctx;
+        void *for_libxl = t->for_libxl;
+
+        timer_free(t);
+        libxl_osevent_occurred_timeout(ctx, for_libxl);
+}
+
+static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        timer_run(userdata);
         return 0;
 }
 
@@ -163,9 +179,14 @@ static int hook_timeout_register(void *user, void **ret, struct timeval when, vo
         *t = (XenTimer) { .host = h, .for_libxl = for_libxl };
         if (sd_event_add_time(h->event, &t->source, CLOCK_REALTIME,
                               (uint64_t) when.tv_sec * USEC_PER_SEC + (uint64_t) when.tv_usec, 0, on_timer, t) < 0) {
-                free(t);
+                timer_free(t);
                 return ERROR_OSEVENT_REG_FAIL;
         }
+        t->next = h->timers;
+        t->pprev = &h->timers;
+        if (t->next)
+                t->next->pprev = &t->next;
+        h->timers = t;
         *ret = t;
         return 0;
 }
@@ -175,6 +196,7 @@ static int hook_timeout_modify(_unused_ void *user, void **registration, struct 
         XenTimer *t = *registration;
         int r;
 
+        t->cancelled = true; /* it is only ever called with {0, 0} */
         r = sd_event_source_set_time(t->source, (uint64_t) when.tv_sec * USEC_PER_SEC + (uint64_t) when.tv_usec);
         if (r >= 0)
                 r = sd_event_source_set_enabled(t->source, SD_EVENT_ONESHOT);
@@ -183,10 +205,7 @@ static int hook_timeout_modify(_unused_ void *user, void **registration, struct 
 
 static void hook_timeout_deregister(_unused_ void *user, void *registration)
 {
-        XenTimer *t = registration;
-
-        sd_event_source_disable_unref(t->source);
-        free(t);
+        timer_free(registration);
 }
 
 static const libxl_osevent_hooks os_hooks = {
@@ -396,8 +415,20 @@ XenHost *xenhost_free(XenHost *h)
                 h->wake = sd_event_source_disable_unref(h->wake);
                 return NULL;
         }
+        /* Timers that libxl gave up must be told to it while it is there, or they would come to a freed context. */
+        for (bool again = true; h->ctx && again;) {
+                again = false;
+                for (XenTimer *t = h->timers; t; t = t->next)
+                        if (t->cancelled) {
+                                timer_run(t);
+                                again = true; /* the list may be another now */
+                                break;
+                        }
+        }
         if (h->ctx)
                 (void) libxl_ctx_free(h->ctx);
+        while (h->timers)
+                timer_free(h->timers);
         for (Told *t = h->told, *n; t; t = n) {
                 n = t->next;
                 free(t);
