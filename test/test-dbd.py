@@ -569,6 +569,17 @@ def backups():
 
 
 @oxt.case
+def log_length():
+    """The log beside the database file stays short however much is written"""
+    with Db() as d:
+        for i in range(200):
+            d.db.write("/long/%d" % (i % 10), ("%d " % i) * 10000)
+        assert d.db.read("/long/9") == "199 " * 10000
+        log = os.path.getsize(d.stack.state + "/db/oxt.db-wal")
+        assert log < 8 << 20, log
+
+
+@oxt.case
 def history():
     """The history says who changed what; diff and undo go by it; secrets never appear in it."""
     with Db() as d:

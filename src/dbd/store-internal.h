@@ -6,6 +6,8 @@
 #include "store.h"
 
 typedef enum Statement {
+        STATEMENT_BEGIN,
+        STATEMENT_COMMIT,
         STATEMENT_INSERT,
         STATEMENT_UPDATE,
         STATEMENT_DELETE,
@@ -18,6 +20,7 @@ typedef enum Statement {
 struct Store {
         sqlite3 *db;
         sqlite3_stmt *statement[_STATEMENT_MAX];
+        int log_pages; /* with store_defer_checkpoints: what the last commit left in the log */
         char error[256];
 };
 

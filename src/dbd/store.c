@@ -10,6 +10,7 @@
 
 #define APPLICATION_ID 0x6f787464 /* "oxtd" */
 #define BUSY_MSEC 10000
+#define CHECKPOINT_PAGES 1000 /* as SQLite does it by itself */
 
 static const char schema[] =
         "CREATE TABLE node(id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, kind INTEGER NOT NULL, name TEXT NOT NULL,"
@@ -26,6 +27,8 @@ static const char *const upgrades[STORE_VERSION] = {
 };
 
 static const char *const statement_text[_STATEMENT_MAX] = {
+        [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
+        [STATEMENT_COMMIT] = "COMMIT",
         [STATEMENT_INSERT] = "INSERT INTO node VALUES(?1, ?2, ?3, ?4, ?5)",
         [STATEMENT_UPDATE] = "UPDATE node SET kind = ?2, content = ?3 WHERE id = ?1",
         [STATEMENT_DELETE] = "DELETE FROM node WHERE id = ?1",
@@ -369,14 +372,43 @@ int store_salvage(Store *s, Tree *t)
 
 /* Saving */
 
+static int run_statement(Store *s, Statement which)
+{
+        sqlite3_stmt *st;
+        int r = store_prepare(s, which, &st);
+
+        return r < 0 ? r : store_step(s, st);
+}
+
 int store_begin(Store *s)
 {
-        return store_exec(s, "BEGIN IMMEDIATE");
+        return run_statement(s, STATEMENT_BEGIN);
 }
 
 int store_commit(Store *s)
 {
-        return store_exec(s, "COMMIT");
+        return run_statement(s, STATEMENT_COMMIT);
+}
+
+static int on_commit(void *userdata, _unused_ sqlite3 *db, _unused_ const char *name, int pages)
+{
+        Store *s = userdata;
+
+        s->log_pages = pages;
+        return SQLITE_OK;
+}
+
+void store_defer_checkpoints(Store *s)
+{
+        (void) sqlite3_wal_hook(s->db, on_commit, s);
+}
+
+void store_checkpoint(Store *s)
+{
+        if (s->log_pages < CHECKPOINT_PAGES)
+                return;
+        s->log_pages = 0;
+        (void) sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 }
 
 void store_rollback(Store *s)

@@ -37,6 +37,15 @@ int store_apply(Store *s, const TreeRow *rows, size_t n);
 int store_commit(Store *s);
 void store_rollback(Store *s);
 
+/*
+ * SQLite moves the log into the file within the commit that makes the log long, so whoever waits for that
+ * commit waits for two more syncs. With store_defer_checkpoints() it is done by store_checkpoint() instead, to be
+ * called after each commit; it does nothing while the log is short. A failure is no loss: the log stays, and
+ * the next call tries again.
+ */
+void store_defer_checkpoints(Store *s);
+void store_checkpoint(Store *s);
+
 int store_get_meta(Store *s, const char *key, int64_t *ret); /* -ENOENT: 0 is meant */
 int store_set_meta(Store *s, const char *key, int64_t value);
 

@@ -42,6 +42,7 @@ static void *writer_main(void *userdata)
                 if (w->result < 0 && !job->error[0])
                         snprintf(job->error, sizeof job->error, "%s", store_error(w->store));
                 (void) !write(w->done_fd, &one, sizeof one);
+                store_checkpoint(w->store);
         }
 }
 
@@ -73,6 +74,7 @@ int writer_new(sd_event *event, Store *store, Writer **ret)
                 return -ENOMEM;
         }
         w->store = store;
+        store_defer_checkpoints(store);
         pthread_mutex_init(&w->lock, NULL);
         pthread_cond_init(&w->wake, NULL);
         w->done_fd = eventfd(0, EFD_CLOEXEC);
