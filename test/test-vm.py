@@ -238,6 +238,31 @@ def delete():
 
 
 @oxt.case
+def usb():
+    """USB devices of this host are listed as the kernel has them; others are refused, and VMs that do not run."""
+    folder = "/sys/bus/usb/devices"
+
+    def reads(name, what):
+        with open(os.path.join(folder, name, what)) as f:
+            return f.read().strip()
+
+    there = [d for d in (os.listdir(folder) if os.path.isdir(folder) else [])
+             if "-" in d and ":" not in d and reads(d, "bDeviceClass") != "09"]
+    out = good("usb", "list")
+    if there:
+        assert sorted(line.split()[0] for line in out.splitlines()[1:]) == sorted(there), out
+    else:
+        assert out == "This host has no USB devices.\n"
+    good("create", "usbtest")
+    assert "no USB device '99-1'" in bad("usb", "attach", "usbtest", "99-1")
+    assert "does not run" in bad("usb", "detach", "usbtest", "99-1")
+    assert "does not run" in bad("usb", "list", "usbtest")
+    assert "there is no VM 'nobody'" in bad("usb", "attach", "nobody", "99-1")
+    bad("usb", "attach", "usbtest", status=2)
+    good("delete", "usbtest")
+
+
+@oxt.case
 def without_manager():
     """Without a manager, and without a bus, it says what to do."""
     manager = stack.processes[-1]

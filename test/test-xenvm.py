@@ -502,6 +502,33 @@ def listens(port):
 
 
 @oxt.case
+def usb():
+    """USB devices of the host: names that are none, and one that QEMU cannot open: the VM goes on without it"""
+    oxt.needs_root()
+    m = Machine(stack)
+    # The monitor sees a host with one device, whose node is missing.
+    fake = os.path.join(stack.root, "usb/devices/1-2.3")
+    os.makedirs(fake)
+    for name, text in (("busnum", "999"), ("devnum", "99"), ("idVendor", "046d"), ("idProduct", "c52b")):
+        with open(os.path.join(fake, name), "w") as f:
+            f.write(text + "\n")
+    r = stack.run(["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /sys/bus && ln -s %s/usb /sys/bus/usb && exec %s --config %s" % (
+        stack.root, os.path.abspath(oxt.program("xenvm")), m.config)])
+    if "mount" in r.stderr or "unshare" in r.stderr:
+        raise oxt.Skip("no mount namespaces here")
+    assert r.returncode == 0, r.stderr
+    oxt.wait_for(lambda: stack.owned(m.name), 10, "the monitor")
+    assert "Vm_bad_state" in m.fails("device", "usb", "add", "1-2.3")
+    m.cmd("start")
+    assert "BUS-PORT" in m.fails("device", "usb", "add", "../1-2") and "no USB device '1-7'" in m.fails("device", "usb", "add", "1-7")
+    assert "no such USB device" in m.fails("device", "usb", "del", "1-2.3")
+    error = m.fails("device", "usb", "add", "1-2.3")
+    assert "/dev/bus/usb/999/099" in error, error
+    assert m.cmd("device", "usb", "list") == "" and m.status() == "running"
+    done(m)
+
+
+@oxt.case
 def port_forwards():
     """A forwarded port is open on the loopback address alone while the VM runs; a port that is taken stops the start"""
     port, plugged = free_port(), free_port()

@@ -67,7 +67,7 @@ const XenvmCommandInfo xenvm_commands[_XENVM_CMD_MAX] = {
         [XENVM_CMD_PCI_DEL] = { "pci-del", false, { { 0 } }, "Answered with an error; see device" },
         [XENVM_CMD_DEVICE] = { "device", false,
                                { REQUIRED("type", TEXT, ""), REQUIRED("cmd", TEXT, ""), OPTIONAL("extra", TEXT, NULL, "") },
-                               "Devices of the running VM: type disk, nic or pci; cmd list, add or del" },
+                               "Devices of the running VM: type disk, nic, pci or usb; cmd list, add or del" },
         [XENVM_CMD_CD_EJECT] = { "cd-eject", false, { REQUIRED("virtpath", TEXT, "") }, "Empty a CD drive" },
         [XENVM_CMD_CD_INSERT_FILE] = { "cd-insert-file", false,
                                        { REQUIRED("virtpath", TEXT, ""), REQUIRED("physpath", TEXT, "") },

@@ -161,7 +161,7 @@ int vmcommand_choose(VmCommand *c, const char *choice, char **ret_path)
 }
 
 /* Completion: the VMs' names, and behind the VM of `set` the properties. */
-static void complete_vms(_unused_ int n_words, _unused_ char *words[])
+void vmcommand_complete(_unused_ int n_words, _unused_ char *words[])
 {
         static const Program plain = { .name = "oxt vm", .synopsis = "", .summary = "" };
         _cleanup_vmcommand_ VmCommand c = { 0 };
@@ -177,7 +177,7 @@ static void complete_vms(_unused_ int n_words, _unused_ char *words[])
 static void complete_set(int n_words, char *words[])
 {
         if (n_words == 0) {
-                complete_vms(n_words, words);
+                vmcommand_complete(n_words, words);
                 return;
         }
         for (const VmKey *k = vm_keys; k->property; k++)
@@ -313,7 +313,7 @@ static int show_devices(VmCommand *c, const char *path, bool disks, StrBuf *b)
 static int vm_show(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm show", .synopsis = "[OPTIONS] VM", .options = show_options,
-                                         .complete = complete_vms,
+                                         .complete = vmcommand_complete,
                                          .flags = PROGRAM_PERMUTE, .summary = "Shows a VM, its disks and network cards." };
         static const char *const first[] = { "name", "uuid", "state", "domid", "type", "virt-type", "memory", "vcpus", "boot",
                                              "os", "description" };
@@ -473,7 +473,7 @@ static int vm_set(int argc, char *argv[], _unused_ void *userdata)
 
 static int vm_rename(int argc, char *argv[], _unused_ void *userdata)
 {
-        static const Program program = { .name = "oxt vm rename", .synopsis = "[OPTIONS] VM NAME", .complete = complete_vms,
+        static const Program program = { .name = "oxt vm rename", .synopsis = "[OPTIONS] VM NAME", .complete = vmcommand_complete,
                                          .summary = "Gives a VM another name." };
         _cleanup_vmcommand_ VmCommand c = { 0 };
         _cleanup_vmtable_ VmTable l = { .program = program.name };
@@ -502,7 +502,7 @@ typedef struct Action {
 
 #define ACTION(verb, text) \
         { verb, verb, { .name = "oxt vm " verb, .synopsis = "[OPTIONS] VM...", .summary = text, .flags = PROGRAM_PERMUTE, \
-                        .complete = complete_vms } }
+                        .complete = vmcommand_complete } }
 
 static const Action actions[] = {
         ACTION("start", "Starts VMs."),
@@ -561,7 +561,7 @@ static void remove_images(const VmCommand *c, const char *uuid)
 static int vm_delete(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm delete", .synopsis = "[OPTIONS] VM", .options = delete_options,
-                                         .complete = complete_vms,
+                                         .complete = vmcommand_complete,
                                          .flags = PROGRAM_PERMUTE, .summary = "Deletes a VM with its disks." };
         _cleanup_vmcommand_ VmCommand c = { 0 };
         _cleanup_free_ char *path = NULL, *uuid = NULL, *domid = NULL;
@@ -599,6 +599,7 @@ static const Verb verbs[] = {
         { "unpause", "VM...", 0, -1, vm_act, "Let the virtual CPUs go on" },
         { "rename", "VM NAME", 0, -1, vm_rename, "Give another name" },
         { "delete", "[OPTIONS] VM", 0, -1, vm_delete, "Delete with its disks" },
+        { "usb", "list|attach|detach ...", 0, -1, vm_usb, "USB devices of this host for a running VM" },
         { 0 }
 };
 

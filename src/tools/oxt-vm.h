@@ -40,5 +40,9 @@ struct VmKey;
 int vmcommand_parse_setting(const VmCommand *c, char *word, const struct VmKey **ret_key, const char **ret_value);
 int vmcommand_apply_setting(VmCommand *c, const char *path, const struct VmKey *key, const char *value);
 
+/* Completion: the VMs' names. */
+void vmcommand_complete(int n_words, char *words[]);
+
 int oxt_vm(int argc, char *argv[], void *userdata);
 int vm_create(int argc, char *argv[], void *userdata);
+int vm_usb(int argc, char *argv[], void *userdata);

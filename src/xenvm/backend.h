@@ -13,6 +13,7 @@
 #include "config.h"
 #include "runtime.h"
 #include "timeline.h"
+#include "usb.h"
 
 typedef struct Vm Vm;
 
@@ -57,7 +58,7 @@ typedef struct VmSpec {
 /* What a request to the guest asks for. */
 typedef enum VmAsk { VM_ASK_POWEROFF, VM_ASK_REBOOT, VM_ASK_SLEEP, VM_ASK_HIBERNATE, VM_ASK_WAKE } VmAsk;
 
-typedef enum VmDeviceKind { VM_DEVICE_DISK, VM_DEVICE_NIC, VM_DEVICE_PCI } VmDeviceKind;
+typedef enum VmDeviceKind { VM_DEVICE_DISK, VM_DEVICE_NIC, VM_DEVICE_PCI, VM_DEVICE_USB } VmDeviceKind;
 
 typedef struct VmDevice {
         VmDeviceKind kind;
@@ -65,6 +66,7 @@ typedef struct VmDevice {
                 const VmDisk *disk;
                 const VmNic *nic;
                 const VmPci *pci;
+                const UsbDevice *usb;
         };
 } VmDevice;
 

@@ -123,10 +123,21 @@ static char *list_pci(const Monitor *m)
         return strbuf_take(&b, &text) < 0 ? NULL : text;
 }
 
+static char *list_usb(const Monitor *m)
+{
+        StrBuf b = STRBUF_INIT;
+        char *text;
+
+        strbuf_add(&b, "");
+        for (char **u = m->vm ? m->usb : NULL; u && *u; u++)
+                strbuf_addf(&b, "%s%s", b.len > 0 ? "\n" : "", *u);
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
 typedef struct Kind {
         const char *name, *alias;
         VmDeviceKind kind;
-        XenvmKey key;
+        XenvmKey key; /* but for USB, which no config names */
         char *(*list)(const Monitor *m);
 } Kind;
 
@@ -134,6 +145,7 @@ static const Kind kinds[] = {
         { "disk", "vbd", VM_DEVICE_DISK, XENVM_KEY_disk, devices_list_disks },
         { "nic", "vif", VM_DEVICE_NIC, XENVM_KEY_nic, list_nics },
         { "pci", "pci", VM_DEVICE_PCI, XENVM_KEY_pci, list_pci },
+        { "usb", "usb", VM_DEVICE_USB, _XENVM_KEY_MAX, list_usb },
 };
 
 /*
@@ -161,7 +173,26 @@ void devices_forget(Monitor *m)
         if (path)
                 (void) unlink(path);
         m->unplugged = strv_free(m->unplugged);
+        m->usb = strv_free(m->usb);
         m->plugged = false;
+}
+
+static void apply_usb(Monitor *m, char sign, const char *name)
+{
+        char **to = m->usb;
+
+        if (sign == '+') {
+                if (!strv_contains(m->usb, name) && strv_extend(&m->usb, name) < 0)
+                        log_oom();
+                return;
+        }
+        for (char **u = m->usb; u && *u; u++)
+                if (streq(*u, name))
+                        free(*u);
+                else
+                        *to++ = *u;
+        if (to)
+                *to = NULL;
 }
 
 static void apply(Monitor *m, const Kind *k, char sign, const char *text)
@@ -169,6 +200,10 @@ static void apply(Monitor *m, const Kind *k, char sign, const char *text)
         _cleanup_free_ char *why = NULL;
 
         m->plugged = true;
+        if (k->kind == VM_DEVICE_USB) {
+                apply_usb(m, sign, text);
+                return;
+        }
         if (!m->next && vmconfig_copy(m->config, &m->next) < 0) /* the next start is without it */
                 log_oom();
         if (sign == '-')
@@ -284,6 +319,34 @@ static void add(Monitor *m, Request *q, const Kind *k, const char *extra)
                 change_free(change);
 }
 
+static void add_usb(Monitor *m, Request *q, const Kind *k, const char *name)
+{
+        UsbDevice usb;
+        const VmDevice device = { .kind = k->kind, .usb = &usb };
+        Change *change;
+        int r = usb_read(USB_SYSFS, name, &usb);
+
+        if (r < 0) {
+                char shown[40];
+
+                request_fail(q, REQUEST_FAILED, r == -EINVAL ? "'%s' is no name of a USB device: BUS-PORT[.PORT...] is expected, as 1-2.3"
+                                                             : "this host has no USB device '%s'",
+                             log_untrusted(shown, sizeof shown, name));
+                return;
+        }
+        if (strv_contains(m->usb, name)) {
+                request_fail(q, REQUEST_FAILED, "the VM has the USB device %s already", usb.name);
+                return;
+        }
+        change = change_new(m, q, k, '+', usb.name);
+        r = change ? m->backend->attach(m->vm, &device, on_changed, change) : -ENOMEM;
+        if (r >= 0)
+                return;
+        refuse(q, r, NULL);
+        if (change)
+                change_free(change);
+}
+
 static void del(Monitor *m, Request *q, const Kind *k, const char *id)
 {
         Change *change = change_new(m, q, k, '-', id);
@@ -326,7 +389,11 @@ void devices_command(Monitor *m, Request *q, const char *type, const char *cmd, 
                 request_fail(q, REQUEST_BAD_ARGUMENTS, "tasks argument not found: extra");
                 return;
         }
-        if (streq(cmd, "add"))
+        if (k->kind == VM_DEVICE_USB && !streq(cmd, "add") && !strv_contains(m->usb, extra))
+                request_fail(q, REQUEST_FAILED, "the VM has no such USB device; 'list' shows those that it has");
+        else if (k->kind == VM_DEVICE_USB && streq(cmd, "add"))
+                add_usb(m, q, k, extra);
+        else if (streq(cmd, "add"))
                 add(m, q, k, extra);
         else
                 del(m, q, k, extra);

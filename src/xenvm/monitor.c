@@ -301,6 +301,7 @@ Monitor *monitor_free(Monitor *m)
         vmconfig_free(m->config);
         vmconfig_free(m->next);
         strv_free(m->unplugged);
+        strv_free(m->usb);
         timeline_done(&m->timeline);
         safe_close(m->lock_fd);
         free(m->dir);

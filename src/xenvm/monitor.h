@@ -87,6 +87,7 @@ struct Monitor {
         char intent[16];
         bool plugged;         /* devices were changed while it ran */
         char **unplugged;     /* "disk xvdb", … : no longer there */
+        char **usb;           /* names of USB devices that were plugged in */
         Op *op;
         uint64_t started_at;  /* monotonic; of the last start */
         int64_t restarts;     /* automatic ones in a row */

@@ -138,6 +138,9 @@ static int remove_host_side(Vm *vm, QmpDone next)
                 command = "netdev_del";
                 snprintf(name, sizeof name, "net%.58s", vm->plug.id + strlen("vif"));
                 args = object("id", json_object_new_string(name));
+        } else if (vm->plug.kind == VM_DEVICE_USB) { /* after an unplugging it is gone, then this fails unheard */
+                command = "device_del";
+                args = object("id", json_object_new_string(vm->plug.id));
         }
         return command ? vm_request(vm, command, args, next, vm) : -ENODEV;
 }
@@ -293,6 +296,29 @@ static int attach_pci(Vm *vm, const VmPci *p, VmDone done, void *userdata)
         return plug(vm, NULL, NULL, device, done, userdata);
 }
 
+/*
+ * Each USB device comes behind a controller of its own: that is unplugged with it, runs at any speed, and is there
+ * also in VMs that were started without USB.
+ */
+static int attach_usb(Vm *vm, const UsbDevice *u, VmDone done, void *userdata)
+{
+        json_object *controller = object("driver", json_object_new_string("qemu-xhci"));
+        json_object *device = object("driver", json_object_new_string("usb-host"));
+        char name[64], node[40];
+
+        if (!controller || !device) {
+                json_object_put(controller);
+                json_object_put(device);
+                return -ENOMEM;
+        }
+        snprintf(vm->plug.id, sizeof vm->plug.id, "usb%s", u->name);
+        set_text(controller, "id", vm->plug.id);
+        snprintf(name, sizeof name, "%.58s.0", vm->plug.id);
+        set_text(device, "bus", name);
+        set_text(device, "hostdevice", usb_node(u, node));
+        return plug(vm, "device_add", controller, device, done, userdata);
+}
+
 int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
 {
         if (vm->change.done)
@@ -309,6 +335,8 @@ int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
                 return attach_nic(vm, device->nic, done, userdata);
         case VM_DEVICE_PCI:
                 return attach_pci(vm, device->pci, done, userdata);
+        case VM_DEVICE_USB:
+                return attach_usb(vm, device->usb, done, userdata);
         }
         return -EINVAL;
 }
@@ -347,7 +375,7 @@ int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *us
         if (vm->machine == QEMU_MACHINE_MICROVM)
                 return -EOPNOTSUPP;
         vm->plug.kind = kind;
-        snprintf(vm->plug.id, sizeof vm->plug.id, "%s%s", kind == VM_DEVICE_NIC ? "vif" : "", id);
+        snprintf(vm->plug.id, sizeof vm->plug.id, "%s%s", kind == VM_DEVICE_NIC ? "vif" : kind == VM_DEVICE_USB ? "usb" : "", id);
         return change(vm, "device_del", object("id", json_object_new_string(vm->plug.id)), on_device_del, done, userdata);
 }
 

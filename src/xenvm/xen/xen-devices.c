@@ -42,6 +42,8 @@ int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
                 libxl_device_nic_dispose(&nic);
                 break;
         }
+        case VM_DEVICE_USB:
+                return -EOPNOTSUPP;
         default: {
                 libxl_device_pci pci;
 
