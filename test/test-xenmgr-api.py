@@ -498,6 +498,88 @@ def hostile_guest(host):
     guest.close()
 
 
+def file_text(path, missing=""):
+    try:
+        with open(path) as f:
+            return f.read().strip()
+    except OSError:
+        return missing
+
+
+def file_value(path, key):
+    lines = [line.split(":", 1) for line in file_text(path).splitlines() if ":" in line]
+    return next((v.strip() for k, v in lines if k.strip() == key), "")
+
+
+@with_host
+def facts_of_host(host):
+    """What /host tells is what this host's own files say; what it lacks is empty, and never an error."""
+    dmi = {"bios-revision": "bios_version", "model": "product_name", "serial": "product_serial", "vendor": "sys_vendor"}
+    have = host.call("/host", PROPERTIES, "GetAll", XM + ".host")
+    for name, leaf in dmi.items():
+        path = "/sys/class/dmi/id/" + leaf  # the serial number is root's to read, and xenmgr gave up root
+        open_to_all = os.path.exists(path) and os.stat(path).st_mode & 0o004
+        assert have[name] == (file_text(path) if open_to_all else ""), (name, have[name])
+    assert have["total-mem"] == int(file_value("/proc/meminfo", "MemTotal").split()[0]) // 1024
+    assert 0 < have["free-mem"] <= have["avail-mem"] <= have["total-mem"]
+    assert have["cpu-count"] == os.sysconf("SC_NPROCESSORS_ONLN")
+    assert have["physical-cpu-model"] == file_value("/proc/cpuinfo", "model name") != ""
+    assert have["laptop"] == (file_text("/sys/class/dmi/id/chassis_type") in ("8", "9", "10", "14"))
+    assert have["safe-graphics"] == ("safe-graphic" in file_text("/proc/cmdline"))
+    storage = os.statvfs(os.path.join(host.stack.state, "storage"))
+    assert have["total-storage"] == storage.f_blocks * storage.f_frsize >> 20
+    assert 0 < have["free-storage"] <= have["total-storage"]
+    net = "/sys/class/net/"
+    cards = sorted(n for n in os.listdir(net) if os.path.exists(net + n + "/device"))
+    for kind, mac, model in ((False, "eth0-mac", "eth0-model"), (True, "wireless-mac", "wireless-model")):
+        own = [n for n in cards if os.path.exists(net + n + "/wireless") == kind]
+        assert have[mac] == (file_text(net + own[0] + "/address") if own else ""), mac
+        on_pci = own and "/pci" in os.path.realpath(net + own[0] + "/device")
+        assert bool(have[model]) == bool(on_pci), (model, have[model])
+    pci = "/sys/bus/pci/devices/"
+    devices = {str(d["addr"]): d for d in host.call("/host", XM + ".host", "list_pci_devices")}
+    assert set(devices) == set(os.listdir(pci) if os.path.isdir(pci) else [])
+    for address, d in devices.items():
+        assert int(d["vendor-id"], 16) == int(file_text(pci + address + "/vendor"), 16)
+        assert int(d["device-id"], 16) == int(file_text(pci + address + "/device"), 16)
+        assert int(d["class"], 16) == int(file_text(pci + address + "/class"), 16) >> 8 and d["name"]
+    gpus = [a for a, d in devices.items() if int(d["class"], 16) in (0x300, 0x380)]
+    assert sorted(str(g["addr"]) for g in host.call("/host", XM + ".host", "list_gpu_devices")) == sorted(gpus)
+    disks = [str(d["block-device"]) for d in host.call("/host", XM + ".host", "list_disk_devices")]
+    assert sorted(disks) == sorted("/dev/" + n for n in os.listdir("/sys/block")
+                                   if os.path.exists("/sys/block/%s/device" % n) and not n.startswith("sr"))
+    pcm = file_text("/proc/asound/pcm").splitlines()
+    for member, word in (("list_playback_devices", "playback"), ("list_capture_devices", "capture")):
+        listed = [str(d["id"]) for d in host.call("/host", XM + ".host", member)]
+        assert listed == [line[:5] for line in pcm if word in line]
+    isos = os.path.join(host.stack.state, "storage/isos")
+    os.makedirs(isos, exist_ok=True)
+    for name in ("b.iso", "a.iso", "null.iso", "c.img"):
+        open(os.path.join(isos, name), "w").close()
+    listed = [str(n) for n in host.call("/host", XM + ".host", "list_isos")]
+    assert "null.iso" not in listed and "c.img" not in listed and {"a.iso", "b.iso"} <= set(listed)
+
+
+@with_host
+def cd_drives(host):
+    """A sticky CD drive stays assigned over a restart, whether or not the host has the drive; none is ejected."""
+    vm = host.create()
+    interface, drive = XM + ".host", "9:8:7:6"
+    assert host.call("/host", interface, "get_cd_device_assignment", drive) == (False, "")
+    host.call("/host", interface, "assign_cd_device", drive, True, uuid_of(vm))
+    assert host.db("read", "/xenmgr/cdassign/9_8_7_6") == uuid_of(vm)
+    host.manager.kill()
+    host.manager.wait()
+    host.manager = host.stack.daemon("xenmgr", XM, "--no-autostart")
+    assert host.call("/host", interface, "get_cd_device_assignment", drive) == (True, uuid_of(vm))
+    assert host.fails("/host", interface, "eject_cd_device", drive)[1].startswith("223:")
+    assert host.fails("/host", interface, "eject_cd_device", "sr0")[0] == "Failed"
+    assert host.fails("/host", interface, "assign_cd_device", drive, True, "no-vm")[0] == "Failed"
+    host.call("/host", interface, "assign_cd_device", drive, True, "")
+    assert host.call("/host", interface, "get_cd_device_assignment", drive) == (False, "")
+    assert not host.db("exists", "/xenmgr/cdassign/9_8_7_6")
+
+
 @with_host
 def agents(host):
     """What an agent tells of its tools is stored for its own VM, whoever else claims it."""

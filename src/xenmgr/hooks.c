@@ -107,7 +107,7 @@ static int on_rpc(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *
         return 0;
 }
 
-/* "rpc:destination=…,interface=…,member=…[,objpath=…]": blanks and one pair of quotes around a value are dropped. */
+/* "rpc:destination=…,interface=…,member=…[,objpath=…]": blanks and a pair of quotes around a value are dropped. */
 static int hook_rpc(Hook *h, const char *text)
 {
         _cleanup_strv_ char **parts = NULL;
@@ -144,7 +144,8 @@ static int hook_rpc(Hook *h, const char *text)
         if (r < 0)
                 return r;
         if (!destination || !interface || !member) {
-                log_warning("An rpc: item of the hook %s of %s has no destination, interface or member", h->key, h->uuid);
+                log_warning("An rpc: item of the hook %s of %s has no destination, interface or member", h->key,
+                            h->uuid);
                 return hook_next(h);
         }
         r = sd_bus_message_new_method_call(h->manager->bus, &m, destination, path, interface, member);

@@ -133,18 +133,14 @@ char *host_nic(bool wireless, bool model)
                 snprintf(path, sizeof path, "/sys/class/net/%.200s/address", name);
                 found = host_file_text(path);
         } else if (*name) {
-                char path[512], target[512];
-                ssize_t n;
+                _cleanup_free_ char *path = strformat("/sys/class/net/%s/device", name);
+                _cleanup_free_ char *target = path ? realpath(path, NULL) : NULL;
+                const PciDevice *p = NULL;
 
-                snprintf(path, sizeof path, "/sys/class/net/%.200s/device", name);
-                n = readlink(path, target, sizeof target - 1);
-                if (n > 0) {
-                        const PciDevice *p;
-
-                        target[n] = '\0';
-                        p = strrchr(target, '/') ? pci_find(strrchr(target, '/') + 1) : NULL;
-                        found = p ? pci_name(p) : NULL;
-                }
+                /* A virtio card hangs below its PCI device. */
+                for (char *slash; !p && target && (slash = strrchr(target, '/')); *slash = '\0')
+                        p = pci_find(slash + 1);
+                found = p ? pci_name(p) : NULL;
         }
         return found ? found : strdup("");
 }

@@ -179,7 +179,8 @@ static int method_attach(Call *c)
                 return r;
         if (strlen(file) > 4096 || strpbrk(file, "\n\r"))
                 return call_fail(c, DBUS_ERROR_FAILED, "A path is one line of at most 4096 bytes");
-        if (c->caller.guest && (streq(type, "phy") || !vm_path_guest_may_write(record_path(c->object, "path", path), file)))
+        if (c->caller.guest &&
+            (streq(type, "phy") || !vm_path_guest_may_write(record_path(c->object, "path", path), file)))
                 return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "A guest can attach only images in the storage folder");
         const char *const pairs[] = { "path", file, "type", type, "mode", "w", "devtype", "disk", NULL };
 
@@ -204,8 +205,9 @@ static int method_mount(Call *c)
         if (!streq(record_text(o, "type", ""), "vhd"))
                 return call_fail_code(c, ERROR_DISK_TYPE, NULL);
         return call_fail_code(c, ERROR_IO,
-                              streq(c->method->name, "mount") ? "this host has no tap driver that could show a VHD as a device"
-                                                              : "the disk is not mounted");
+                              streq(c->method->name, "mount")
+                                      ? "this host has no tap driver that could show a VHD as a device"
+                                      : "the disk is not mounted");
 }
 
 static int make_key(Call *c, const Record *o, int32_t bits, const char *dir)
@@ -308,7 +310,8 @@ static int set_mac(Call *c, const Record *o, const VmKey *k, const char *value)
         if (streq(value, "auto") || !*value)
                 return write_leaf(c, o, k->path, NULL);
         if (!is_mac(value))
-                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a MAC address (xx:xx:xx:xx:xx:xx) and not 'auto'", value);
+                return call_fail(c, DBUS_ERROR_FAILED,
+                                 "'%.32s' is not a MAC address (xx:xx:xx:xx:xx:xx) and not 'auto'", value);
         return write_leaf(c, o, k->path, value);
 }
 
