@@ -592,6 +592,45 @@ def affinity():
 
 
 @oxt.case
+def network_switch():
+    """A running card moves to another bridge and back, also by a new monitor; a forbidden bridge leaves it where it is"""
+    oxt.needs_root()
+    if subprocess.run(["unshare", "--net", "ip", "link", "add", "br-try", "type", "bridge"], stderr=subprocess.DEVNULL).returncode:
+        raise oxt.Skip("no bridge can be made here")
+    path = os.path.join(stack.runtime, "helper.sock")
+    stack.env["OXT_HELPER_BRIDGES"] = "br-one br-two"
+    helper = stack.start(["unshare", "--net", "--mount", "sh", "-c", "mount -t sysfs sysfs /sys && for b in one two no; do "
+                          'ip link add br-$b type bridge || exit; done; exec "$0"', oxt.program("oxt-helper")],
+                         ready=lambda: os.path.exists(path) and os.stat(path).st_mode & 0o777 == 0o660)
+
+    def master():
+        text = subprocess.run(["nsenter", "-t", str(helper.pid), "-n", "ip", "-o", "link"], text=True, stdout=subprocess.PIPE,
+                              check=True).stdout
+        return [line.split(" master ")[1].split()[0] for line in text.splitlines() if ": oxt" in line]
+
+    m = machine(nic=["bridge=br-one"])
+    m.cmd("start")
+    assert master() == ["br-one"], master()
+    m.cmd("nic-network-switch", "id=0", "network=br-two")
+    assert master() == ["br-two"], master()
+    assert "helper.bridges" in m.fails("nic-network-switch", "id=0", "network=br-no") and master() == ["br-two"], master()
+    m.kill_monitor()
+    m.monitor()
+    m.cmd("nic-network-switch", "id=0", "network=br-one")
+    assert master() == ["br-one"], master()
+    helper.terminate()
+    helper.wait(5)
+    assert "oxt-helper" in m.fails("nic-network-switch", "id=0", "network=br-two")
+    assert m.status() == "running"
+    done(m)
+    user = machine(nic=["bridge=user"])
+    user.cmd("start")
+    user.cmd("nic-network-switch", "id=0", "network=user")
+    user.fails("nic-network-switch", "id=0", "network=br-two")
+    done(user)
+
+
+@oxt.case
 def displays():
     """VNC on a unix socket always, on TCP only where asked for"""
     m = machine(display="vnc:use-port-unused,keymap=en-us")

@@ -153,7 +153,7 @@ static void connect_user(Vm *vm, const VmNic *n, QemuLink *link)
                 *link = (QemuLink) { .kind = QEMU_LINK_STREAM, .fd = r };
 }
 
-static void on_tap(void *userdata, int r, const char *why, _unused_ const char *name, int fd)
+static void on_tap(void *userdata, int r, const char *why, const char *name, int fd)
 {
         Vm *vm = userdata;
         HostSide *h = &vm->host;
@@ -162,9 +162,11 @@ static void on_tap(void *userdata, int r, const char *why, _unused_ const char *
         h->call = NULL;
         if (r >= 0 && fd >= 0)
                 r = hand_over(h, fd);
-        if (r >= 0)
+        if (r >= 0) {
                 h->links[h->n_links] = (QemuLink) { .kind = QEMU_LINK_TAP, .fd = r };
-        else
+                if (n->id >= 0 && n->id < NICS_MAX && strlen(name) < sizeof vm->taps[0])
+                        memcpy(vm->taps[n->id], name, strlen(name) + 1);
+        } else
                 log_warning("nic %lld is left without a cable: %s", (long long) n->id,
                             r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run"
                             : why && *why                      ? why

@@ -392,7 +392,7 @@ void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data)
                 plug_finished(vm, 0, NULL);
 }
 
-/* Cards: the cable is pulled and put in again, so that the guest asks for a new address. */
+/* Cards: the cable is pulled, the tap device moved, and the cable put in again, so that the guest asks for a new address. */
 
 static int set_link_args(Vm *vm, const char *name, bool up, QmpDone next)
 {
@@ -403,25 +403,70 @@ static int set_link_args(Vm *vm, const char *name, bool up, QmpDone next)
         return vm_request(vm, "set_link", args, next, vm);
 }
 
-static void on_link_down(void *userdata, int r, _unused_ json_object *value, const char *text)
+static void on_link_up(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        _cleanup_free_ char *why = TAKE_PTR(vm->plug.why);
+
+        operation_done(&vm->change, why ? -EIO : r, why ? why : r < 0 ? text : NULL);
+}
+
+static void put_link_up(Vm *vm)
+{
+        if (set_link_args(vm, vm->plug.id, true, on_link_up) < 0)
+                on_link_up(vm, -EIO, NULL, "QEMU cannot be asked");
+}
+
+/* Where the device could not be moved the card stays where it was, with its cable. */
+static void on_moved(void *userdata, int r, const char *why, _unused_ const char *name, int fd)
 {
         Vm *vm = userdata;
 
-        if (r >= 0 && set_link_args(vm, vm->plug.id, true, on_changed) >= 0)
+        vm->plug.call = NULL;
+        safe_close(fd);
+        if (r < 0)
+                vm->plug.why = strformat("the card is left on its network: %s",
+                                         r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run"
+                                         : why && *why                      ? why
+                                                                            : strerror(-r));
+        put_link_up(vm);
+}
+
+static void on_link_down(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        const char *const parameters[] = { "tap", vm->plug.tap, "bridge", vm->plug.bridge, NULL };
+
+        if (r < 0) {
+                operation_done(&vm->change, -EIO, text);
                 return;
-        operation_done(&vm->change, -EIO, r < 0 ? text : "QEMU cannot be asked");
+        }
+        if (!vm->plug.tap[0]) {
+                put_link_up(vm);
+                return;
+        }
+        r = helper_call(vm->spec.event, vm->spec.paths, "tap-move", parameters, on_moved, vm, &vm->plug.call);
+        if (r < 0)
+                on_moved(vm, r, NULL, NULL, -EBADF);
 }
 
 int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata)
 {
+        const char *tap = nic->id >= 0 && nic->id < NICS_MAX ? vm->taps[nic->id] : "";
         int r;
 
         if (vm->change.done)
                 return -EBUSY;
-        /* Both ends of the change must be a network that QEMU has at hand. */
-        if (!streq(nic->bridge, bridge) && !streq(nic->network, bridge))
+        /*
+         * A card with a tap device goes to any bridge that oxt-helper lets it, also back to the config's. Another can
+         * only stay where it is.
+         */
+        if (tap[0] ? strlen(bridge) >= sizeof vm->plug.bridge : !streq(nic->bridge, bridge) && !streq(nic->network, bridge))
                 return -ENETUNREACH;
         snprintf(vm->plug.id, sizeof vm->plug.id, "vif%lld", (long long) nic->id);
+        snprintf(vm->plug.tap, sizeof vm->plug.tap, "%s", tap);
+        snprintf(vm->plug.bridge, sizeof vm->plug.bridge, "%.15s", bridge);
+        free(TAKE_PTR(vm->plug.why));
         r = set_link_args(vm, vm->plug.id, false, on_link_down);
         if (r >= 0)
                 vm->change = (Operation) { done, userdata };
@@ -434,6 +479,7 @@ void qemu_hotplug_release(Vm *vm)
         json_object_put(vm->plug.device);
         vm->plug.device = NULL;
         free(TAKE_PTR(vm->plug.why));
+        vm->plug.call = helper_call_cancel(vm->plug.call);
 }
 
 /* Running, pausing, asking */

@@ -27,6 +27,8 @@ typedef struct Helper {
 } Helper;
 
 #define HELPERS_MAX 40
+/* Ids of cards are smaller (contract). */
+#define NICS_MAX 32
 
 typedef struct HostSide {
         QemuLink *links;      /* one for each nic */
@@ -72,6 +74,8 @@ struct Vm {
                 VmDeviceKind kind;
                 char id[64];           /* of the device that is being plugged or unplugged */
                 int64_t bps, iops;     /* of a disk */
+                char tap[16], bridge[16]; /* of a card that changes networks */
+                HelperCall *call;
                 json_object *device;   /* to add once the host's side is there */
                 sd_event_source *deadline;
                 char *why;
@@ -81,6 +85,7 @@ struct Vm {
         const char *accel;
         Helper helpers[HELPERS_MAX];
         unsigned n_helpers;
+        char taps[NICS_MAX][16];    /* the tap device of the card with this id, or "" */
         char **warnings;
 };
 
