@@ -392,9 +392,10 @@ static int fill_list_product(Call *c, sd_bus_message *reply)
                 (void) parse_bool(dbnode_text(n, "userconfigurable"), &configurable);
                 (void) parse_bool(dbnode_text(n, "password"), &password);
                 r = reply_add_row(reply, "id", dbnode_name(n), "type", dbnode_text(n, "type"), "key",
-                                  dbnode_text(n, "key"), "class", dbnode_text(n, "class"), "instance", dbnode_text(n, "instance"), "label", "",
-                                  "description", dbnode_text(n, "description"), "user-configurable",
-                                  configurable ? "true" : "false", "password", password ? "true" : "false", NULL);
+                                  dbnode_text(n, "key"), "class", dbnode_text(n, "class"), "instance",
+                                  dbnode_text(n, "instance"), "label", "", "description",
+                                  dbnode_text(n, "description"), "user-configurable", configurable ? "true" : "false",
+                                  "password", password ? "true" : "false", NULL);
         }
         return r;
 }
