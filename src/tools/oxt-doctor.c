@@ -211,7 +211,7 @@ static bool package_installed(const char *name)
 static void check_packages(_unused_ const Stack *s, Finding *f)
 {
         _cleanup_free_ char *path = path_join(data_dir(), "packages"), *text = NULL;
-        _cleanup_strbuf_ StrBuf missing = STRBUF_INIT;
+        _cleanup_strbuf_ StrBuf missing = STRBUF_INIT, features = STRBUF_INIT;
         char *save = NULL;
 
         if (access("/var/lib/dpkg/info", F_OK) < 0) {
@@ -223,12 +223,17 @@ static void check_packages(_unused_ const Stack *s, Finding *f)
                 return;
         }
         for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-                const char *name = startswith(line, "run ");
+                const char *name = startswith(line, "run "), *feature = startswith(line, "feature ");
 
                 if (name && !package_installed(name))
                         strbuf_addf(&missing, " %s", name);
+                if (feature && !package_installed(feature))
+                        strbuf_addf(&features, " %s", feature);
         }
-        if (missing.len == 0)
+        if (missing.len == 0 && features.len > 0) {
+                f->verdict = VERDICT_NOTE;
+                f->text = strformat("all that the stack needs are installed; some VMs could ask for what comes with:%s", features.data);
+        } else if (missing.len == 0)
                 found(f, VERDICT_OK, "all that the stack needs are installed", NULL);
         else {
                 f->verdict = VERDICT_BAD;
