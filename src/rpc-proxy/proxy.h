@@ -15,7 +15,7 @@
 #include <systemd/sd-event.h>
 
 #include "daemon.h"
-#include "limits.h"
+#include "proxy-limits.h"
 #include "policy.h"
 
 typedef struct Proxy Proxy;
