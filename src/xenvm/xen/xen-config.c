@@ -423,12 +423,13 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl
                         return refuse(ret_why, "kernel: cannot read %s: %s", b->kernel, strerror(errno));
         } else if (!hvm)
                 return refuse(ret_why, "kernel: a paravirtualised guest needs one");
-        if (c->cmdline[0]) {
+        /* libxl takes these for a direct boot, and misses its kernel. */
+        if (c->cmdline[0] && b->kernel) {
                 r = give(&b->cmdline, c->cmdline);
                 if (r < 0)
                         return r;
         }
-        if (c->initrd && c->initrd[0]) {
+        if (c->initrd && c->initrd[0] && b->kernel) {
                 b->ramdisk = paths_map(paths, c->initrd);
                 if (!b->ramdisk)
                         return -ENOMEM;
