@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest that ends by itself, and the on_* actions."""
+import time
+
+from bed import LINE, Vm, case, domains, wait_for
+
+
+def guest_end(kind, how, config, wanted):
+    """A guest that ends by itself `how`, and the states that follow `running`."""
+    vm = Vm(kind, extra=config, cmdline="end=" + how)
+    try:
+        vm.command("start", LINE)
+        follow = lambda: vm.states()[vm.states().index("running") + 1:][:len(wanted)]
+        wait_for(lambda: follow() == wanted, LINE, "%s, not %s; log:\n%s" % (wanted, follow(), vm.log_text()))
+        return vm.log_text()
+    finally:
+        vm.end()
+
+
+START = ["creating-domain", "creating-devices", "created", "running"]
+
+
+@case
+def on_halt():
+    """A guest that powers itself off: on_halt destroy."""
+    guest_end("pv", "poweroff", "on_halt=destroy", ["shutdown"])
+
+
+@case
+def on_reboot():
+    """A guest that reboots itself: on_reboot restart, twice round."""
+    guest_end("pv", "reboot", "on_reboot=restart", ["rebooted"] + START + ["rebooted"] + START)
+
+
+@case
+def on_crash():
+    """A guest that crashes: told, then on_crash destroy."""
+    assert "error:crashed" in guest_end("pv", "crash", "on_crash=destroy", ["shutdown"])
+
+
+@case
+def preserve():
+    """on_crash preserve leaves the dead domain for a look at it."""
+    vm = Vm("pv", extra="on_crash=preserve", cmdline="end=crash")
+    try:
+        vm.command("start", LINE)
+        wait_for(lambda: "error:crashed" in vm.log_text(), LINE, "the crash to be told")
+        time.sleep(2)
+        assert vm.domid() > 0 and domains().get(vm.name) == vm.domid()
+    finally:
+        vm.end()

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Checkpoint, suspend and restore."""
+import os
+
+from bed import CALL, LINE, ROOT, Vm, case, domains, wait_for
+
+
+def save_and_restore(kind):
+    vm = Vm(kind)
+    image = ROOT + "/image"
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        vm.command("checkpoint", LINE, file=image)
+        assert vm.state() == "running"
+        n = vm.lines()[-1]["count"]
+        wait_for(lambda: vm.lines()[-1]["count"] > n, CALL, "the guest to count on after the checkpoint")
+        vm.command("suspend", LINE, file=image)
+        assert vm.state() == "suspended" and vm.name not in domains()
+        n = vm.lines()[-1]["count"]
+        vm.command("restore", LINE, file=image)
+        assert vm.state() == "running" and not os.path.exists(image)
+        wait_for(lambda: vm.lines()[-1]["count"] > n, CALL, "the guest to count on after the restore")
+        assert vm.console().count("guest: up") == 1
+    finally:
+        vm.end()
+
+
+@case
+def pv_save():
+    """PV: checkpoint, suspend and restore; the guest counts on where it was."""
+    save_and_restore("pv")
+
+
+@case
+def pvh_save():
+    """PVH: checkpoint, suspend and restore; the guest counts on where it was."""
+    save_and_restore("pvh")

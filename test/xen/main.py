@@ -1,0 +1,77 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Runs the cases (all, or those that are named) inside dom0, on a real Xen: one file of cases/ for each topic. Prints TAP."""
+import glob
+import importlib
+import os
+import signal
+import sys
+import time
+import traceback
+
+import bed
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Hangs(BaseException):
+    pass
+
+
+def on_alarm(*_):
+    raise Hangs("it hangs: ended after its time")
+
+
+def show_device_models(since):
+    """The ends of what QEMUs wrote in the meantime: where a domain with a device model fails, the reason is there."""
+    for path in sorted(glob.glob("/var/log/xen/qemu-dm-*.log")):
+        if os.path.getmtime(path) >= since:
+            print("# %s:" % os.path.basename(path))
+            with open(path, errors="replace") as f:
+                for line in f.read().splitlines()[-10:]:
+                    print("#   " + line)
+
+
+def run(number, case):
+    """True if it passed. A case that hangs is ended; run (outside) ends the whole if even that does not help."""
+    began, wall = time.monotonic(), time.time()
+    name = case.__doc__.strip().splitlines()[0].rstrip(".")
+    # For the script outside, should dom0 itself hang: what runs, and for how long it may.
+    with open(HERE + "/now.new", "w") as f:
+        f.write("%d %d %s\n" % (number, case.seconds + 150, name))
+    os.rename(HERE + "/now.new", HERE + "/now")
+    signal.alarm(case.seconds)
+    try:
+        case()
+        signal.alarm(0)
+        print("ok %d - %s (%.0f s)" % (number, name, time.monotonic() - began), flush=True)
+        return True
+    except BaseException:
+        signal.alarm(0)
+        print("not ok %d - %s (%.0f s)" % (number, name, time.monotonic() - began))
+        for line in traceback.format_exc().splitlines():
+            print("# " + line)
+        show_device_models(wall)
+        sys.stdout.flush()
+        for domain in bed.domains(): # so that the next case finds an empty host
+            bed.xl("destroy", domain)
+        return False
+
+
+def main():
+    wanted = sys.argv[1:]
+    signal.signal(signal.SIGALRM, on_alarm)
+    sys.path.append(HERE + "/cases")
+    for name in sorted(os.listdir(HERE + "/cases")):
+        if name.endswith(".py"):
+            importlib.import_module(name[:-3])
+    unknown = set(wanted) - {c.__name__ for c in bed.cases}
+    if unknown:
+        print("Bail out! no case is called %s" % ", ".join(sorted(unknown)))
+        sys.exit(1)
+    chosen = [c for c in bed.cases if not wanted or c.__name__ in wanted]
+    print("1..%d" % len(chosen), flush=True)
+    sys.exit(0 if all([run(number, c) for number, c in enumerate(chosen, 1)]) else 1)
+
+
+main()
