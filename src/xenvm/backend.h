@@ -50,6 +50,7 @@ typedef struct VmSpec {
         const char *dir;        /* the VM's own runtime directory, exists */
         int64_t domid;
         int restore_fd;         /* a saved state to begin with, or -EBADF; taken over */
+        bool runs_at_once;      /* run() follows as soon as create() is done: a back end may prepare for that */
         const char *restore_shape; /* what shape() said when it was saved; only looked at in create() */
         const VmEvents *events;
         void *userdata;         /* of the events */

@@ -221,6 +221,7 @@ void op_start_begin(Monitor *m)
         timeline_begin(&m->timeline);
         if (m->config->startup.mode == VM_STARTUP_PAUSED)
                 m->op->paused = true;
+        spec.runs_at_once = !m->op->paused;
         r = vmconfig_check_start(m->config, &why);
         if (r >= 0 && !why)
                 why = check_files(m->config);

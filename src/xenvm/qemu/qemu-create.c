@@ -93,6 +93,13 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
         }
         qemu_bind_cpus(vm);
         r = vm_request(vm, "query-status", NULL, on_created_status, vm);
+        /*
+         * QEMU, once up, is busy giving back the memory that building the machine took: who asks it later than at
+         * once waits for that. So the request to run goes together with the question, where nothing lies in between.
+         */
+        vm->cont_sent = r >= 0 && vm->spec.runs_at_once && vm->spec.restore_fd < 0 && c->cpus_affinity.n == 0;
+        if (vm->cont_sent)
+                r = vm_request(vm, "cont", NULL, qemu_on_running, vm);
         if (r < 0)
                 qemu_create_failed(vm, "QEMU cannot be asked for its state");
 }

@@ -496,8 +496,22 @@ static int simple_change(Vm *vm, const char *command, VmDone done, void *userdat
         return r;
 }
 
+void qemu_on_running(void *userdata, int r, json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        vm->cont_sent = false;
+        if (r >= 0) /* the event may have been heard before the answer to what was asked first */
+                vm->status = VM_STATUS_RUNNING;
+        on_changed(vm, r, value, text);
+}
+
 int qemu_run(Vm *vm, VmDone done, void *userdata)
 {
+        if (vm->cont_sent) {
+                vm->change = (Operation) { done, userdata };
+                return 0;
+        }
         return simple_change(vm, "cont", done, userdata);
 }
 

@@ -61,6 +61,7 @@ struct Vm {
         bool suspend_disk;
         bool ending;                /* we have told it to end */
         bool gone, greeted;
+        bool cont_sent;             /* it runs as soon as it is created; run() has only to wait for the answer */
         unsigned round_trips;       /* of connections that are closed */
         Operation create, kill, save, change;
         struct {
@@ -132,6 +133,7 @@ int qemu_check_shape(Vm *vm, char *const *args, char **ret_why); /* and writes i
 char *qemu_shape(const Vm *vm);
 
 /* qemu-hotplug.c */
+void qemu_on_running(void *userdata, int r, json_object *value, const char *text); /* the answer to cont */
 int qemu_run(Vm *vm, VmDone done, void *userdata);
 int qemu_pause(Vm *vm, VmDone done, void *userdata);
 int qemu_ask(Vm *vm, VmAsk what, VmDone done, void *userdata);
