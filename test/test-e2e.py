@@ -216,6 +216,8 @@ def shutdown():
     qemu = vm.monitor()["vm"]["pid"]
     agent = "com.citrix.xenclient.guest.uuid_" + vm.uuid.replace("-", "_")
     oxt.wait_for(lambda: stack.owned(agent), RESTORED, "the agent's name")
+    timeline = stack.run([oxt.program("xenvm-cmd"), vm.uuid, "timeline"]).stdout
+    assert "guest agent " in timeline, timeline
     stack.start(["dbus-monitor", "--address", stack.address, "interface='com.citrix.xenclient.guest'"],
                 ready=lambda: "NameAcquired" in stack.log("dbus-monitor"))
     r = stack.run([oxt.program("xec"), "-o", vm.path, "shutdown"])

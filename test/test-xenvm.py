@@ -426,6 +426,46 @@ def failed_starts():
 
 
 @oxt.case
+def timeline():
+    """What a start reached and when, also inside the guest; a new monitor knows it, a new start begins anew"""
+    m = machine()
+    assert m.cmd("timeline") == "not started yet"
+    assert "Vm_bad_state" in m.fails("boot-sentinel")
+
+    def phases():
+        return [line.rsplit(None, 2)[0] for line in m.cmd("timeline").splitlines()]
+
+    host = ["checked", "spawned", "qmp ready", "devices", "running"]
+    m.cmd("start")
+    assert phases() == host, m.cmd("timeline")
+    times = [float(line.split()[-2]) for line in m.cmd("timeline").splitlines()]
+    assert times == sorted(times) and 0 < times[-1] < 60000, times
+    agent = "com.citrix.xenclient.guest.uuid_" + m.element
+    watcher.bus.request_name(agent)
+    oxt.wait_for(lambda: phases() == host + ["guest agent"], 5, "the agent")
+    m.cmd("boot-sentinel")
+    first = m.cmd("timeline")
+    assert phases() == host + ["guest agent", "boot sentinel"] and "boot sentinel" in m.log()
+    m.cmd("boot-sentinel")
+    assert m.cmd("timeline") == first
+    m.kill_monitor()
+    m.monitor()
+    assert m.cmd("timeline") == first
+    watcher.bus.release_name(agent)
+    m.cmd("destroy")
+    assert m.cmd("timeline") == first  # of the last start
+    m.cmd("start", "paused=true")
+    assert phases() == host[:-1]
+    # An agent that came while no monitor was there is found.
+    m.kill_monitor()
+    watcher.bus.request_name(agent)
+    m.monitor()
+    oxt.wait_for(lambda: "guest agent" in phases(), 5, "the agent")
+    watcher.bus.release_name(agent)
+    done(m)
+
+
+@oxt.case
 def configuration():
     """get, set, read-config and the lists"""
     m = machine()

@@ -150,6 +150,7 @@ int monitor_record_write(const Paths *p, const MonitorRecord *rec)
         add_text(o, "intent", rec->intent);
         add_text(o, "config", rec->config);
         add_text(o, "start", rec->start);
+        add_text(o, "timeline", rec->timeline);
         add_int(o, "domid", rec->domid);
         add_int(o, "acpi_state", rec->acpi_state);
         add_int(o, "serial_restarts", rec->serial_restarts);
@@ -178,7 +179,8 @@ int monitor_record_read(const Paths *p, const char *uuid, MonitorRecord *ret)
         get_process(o, "vm", &rec.vm);
         if (get_text(o, "name", &rec.name) < 0 || get_text(o, "backend", &rec.backend) < 0 ||
             get_text(o, "state", &rec.state) < 0 || get_text(o, "intent", &rec.intent) < 0 ||
-            get_text(o, "config", &rec.config) < 0 || get_text(o, "start", &rec.start) < 0)
+            get_text(o, "config", &rec.config) < 0 || get_text(o, "start", &rec.start) < 0 ||
+            get_text(o, "timeline", &rec.timeline) < 0)
                 return -ENOMEM;
         details = json_get_member(o, "details", json_type_object);
         if (details) {
@@ -204,6 +206,7 @@ void monitor_record_done(MonitorRecord *r)
         free(r->intent);
         free(r->config);
         free(r->start);
+        free(r->timeline);
         free(r->details);
         *r = (MonitorRecord) { 0 };
 }

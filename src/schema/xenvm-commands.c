@@ -83,6 +83,7 @@ const XenvmCommandInfo xenvm_commands[_XENVM_CMD_MAX] = {
                                             "Attach a network card to another back-end domain" },
         [XENVM_CMD_SET_MEM_TARGET] = { "set-mem-target", false, { REQUIRED("mb", INT, "") },
                                        "Ask the guest to use so many MiB" },
+        [XENVM_CMD_BOOT_SENTINEL] = { "boot-sentinel", false, { { 0 } }, "Note in the timeline that the guest's services are up" },
         [XENVM_CMD_TIMELINE] = { "timeline", false, { { 0 } }, "What happened when during the last start, and why it failed" },
         [XENVM_CMD_HELP] = { "help", false, { { 0 } }, "This list" },
         [XENVM_CMD_QUIT] = { "quit", false, { { 0 } }, "End the monitor; the VM stays as it is" },

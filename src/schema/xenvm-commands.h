@@ -45,6 +45,7 @@ typedef enum XenvmCommand {
         XENVM_CMD_NIC_NETWORK_SWITCH,
         XENVM_CMD_SET_NIC_BACKEND_DOM,
         XENVM_CMD_SET_MEM_TARGET,
+        XENVM_CMD_BOOT_SENTINEL,
         XENVM_CMD_TIMELINE,
         XENVM_CMD_HELP,
         XENVM_CMD_QUIT,

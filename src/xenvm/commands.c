@@ -417,6 +417,15 @@ static void run_set_mem_target(Monitor *m, Request *q, const Values *a)
                 ASYNC(q, m->backend->set_memory(m->vm, (uint64_t) mb * 1024, on_simple, q));
 }
 
+/* From xenmgr, which knows the name of the sentinel and hears what the guest writes. */
+static void run_boot_sentinel(Monitor *m, Request *q, _unused_ const Values *a)
+{
+        if (!running(m, q))
+                return;
+        monitor_guest_reached(m, TIMELINE_SENTINEL);
+        request_done(q, NULL);
+}
+
 static void run_timeline(Monitor *m, Request *q, _unused_ const Values *a)
 {
         reply_text(q, timeline_text(&m->timeline));
@@ -472,6 +481,7 @@ static void (*const handlers[_XENVM_CMD_MAX])(Monitor *m, Request *q, const Valu
         [XENVM_CMD_NIC_NETWORK_SWITCH] = run_nic_network_switch,
         [XENVM_CMD_SET_NIC_BACKEND_DOM] = run_set_nic_backend_dom,
         [XENVM_CMD_SET_MEM_TARGET] = run_set_mem_target,
+        [XENVM_CMD_BOOT_SENTINEL] = run_boot_sentinel,
         [XENVM_CMD_TIMELINE] = run_timeline,
         [XENVM_CMD_HELP] = run_help,
         [XENVM_CMD_QUIT] = run_quit,

@@ -20,12 +20,12 @@
 typedef struct BusLink {
         Monitor *monitor;
         char *address;
-        char name[64], path[64];
+        char name[64], path[64], agent[96];
         sd_bus *bus;      /* NULL: away */
         bool ready;       /* the name is ours */
         Service *service;
         sd_event_source *reconnect;
-        sd_bus_slot *agent_call;
+        sd_bus_slot *agent_call, *agent_match, *agent_query;
         uint64_t delay;
         BusMethod *methods;
         char **names;     /* of the methods */
@@ -152,6 +152,8 @@ static void drop(BusLink *b)
 {
         b->ready = false;
         b->agent_call = sd_bus_slot_unref(b->agent_call);
+        b->agent_match = sd_bus_slot_unref(b->agent_match);
+        b->agent_query = sd_bus_slot_unref(b->agent_query);
         b->service = service_free(b->service);
         if (b->bus) {
                 sd_bus_detach_event(b->bus);
@@ -208,6 +210,41 @@ static int on_name(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error 
         return 0;
 }
 
+/* The guest's agent: that it owns its name says that the guest has come so far. */
+
+static int on_agent_owner(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error)
+{
+        BusLink *b = userdata;
+        const char *name, *old, *new;
+
+        if (sd_bus_message_read(message, "sss", &name, &old, &new) >= 0 && *new)
+                monitor_guest_reached(b->monitor, TIMELINE_AGENT);
+        return 0;
+}
+
+static int on_agent_exists(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *error)
+{
+        BusLink *b = userdata;
+        int exists = 0;
+
+        if (sd_bus_message_read(reply, "b", &exists) >= 0 && exists)
+                monitor_guest_reached(b->monitor, TIMELINE_AGENT);
+        return 0;
+}
+
+static int follow_agent(BusLink *b)
+{
+        _cleanup_free_ char *rule = strformat("type='signal',sender='org.freedesktop.DBus',"
+                                              "interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='%s'", b->agent);
+        int r = rule ? sd_bus_add_match_async(b->bus, &b->agent_match, rule, on_agent_owner, NULL, b) : -ENOMEM;
+
+        /* It may have come while no monitor was there. */
+        if (r >= 0)
+                r = sd_bus_call_method_async(b->bus, &b->agent_query, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                             "org.freedesktop.DBus", "NameHasOwner", on_agent_exists, b, "s", b->agent);
+        return r;
+}
+
 static int connect_bus(BusLink *b)
 {
         int r;
@@ -219,6 +256,8 @@ static int connect_bus(BusLink *b)
                 r = sd_bus_add_filter(b->bus, NULL, on_filter, b);
         if (r >= 0)
                 r = service_new(b->bus, NULL, &service, b, &b->service);
+        if (r >= 0)
+                r = follow_agent(b);
         if (r >= 0) /* 4: do not queue */
                 r = sd_bus_call_method_async(b->bus, NULL, "org.freedesktop.DBus", "/org/freedesktop/DBus",
                                              "org.freedesktop.DBus", "RequestName", on_name, b, "su", b->name, 4);
@@ -249,19 +288,14 @@ static int on_agent_reply(sd_bus_message *reply, void *userdata, _unused_ sd_bus
 int monitor_bus_ask_agent(Monitor *m, const char *member)
 {
         BusLink *b = m->bus;
-        _cleanup_free_ char *destination = NULL;
         sd_bus_message *call = NULL;
-        char uuid[37];
         int r;
 
         if (!b || !b->ready)
                 return -ENOTCONN;
         if (b->agent_call)
                 return 0; /* it is still thinking */
-        destination = strformat("com.citrix.xenclient.guest.uuid_%s", uuid_to_path(m->uuid, uuid));
-        if (!destination)
-                return -ENOMEM;
-        r = sd_bus_message_new_method_call(b->bus, &call, destination, "/", "com.citrix.xenclient.guest", member);
+        r = sd_bus_message_new_method_call(b->bus, &call, b->agent, "/", "com.citrix.xenclient.guest", member);
         if (r >= 0)
                 r = sd_bus_message_set_auto_start(call, false);
         if (r >= 0)
@@ -285,6 +319,7 @@ int monitor_bus_start(Monitor *m, const char *address)
         (void) uuid_to_path(m->uuid, uuid);
         snprintf(b->name, sizeof b->name, "org.xen.vm.uuid_%s", uuid);
         snprintf(b->path, sizeof b->path, "/org/xen/vm/%s", uuid);
+        snprintf(b->agent, sizeof b->agent, "com.citrix.xenclient.guest.uuid_%s", uuid);
         r = b->address ? make_methods(b) : -ENOMEM;
         if (r >= 0)
                 r = connect_bus(b);

@@ -47,7 +47,7 @@ uint64_t monitor_scaled(uint64_t usec)
 void monitor_save_record(Monitor *m)
 {
         MonitorRecord r = { .domid = m->domid, .acpi_state = m->acpi_state, .serial_restarts = m->restarts };
-        _cleanup_free_ char *details = NULL;
+        _cleanup_free_ char *details = NULL, *timeline = timeline_save(&m->timeline);
         int k;
 
         snprintf(r.uuid, sizeof r.uuid, "%s", m->uuid);
@@ -63,6 +63,7 @@ void monitor_save_record(Monitor *m)
                 r.vm = m->backend->process(m->vm);
                 details = m->backend->details(m->vm);
                 r.details = details;
+                r.timeline = timeline;
         }
         k = monitor_record_write(&m->paths, &r);
         if (k < 0)
@@ -84,6 +85,17 @@ void monitor_set_intent(Monitor *m, const char *intent)
         if (streq(m->intent, intent))
                 return;
         snprintf(m->intent, sizeof m->intent, "%s", intent);
+        monitor_save_record(m);
+}
+
+void monitor_guest_reached(Monitor *m, TimelinePhase phase)
+{
+        _cleanup_free_ char *line = NULL;
+
+        if (!m->vm || !timeline_reach(&m->timeline, phase))
+                return;
+        line = timeline_line(&m->timeline);
+        log_info("The guest got further: %s", strempty(line));
         monitor_save_record(m);
 }
 
@@ -253,6 +265,8 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
         snprintf(m->start, sizeof m->start, "%s", strempty(record->start));
         snprintf(m->intent, sizeof m->intent, "%s", strempty(record->intent));
         m->started_at = now_usec();
+        if (record->timeline)
+                timeline_load(&m->timeline, record->timeline);
         devices_replay(m);
         r = m->backend->adopt(&spec, record, on_adopted, m, &m->vm);
         if (r < 0) {

@@ -111,6 +111,8 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
 void monitor_set_state(Monitor *m, VmState s);
 void monitor_save_record(Monitor *m);
 void monitor_set_intent(Monitor *m, const char *intent); /* "": none */
+/* The guest's own part of the timeline: its agent, its boot sentinel. The first time of each start counts. */
+void monitor_guest_reached(Monitor *m, TimelinePhase phase);
 void monitor_announce(Monitor *m);   /* the guest channel */
 void monitor_drop_vm(Monitor *m);    /* after it is gone: forgets it */
 /* The configuration for the next start becomes the current one. */

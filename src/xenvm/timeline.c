@@ -20,10 +20,12 @@ void timeline_begin(Timeline *t)
         t->failed = _TIMELINE_MAX;
 }
 
-void timeline_reach(Timeline *t, TimelinePhase phase)
+bool timeline_reach(Timeline *t, TimelinePhase phase)
 {
-        if (t->begin && !t->at[phase])
-                t->at[phase] = MAX2(now_usec() - t->begin, (uint64_t) 1);
+        if (!t->begin || t->at[phase])
+                return false;
+        t->at[phase] = MAX2(now_usec() - t->begin, (uint64_t) 1);
+        return true;
 }
 
 void timeline_fail(Timeline *t, const char *cause)
@@ -42,6 +44,37 @@ void timeline_done(Timeline *t)
 {
         free(t->cause);
         *t = (Timeline) { .failed = _TIMELINE_MAX };
+}
+
+char *timeline_save(const Timeline *t)
+{
+        StrBuf b = STRBUF_INIT;
+        char *text;
+
+        if (!t->begin)
+                return NULL;
+        strbuf_addf(&b, "%llu", (unsigned long long) t->begin);
+        for (TimelinePhase p = 0; p < _TIMELINE_MAX; p++)
+                strbuf_addf(&b, " %llu", (unsigned long long) t->at[p]);
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
+void timeline_load(Timeline *t, const char *text)
+{
+        Timeline loaded = { .failed = _TIMELINE_MAX };
+        uint64_t *to = &loaded.begin;
+
+        for (TimelinePhase p = 0; p <= _TIMELINE_MAX; p++) {
+                char *end;
+
+                *to = strtoull(text, &end, 10);
+                if (end == text)
+                        break;
+                text = end;
+                to = &loaded.at[p];
+        }
+        timeline_done(t);
+        *t = loaded;
 }
 
 static char *format(const Timeline *t, const char *between, int name_width, int time_width)

@@ -23,11 +23,14 @@ typedef struct Timeline {
 } Timeline;
 
 void timeline_begin(Timeline *t);
-/* The first time counts. */
-void timeline_reach(Timeline *t, TimelinePhase phase);
+/* The first time counts: then true. */
+bool timeline_reach(Timeline *t, TimelinePhase phase);
 void timeline_fail(Timeline *t, const char *cause);
 void timeline_done(Timeline *t);
 /* Several lines, without LF at the end. Returns NULL on out of memory. */
 char *timeline_text(const Timeline *t);
-/* The same on one line, for the log. */
+/* For the runtime record, so that a new monitor of the VM knows it; and back. NULL: no start, or out of memory. */
+char *timeline_save(const Timeline *t);
+void timeline_load(Timeline *t, const char *text);
+/* The same as timeline_text() on one line, for the log. */
 char *timeline_line(const Timeline *t);
