@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Devices of the host on D-Bus: PCI, GPUs, disks, CD drives, sound. */
+/* Devices of the host on D-Bus: PCI, GPUs, disks, CD drives. */
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "fs.h"
 #include "host-internal.h"
 #include "log.h"
@@ -320,12 +321,38 @@ int method_assign_cd(Call *c)
         return manager_commit(m, tx, c, NULL);
 }
 
+/* A drive may take seconds until it lets go. */
+typedef struct Eject {
+        Call *call;
+        char device[300];
+        int result;
+} Eject;
+
+static void eject_work(void *data)
+{
+        Eject *w = data;
+        _cleanup_close_ int fd = open(w->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+        w->result = fd < 0 || ioctl(fd, CDROMEJECT) < 0 ? -errno : 0;
+}
+
+static void eject_done(void *data)
+{
+        Eject *w = data;
+        _cleanup_free_ char *why = strformat("the drive cannot be ejected: %s", strerror(-w->result));
+
+        (void) (w->result < 0 ? call_fail_code(w->call, ERROR_IO, why) : call_reply(w->call, NULL));
+        call_unref(w->call);
+        free(w);
+}
+
 int method_eject_cd(Call *c)
 {
+        Manager *m = c->userdata;
         _cleanup_free_ char *path = NULL;
-        _cleanup_close_ int fd = -EBADF;
         struct dirent *e;
         const char *id;
+        Eject *w;
         DIR *d;
         int r;
 
@@ -335,93 +362,24 @@ int method_eject_cd(Call *c)
         if (!cd_id_ok(id))
                 return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", id);
         path = strformat("/sys/bus/scsi/devices/%s/block", id);
-        d = path ? opendir(path) : NULL;
+        w = path ? calloc(1, sizeof *w) : NULL;
+        if (!w)
+                return -ENOMEM;
+        d = opendir(path);
         while (d && (e = readdir(d)))
-                if (e->d_name[0] != '.') {
-                        char device[300];
-
-                        snprintf(device, sizeof device, "/dev/%s", e->d_name);
-                        fd = open(device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-                        break;
-                }
+                if (e->d_name[0] != '.')
+                        snprintf(w->device, sizeof w->device, "/dev/%s", e->d_name);
         if (d)
                 (void) closedir(d);
-        if (fd < 0 || ioctl(fd, CDROMEJECT) < 0)
-                return call_fail_code(c, ERROR_IO, "the drive cannot be ejected");
-        return 1;
-}
-
-/* Sound: /proc/asound. A host without it has none, which is no error. */
-
-/* "00-00: name : text : playback 1 : capture 1" */
-static int fill_pcm(Call *c, sd_bus_message *reply)
-{
-        const char *direction = c->method->data;
-        _cleanup_free_ char *text = NULL;
-        _cleanup_strv_ char **lines = NULL;
-        int r;
-
-        if (read_file("/proc/asound/pcm", 64 * KIB, &text, NULL) < 0)
-                return 0;
-        r = strv_split(text, '\n', &lines);
-        for (char **l = lines; r >= 0 && l && *l; l++) {
-                _cleanup_free_ char *id = NULL, *card_path = NULL, *card = NULL, *name = NULL;
-                const char *start = strlen(*l) > 7 ? *l + 7 : "";
-
-                if (!strstr(*l, direction))
-                        continue;
-                id = strndup(*l, 5);
-                name = strndup(start, strcspn(start, ":"));
-                card_path = strformat("/proc/asound/card%d/id", atoi(*l));
-                card = card_path ? host_file_text(card_path) : NULL;
-                r = id && name ? reply_add_row(reply, "id", id, "name", strstrip(name), "card", card, NULL) : -ENOMEM;
+        if (!*w->device) {
+                free(w);
+                return call_fail_code(c, ERROR_IO, "this host has no such drive");
+        }
+        w->call = call_ref(c);
+        r = background_run(m->event, eject_work, eject_done, w);
+        if (r < 0) {
+                call_unref(w->call);
+                free(w);
         }
         return r;
-}
-
-int method_list_pcm(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_pcm);
-}
-
-/* " 0 [PCH            ]: HDA-Intel - HDA Intel PCH" */
-static int fill_cards(_unused_ Call *c, sd_bus_message *reply)
-{
-        _cleanup_free_ char *text = NULL;
-        _cleanup_strv_ char **lines = NULL;
-        int r;
-
-        if (read_file("/proc/asound/cards", 64 * KIB, &text, NULL) < 0)
-                return 0;
-        r = strv_split(text, '\n', &lines);
-        for (char **l = lines; r >= 0 && l && *l; l++) {
-                const char *name = strstr(*l, "]:");
-                char id[16];
-
-                if (!name || !isdigit((unsigned char) *strstrip(*l)))
-                        continue;
-                snprintf(id, sizeof id, "%d", atoi(*l));
-                r = reply_add_row(reply, "id", id, "name", name + 2 + strspn(name + 2, " "), NULL);
-        }
-        return r;
-}
-
-int method_list_cards(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_cards);
-}
-
-static int fill_nothing(_unused_ Call *c, _unused_ sd_bus_message *reply)
-{
-        return 0;
-}
-
-int method_card_controls(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_nothing);
-}
-
-int method_card_control(Call *c)
-{
-        return call_fail_code(c, ERROR_IO, "this host has no mixer that oxt could ask");
 }

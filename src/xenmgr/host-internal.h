@@ -33,7 +33,8 @@ int method_list_cds(Call *c);
 int method_get_cd(Call *c);
 int method_assign_cd(Call *c);
 int method_eject_cd(Call *c);
+
+/* In host-sound.c. */
 int method_list_pcm(Call *c);
 int method_list_cards(Call *c);
-int method_card_controls(Call *c);
-int method_card_control(Call *c);
+int method_card_mixer(Call *c); /* lists, gets or sets, by the number of arguments */

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "create.h"
 #include "fs.h"
 #include "lifecycle.h"
@@ -72,11 +73,43 @@ static int method_unrestricted_delete(Call *c)
         return vm ? delete_vm(vm, true, c) : call_fail(c, DBUS_ERROR_FAILED, "There is no VM %.64s", uuid);
 }
 
+/* The file is made durable before its path is told: on a slow disk that takes a while. */
+typedef struct VhdWork {
+        Call *call;
+        char *path, *shown;
+        uint64_t size;
+        int result;
+} VhdWork;
+
+static void vhd_work_free(VhdWork *w)
+{
+        call_unref(w->call);
+        free(w->path);
+        free(w->shown);
+        free(w);
+}
+
+static void vhd_work(void *data)
+{
+        VhdWork *w = data;
+
+        w->result = vhd_create(w->path, w->size);
+}
+
+static void vhd_done(void *data)
+{
+        VhdWork *w = data;
+        _cleanup_free_ char *why = strformat("%s: %s", w->path, strerror(-w->result));
+
+        (void) (w->result < 0 ? call_fail_code(w->call, ERROR_IO, why) : call_reply(w->call, "s", w->shown));
+        vhd_work_free(w);
+}
+
 static int method_create_vhd(Call *c)
 {
         Manager *m = c->userdata;
-        _cleanup_free_ char *path = NULL, *shown = NULL;
         char uuid[37];
+        VhdWork *w;
         int32_t mb;
         int r;
 
@@ -87,15 +120,15 @@ static int method_create_vhd(Call *c)
                 return call_fail(c, DBUS_ERROR_FAILED, "A VHD has 1 to %d MiB", VHD_MAX_MB);
         if (!uuid_random(uuid))
                 return -EIO;
-        path = paths_format(manager_paths(m), PATH_DISKS, "%s.vhd", uuid);
-        shown = strformat("/storage/disks/%s.vhd", uuid);
-        r = path && shown ? vhd_create(path, (uint64_t) mb * MIB) : -ENOMEM;
-        if (r < 0) {
-                _cleanup_free_ char *text = strformat("%s: %s", strempty(path), strerror(-r));
-
-                return call_fail_code(c, ERROR_IO, text);
-        }
-        return call_reply(c, "s", shown);
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        *w = (VhdWork) { .call = call_ref(c), .path = paths_format(manager_paths(m), PATH_DISKS, "%s.vhd", uuid),
+                         .shown = strformat("/storage/disks/%s.vhd", uuid), .size = (uint64_t) mb * MIB };
+        r = w->path && w->shown ? background_run(m->event, vhd_work, vhd_done, w) : -ENOMEM;
+        if (r < 0)
+                vhd_work_free(w);
+        return r;
 }
 
 /* Finding and listing */

@@ -15,12 +15,13 @@ XENMGR = "com.citrix.xenclient.xenmgr"
 VM = "com.citrix.xenclient.xenmgr.vm"
 
 
-def image():
+def image(name="guest-image", programs=(), modules=""):
     """The folder with vmlinux and initrd; made when the programs in it have changed."""
-    folder = os.path.join(oxt.BUILD, "guest-image")
+    folder = os.path.join(oxt.BUILD, name)
     r = subprocess.run(["sh", os.path.join(oxt.SOURCE, "data/guest-image/build"), folder,
-                        oxt.program("oxt-guest"), oxt.program("xec")], stdout=subprocess.PIPE,
-                       stderr=subprocess.STDOUT, text=True)
+                        oxt.program("oxt-guest"), oxt.program("xec"), *map(oxt.program, programs)],
+                       env=dict(os.environ, OXT_GUEST_MODULES=modules), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True)
     assert r.returncode == 0, r.stdout
     return folder
 
