@@ -4,6 +4,7 @@
 import json
 import os
 import subprocess
+import tarfile
 import uuid as uuids
 import xml.etree.ElementTree
 
@@ -558,6 +559,37 @@ def facts_of_host(host):
         open(os.path.join(isos, name), "w").close()
     listed = [str(n) for n in host.call("/host", XM + ".host", "list_isos")]
     assert "null.iso" not in listed and "c.img" not in listed and {"a.iso", "b.iso"} <= set(listed)
+
+
+@with_host
+def status_report(host):
+    """A report holds the user's words, the database without secrets, logs, and what VMs left only if that is wanted."""
+    vm = host.create(tree={"name": "to be found", "productproperty": {"p": {"key": "p", "password": "true", "value": "hush-1"},
+                                                                      "q": {"key": "q", "value": "open-1"}}})
+    host.db("write", "/vm/%s/varstored-efivar-blob" % uuid_of(vm), "hush-2")
+    oxt.wait_for(lambda: host.call(vm, XM + ".vm", "get_db_key", "varstored-efivar-blob") == "hush-2")
+    logs, run = os.path.join(host.stack.state, "log"), os.path.join(host.stack.runtime, "vm", uuid_of(vm))
+    for folder, name, text in ((logs, "dbd.log", "x" * 600000 + "the end"), (run, "xenvm.conf", "memory=1"), (run, "secret.key", "hush-3")):
+        os.makedirs(folder, exist_ok=True)
+        os.chmod(folder, 0o755)
+        with open(os.path.join(folder, name), "w") as f:
+            f.write(text)
+    report = lambda vms: str(host.call("/", XM + ".diag", "create_status_report", False, vms, "it <fails>", "a & b", "", "7"))
+    for vms in (False, True):
+        path = report(vms)
+        assert os.stat(path).st_mode & 0o077 == 0, "it is nobody else's to read"
+        with tarfile.open(path) as t:
+            files = {m.name[2:]: t.extractfile(m).read().decode() for m in t.getmembers() if m.isfile()}
+        os.unlink(path)
+        conf = "vm-%s-xenvm.conf" % uuid_of(vm)
+        assert set(files) == {"user-report.xml", "database.json", "log-dbd.log"} | ({conf} if vms else set()), set(files)
+        words = xml.etree.ElementTree.fromstring(files["user-report.xml"])
+        assert [words.find(n).text or "" for n in ("summary", "description", "repro-steps", "ticket")] == ["it <fails>", "a & b", "", "7"]
+        tree = json.loads(files["database.json"])["vm"][uuid_of(vm)]
+        assert tree["name"] == "to be found" and tree["productproperty"]["q"]["value"] == "open-1"
+        assert "hush" not in "".join(files.values())
+        assert files["log-dbd.log"].endswith("the end") and len(files["log-dbd.log"]) < 600000, "the end of a long log"
+    assert not [n for n in os.listdir("/tmp") if n.startswith(os.path.basename(path).split(".")[0])], "nothing is left"
 
 
 @with_host

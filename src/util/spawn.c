@@ -23,6 +23,7 @@ static const struct {
         [SPAWN_PASST] = { { "/usr/bin/passt" }, NULL },
         [SPAWN_SWTPM] = { { "/usr/bin/swtpm" }, NULL },
         [SPAWN_SWTPM_SETUP] = { { "/usr/bin/swtpm_setup" }, NULL },
+        [SPAWN_TAR] = { { "/usr/bin/tar", "/bin/tar" }, NULL },
         [SPAWN_DBUS_DAEMON] = { { "/usr/bin/dbus-daemon" }, NULL },
         [SPAWN_XENVM] = { { NULL }, "xenvm" },
         [SPAWN_DBD] = { { NULL }, "dbd" },

@@ -16,6 +16,7 @@ typedef enum SpawnProgram {
         SPAWN_SWTPM,
         SPAWN_SWTPM_SETUP,
         SPAWN_DBUS_DAEMON,
+        SPAWN_TAR,
         SPAWN_XENVM,    /* our own programs: beside the running one */
         SPAWN_DBD,
         SPAWN_RPC_PROXY,

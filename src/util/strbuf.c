@@ -66,6 +66,19 @@ void strbuf_addf(StrBuf *b, const char *fmt, ...)
         b->len += (size_t) n;
 }
 
+void strbuf_add_xml(StrBuf *b, const char *s)
+{
+        for (; *s; s++)
+                if (*s == '&')
+                        strbuf_add(b, "&amp;");
+                else if (*s == '<')
+                        strbuf_add(b, "&lt;");
+                else if (*s == '"')
+                        strbuf_add(b, "&quot;");
+                else
+                        strbuf_addc(b, *s);
+}
+
 int strbuf_take(StrBuf *b, char **ret)
 {
         if (b->oom || !strbuf_reserve(b, 0)) {

@@ -130,7 +130,7 @@ static int method_missing_tool(Call *c)
 
 static const BusMethod diag_methods[] = {
         { "create_status_report", "bbssss", "screenshots guest_info summary description repro_steps ticket", "s",
-          "file", method_missing_tool, "the tool status-tool is not installed" },
+          "file", method_status_report, NULL },
         { "gather", "ss", "name data_", "", "", method_gather, NULL },
         { "save", "s", "mode", "s", "dir", method_save, NULL },
         { "status_report_screen", "b", "show", "", "", method_missing_tool, "no VM shows status reports" },

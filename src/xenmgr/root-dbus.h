@@ -9,3 +9,5 @@ void root_properties_init(void);
 /* In config-dbus.c and diag-dbus.c */
 extern const BusInterface config_interface, config_ui_interface, diag_interface;
 void config_properties_init(void);
+/* In report.c */
+int method_status_report(Call *c);

@@ -442,19 +442,6 @@ static int method_set_product(Call *c)
         return manager_commit(vm->manager, tx, c, NULL);
 }
 
-static void add_xml(StrBuf *b, const char *s)
-{
-        for (; *s; s++)
-                if (*s == '&')
-                        strbuf_add(b, "&amp;");
-                else if (*s == '<')
-                        strbuf_add(b, "&lt;");
-                else if (*s == '"')
-                        strbuf_add(b, "&quot;");
-                else
-                        strbuf_addc(b, *s);
-}
-
 /* The document that a guest finds on its environment CD (DMTF DSP8027). */
 static int method_get_ovf_env(Call *c)
 {
@@ -472,9 +459,9 @@ static int method_get_ovf_env(Call *c)
                 if (!*dbnode_text(n, "key"))
                         continue;
                 strbuf_add(&b, "    <Property oe:key=\"");
-                add_xml(&b, dbnode_name(n));
+                strbuf_add_xml(&b, dbnode_name(n));
                 strbuf_add(&b, "\" oe:value=\"");
-                add_xml(&b, dbnode_text(n, "value"));
+                strbuf_add_xml(&b, dbnode_text(n, "value"));
                 strbuf_add(&b, "\"/>\n");
         }
         strbuf_add(&b, "  </PropertySection>\n</Environment>\n");
