@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""VMs on real QEMU whose guests are a boot sector, driven through xenmgr."""
+import os
+import signal
+import subprocess
+import time
+
+import dbus
+
+import oxt
+from xenmgr import Host, XM, uuid_of
+
+VM = XM + ".vm"
+IDLE = bytes.fromhex("fbf4ebfd")                    # sti; again: hlt; jmp again
+POWEROFF = bytes.fromhex("ba0406b80020ef") + IDLE   # out 0x604, 0x2000
+RESET = bytes.fromhex("b0fee664") + IDLE            # out 0x64, 0xfe
+os.environ["XENVM_TIMEOUT_SCALE"] = "0.02"
+
+
+class Life(Host):
+    def disk(self, name, code):
+        path = os.path.join(self.stack.state, "storage/disks", name)
+        with open(path, "wb") as f:
+            f.write(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+        os.chmod(path, 0o666)
+        return "/storage/disks/" + name
+
+    def guest(self, code=IDLE, **keys):
+        self.guests = getattr(self, "guests", 0) + 1
+        tree = {"slot": "-1", "config": {
+            "virt-type": "hvm", "memory": "32", "display": "none", "notify": "dbus", "acpi": "true",
+            "disk": {"0": {"path": self.disk("g%d.img" % self.guests, code), "type": "file", "mode": "w", "device": "hda",
+                           "devtype": "disk"}}}}
+        config = keys.pop("config", {})
+        tree.update(keys)
+        tree["config"].update(config)
+        return self.create("", tree)
+
+    def start(self, vm):
+        self.call(vm, VM, "start", timeout=60)
+
+    def state(self, vm):
+        return str(self.get(vm, VM, "state"))
+
+    def states(self, vm):
+        self.turn()
+        return [s[3] for s in self.signals if s[:2] == ("vm_state_changed", uuid_of(vm))]
+
+    def words(self, vm):
+        self.turn()
+        return [s[2].split(":")[-1] for s in self.signals if s[:2] == ("notify", uuid_of(vm))]
+
+    def fails_quietly(self, vm, member):
+        try:
+            self.call(vm, VM, member, timeout=60)
+            return None
+        except dbus.DBusException as e:
+            return e
+
+    def wait_state(self, vm, state, seconds=20):
+        oxt.wait_for(lambda: self.state(vm) == state, seconds, state)
+
+    def pids(self, program, vm):
+        out = subprocess.run(["pgrep", "-f", "%s.*%s" % (program, uuid_of(vm))], capture_output=True, text=True).stdout
+        return [int(p) for p in out.split()]
+
+    def restart_manager(self):
+        self.manager.send_signal(signal.SIGKILL)
+        self.manager.wait()
+        self.manager = self.stack.daemon("xenmgr", XM, "--no-autostart")
+
+    def stop(self):
+        for vm in list(self.call("/", XM, "list_vms")) if self.manager.poll() is None else []:
+            try:
+                self.call(str(vm), VM, "set_db_key", "keep-alive", "false")
+                self.call(str(vm), VM, "destroy", timeout=30)
+            except dbus.DBusException as e:
+                print("# %s" % e)
+        end = time.monotonic() + 5
+        while subprocess.run(["pgrep", "-f", "xenvm.*" + self.stack.root], capture_output=True).stdout and time.monotonic() < end:
+            time.sleep(0.05)
+        left = subprocess.run(["pgrep", "-af", "(xenvm|qemu-system).*" + self.stack.root], capture_output=True, text=True).stdout
+        for line in left.splitlines():
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+        super().stop()
+        assert not left, "left behind: " + left
+
+
+def with_life(function):
+    def run():
+        life = Life("--no-autostart")
+        try:
+            function(life)
+        except Exception:
+            print("# " + life.stack.log("xenmgr").replace("\n", "\n# "))
+            raise
+        finally:
+            life.stop()
+    run.__doc__ = function.__doc__
+    run.__name__ = function.__name__
+    return oxt.case(run)
