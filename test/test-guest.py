@@ -212,12 +212,18 @@ def agent():
         assert g.stack.run(emit + ["xorg_running"]).returncode == 0
         oxt.wait_for(lambda: "member=xorg_running" in g.stack.log("dbus-monitor"), what="xorg_running")
         assert g.stack.run(emit + ["shutdown"]).returncode == 2
+        write = emit[:-1] + ["--write"]
+        assert g.stack.run(write + ["booted=1"]).returncode == 0
+        oxt.wait_for(lambda: 'string "booted"' in g.stack.log("dbus-monitor"), what="node_written")
+        assert g.stack.run(write + ["booted"]).returncode == 2
+        assert g.stack.run(write + ["booted=" + "1" * 200]).returncode == 2
 
         # The host side goes and comes back: so does the agent.
         g.host.stop()
         oxt.wait_for(lambda: not g.stack.owned(Agent.name), what="the end of the agent's connection")
         g.attach()
         oxt.wait_for(lambda: g.stack.owned(Agent.name), 3, "the agent's name")
+        oxt.wait_for(lambda: g.stack.log("dbus-monitor").count('string "booted"') == 2, what="the node, told again")
         monitor.terminate()
     finally:
         g.stop()

@@ -44,6 +44,11 @@ static struct {
         uint64_t back_off;
         uint32_t serial;
         bool due[_SIGNAL_MAX]; /* to be emitted when ready */
+        struct {
+                char text[AGENT_NODE_SIZE]; /* NODE, a NUL, VALUE */
+                bool due;
+        } nodes[AGENT_NODES_MAX];
+        size_t n_nodes;
         uint8_t in[WIRE_MAX], out[WIRE_MAX];
         size_t in_len, out_len;
 } agent;
@@ -94,6 +99,37 @@ static void emit_due(void)
                 m.serial = next_serial();
                 send_message(&m);
         }
+        for (size_t i = 0; agent.state == AGENT_READY && i < agent.n_nodes; i++) {
+                const char *node = agent.nodes[i].text;
+                WireMessage m = { .type = WIRE_SIGNAL, .no_reply = true, .path = "/", .interface = INTERFACE,
+                                  .member = "node_written", .text = node, .text2 = node + strlen(node) + 1 };
+
+                if (!agent.nodes[i].due)
+                        continue;
+                agent.nodes[i].due = false;
+                m.serial = next_serial();
+                send_message(&m);
+        }
+}
+
+int agent_write(const char *node_and_value)
+{
+        const char *value = strchr(node_and_value, '=');
+        size_t n = value ? (size_t) (value - node_and_value) : 0, i = 0;
+
+        if (n == 0 || strlen(node_and_value) >= AGENT_NODE_SIZE)
+                return -EINVAL;
+        while (i < agent.n_nodes && !(strlen(agent.nodes[i].text) == n && memcmp(agent.nodes[i].text, node_and_value, n) == 0))
+                i++;
+        if (i == AGENT_NODES_MAX)
+                return -ENOSPC;
+        if (i == agent.n_nodes)
+                agent.n_nodes++;
+        snprintf(agent.nodes[i].text, AGENT_NODE_SIZE, "%s", node_and_value);
+        agent.nodes[i].text[n] = '\0';
+        agent.nodes[i].due = true;
+        emit_due();
+        return 0;
 }
 
 int agent_emit(const char *signal)
@@ -178,6 +214,7 @@ static void introspect(const WireMessage *call)
                 strbuf_addf(&b, "<method name=\"%s\"/>", methods[i].name);
         for (size_t i = 0; i < _SIGNAL_MAX; i++)
                 strbuf_addf(&b, "<signal name=\"%s\"/>", signal_names[i]);
+        strbuf_add(&b, "<signal name=\"node_written\"><arg name=\"node\" type=\"s\"/><arg name=\"value\" type=\"s\"/></signal>");
         strbuf_add(&b, "</interface></node>");
         if (strbuf_take(&b, &xml) >= 0)
                 answer(call, NULL, xml);
@@ -213,6 +250,8 @@ static void take_message(const WireMessage *m)
                 agent.state = AGENT_READY;
                 agent.back_off = BACK_OFF_FIRST;
                 agent.due[SIGNAL_STARTED] = true;
+                for (size_t i = 0; i < agent.n_nodes; i++)
+                        agent.nodes[i].due = true;
                 emit_due();
         } else if (m->type == WIRE_CALL)
                 take_call(m);

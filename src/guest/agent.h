@@ -21,3 +21,12 @@ void agent_closed(MuxStream *s, MuxReason reason);
 int agent_emit(const char *signal);
 /* The names of the signals, blank separated. */
 #define AGENT_SIGNALS "agent_started agent_uninstalled xorg_running"
+
+/*
+ * Tells the host of a node, "NODE=VALUE": what a guest on Xen writes below its /local/domain/<domid> (its boot sentinel,
+ * the version of its tools, …). Told again at each new connection, so that it is never lost. 0, -EINVAL: not of that
+ * form or too long; -ENOSPC: too many nodes.
+ */
+int agent_write(const char *node_and_value);
+#define AGENT_NODES_MAX 16
+#define AGENT_NODE_SIZE 136

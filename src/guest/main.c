@@ -20,7 +20,7 @@
 
 #define LISTEN_DEFAULT "unix:/run/oxt/host-bus"
 
-static const char *arg_channel = "auto", *arg_control = "/run/oxt/guest-agent", *arg_emit;
+static const char *arg_channel = "auto", *arg_control = "/run/oxt/guest-agent", *arg_emit, *arg_write;
 static bool arg_agent = true, arg_debug;
 static char **arg_listen;
 
@@ -35,9 +35,11 @@ static const Option options[] = {
         { "listen", 'l', "ADDRESS", OPTION_CALLBACK, parse_listen,
           "Offer the host's bus at unix:PATH or tcp:PORT[=SERVICE]; can be given again" },
         { "no-agent", 0, NULL, OPTION_NO_FLAG, &arg_agent, "Do not appear on the host's bus oneself" },
-        { "control", 0, "PATH", OPTION_STRING, &arg_control, "Socket on which a running agent takes --emit" },
+        { "control", 0, "PATH", OPTION_STRING, &arg_control, "Socket on which a running agent takes --emit and --write" },
         { "emit", 0, "SIGNAL", OPTION_STRING, &arg_emit, "Have the running agent emit a signal, and end",
           AGENT_SIGNALS },
+        { "write", 0, "NODE=VALUE", OPTION_STRING, &arg_write,
+          "Have the running agent tell the host of a node, such as the VM's boot sentinel, and end" },
         { "debug", 0, NULL, OPTION_FLAG, &arg_debug, "Log more" },
         { 0 },
 };
@@ -85,20 +87,21 @@ static const MuxEvents events = {
         .attached = on_attached, .detached = on_detached, .data = on_data, .writable = on_writable, .closed = on_closed,
 };
 
-/* The control socket takes one name of a signal for each connection, and closes it: with "ok" if it was one. */
+/* The control socket takes one signal's name or NODE=VALUE for each connection, and closes it: with "ok" if it was one. */
 static void on_control(Source *s, uint32_t events_ _unused_)
 {
         struct timeval patience = { .tv_usec = 200 * 1000 };
         _cleanup_close_ int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
-        char untrusted_name[64] = "";
+        char untrusted_text[AGENT_NODE_SIZE + 1] = "";
 
         if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0)
                 return;
-        if (recv(fd, untrusted_name, sizeof untrusted_name - 1, 0) > 0 && agent_emit(untrusted_name) == 0)
+        if (recv(fd, untrusted_text, sizeof untrusted_text - 1, 0) > 0 &&
+            (strchr(untrusted_text, '=') ? agent_write : agent_emit)(untrusted_text) == 0)
                 (void) send(fd, "ok", 2, MSG_NOSIGNAL);
 }
 
-static int emit(void)
+static int ask_agent(const char *text)
 {
         _cleanup_close_ int fd = unix_connect(arg_control);
         struct timeval patience = { .tv_sec = 5 };
@@ -110,7 +113,7 @@ static int emit(void)
         /* Ours is a program that may wait. */
         if (fcntl(fd, F_SETFL, 0) < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0)
                 return log_errno(errno, "Cannot ask the agent");
-        if (send(fd, arg_emit, strlen(arg_emit), MSG_NOSIGNAL) < 0)
+        if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
                 return log_errno(errno, "Cannot ask the agent");
         n = recv(fd, reply, sizeof reply, 0);
         return n == 2 ? 0 : log_errno(n < 0 ? errno : EPROTO, "The agent did not answer");
@@ -154,8 +157,16 @@ int main(int argc, char *argv[])
         }
         if (arg_debug)
                 log_set_level(LOG_DEBUG);
-        if (arg_emit)
-                return emit() < 0;
+        if (arg_write && (arg_write[0] == '=' || !strchr(arg_write, '=') || strlen(arg_write) >= AGENT_NODE_SIZE)) {
+                log_error("--write takes NODE=VALUE of at most %d bytes, not '%s'", AGENT_NODE_SIZE - 1, arg_write);
+                return 2;
+        }
+        if (arg_emit && ask_agent(arg_emit) < 0)
+                return 1;
+        if (arg_write && ask_agent(arg_write) < 0)
+                return 1;
+        if (arg_emit || arg_write)
+                return 0;
         if (!arg_listen && strv_extend(&arg_listen, LISTEN_DEFAULT) < 0) {
                 log_oom();
                 return 1;

@@ -21,6 +21,11 @@ static void test_round_trip(void)
         assert(streq(out.destination, "c.d") && streq(out.signature, "su") && !out.sender && !out.error);
         for (size_t i = 0; i < n; i++)
                 assert(wire_write(&in, buf, i) == 0);
+        in.text2 = "g";
+        in.number = NULL;
+        n = wire_write(&in, buf, sizeof buf);
+        assert(wire_read(buf, n, &out) == (int) n && streq(out.signature, "ss"));
+        assert(buf[n - 1] == 0 && buf[n - 2] == 'g');
 }
 
 /* A reply as a bus writes it, in big-endian: type 2, reply serial 258, destination ":1.5", body "". */

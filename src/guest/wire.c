@@ -85,7 +85,7 @@ size_t wire_write(const WireMessage *m, uint8_t *buf, size_t size)
 {
         Writer w = { .p = buf, .size = size };
         uint8_t start[4] = { 'l', (uint8_t) m->type, m->no_reply ? 1 : 0, 1 };
-        const char *signature = m->text ? m->number ? "su" : "s" : m->number ? "u" : NULL;
+        const char *signature = m->text2 ? m->number ? "ssu" : "ss" : m->text ? m->number ? "su" : "s" : m->number ? "u" : NULL;
         size_t fields_start, body_start;
         uint32_t v;
 
@@ -112,6 +112,8 @@ size_t wire_write(const WireMessage *m, uint8_t *buf, size_t size)
         body_start = w.len;
         if (m->text)
                 put_text(&w, m->text);
+        if (m->text2)
+                put_text(&w, m->text2);
         if (m->number)
                 put_u32(&w, *m->number);
         if (w.full)

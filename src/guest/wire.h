@@ -16,8 +16,8 @@ typedef struct WireMessage {
         uint32_t serial, reply_serial;
         /* NULL: not there. When read they point into the message, which the reader has terminated. */
         const char *path, *interface, *member, *error, *destination, *sender, *signature;
-        /* Body, for writing: texts, then a number if number is set. */
-        const char *text;
+        /* Body, for writing: up to two texts, then a number if number is set. */
+        const char *text, *text2;
         const uint32_t *number;
 } WireMessage;
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "events.h"
 
+#include "cd-drives.h"
+#include "guest-nodes.h"
 #include "hooks.h"
 #include "lifecycle.h"
 #include "log.h"
@@ -81,6 +83,8 @@ static void on_stopped(Vm *vm)
                                        (int32_t) -1, (uint32_t) 0);
         manager_notify_service(m, "com.citrix.xenclient.usbdaemon", "/", "com.citrix.xenclient.usbdaemon", "vm_stopped",
                                "i", (int32_t) vm->domid);
+        cd_drives_released(vm);
+        guest_nodes_forget(vm);
         vm->domid = vm->stubdomid = -1;
         vm->acpi_state = 5;
 }
@@ -223,6 +227,11 @@ static void handle(Vm *vm, const char *status)
                 char shown[256];
 
                 log_warning("%s: %s", vm->uuid, log_untrusted(shown, sizeof shown, rest));
+        } else if ((rest = strchr(status, ':'))) {
+                _cleanup_free_ char *node = strndup(status, (size_t) (rest - status));
+
+                if (node)
+                        guest_node_written(vm, node, rest + 1);
         }
 }
 
@@ -308,6 +317,7 @@ void events_adopt(Vm *vm, VmState state)
         vm->state = state;
         vm->reason = REASON_HALT;
         log_info("%s was found %s", vm->uuid, vm_state_word(state));
+        guest_nodes_adopt(vm);
         if (state == VM_RUNNING)
                 on_running(vm);
 }

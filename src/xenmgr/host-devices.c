@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Devices of the host on D-Bus: PCI, GPUs, disks, CD drives. */
+/* Devices of the host on D-Bus: PCI, GPUs, disks. */
 #include <ctype.h>
 #include <dirent.h>
-#include <fcntl.h>
-#include <linux/cdrom.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "background.h"
 #include "fs.h"
 #include "host-internal.h"
 #include "log.h"
@@ -206,7 +202,7 @@ int method_get_dh_gpu(Call *c)
         return r < 0 ? r : call_reply(c, "s", text);
 }
 
-/* Disks and CD drives */
+/* Disks */
 
 static int fill_disks(_unused_ Call *c, sd_bus_message *reply)
 {
@@ -233,153 +229,4 @@ static int fill_disks(_unused_ Call *c, sd_bus_message *reply)
 int method_list_disks(Call *c)
 {
         return call_reply_array(c, "a{ss}", fill_disks);
-}
-
-static bool cd_id_ok(const char *id)
-{
-        unsigned colons = 0;
-
-        for (const char *p = id; *p; p++)
-                if (*p == ':')
-                        colons++;
-                else if (!isdigit((unsigned char) *p))
-                        return false;
-        return colons == 3 && strlen(id) < 32;
-}
-
-static void cd_key(const char *id, char ret[static 64])
-{
-        snprintf(ret, 64, "/xenmgr/cdassign/%.32s", id);
-        for (char *p = ret + strlen("/xenmgr/cdassign/"); *p; p++)
-                if (*p == ':')
-                        *p = '_';
-}
-
-static int fill_cds(Call *c, sd_bus_message *reply)
-{
-        char *const *drives = host_cd_drives(c->userdata);
-        int r = 0;
-
-        for (; r >= 0 && drives && *drives; drives++) {
-                _cleanup_free_ char *vendor_path = strformat("/sys/bus/scsi/devices/%s/vendor", *drives);
-                _cleanup_free_ char *model_path = strformat("/sys/bus/scsi/devices/%s/model", *drives);
-                _cleanup_free_ char *vendor = vendor_path ? host_file_text(vendor_path) : NULL;
-                _cleanup_free_ char *model = model_path ? host_file_text(model_path) : NULL;
-                _cleanup_free_ char *name = strformat("%s %s", strempty(vendor), strempty(model));
-                const char *vm;
-                char key[64];
-
-                cd_key(*drives, key);
-                vm = db_text(c->userdata, key, "");
-                r = name ? reply_add_row(reply, "id", *drives, "name", name, "vm", vm, "vm-sticky", *vm ? "1" : "0",
-                                         "usb-id", "", NULL)
-                         : -ENOMEM;
-        }
-        return r;
-}
-
-int method_list_cds(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_cds);
-}
-
-int method_get_cd(Call *c)
-{
-        const char *id, *vm;
-        char key[64];
-        int r;
-
-        r = sd_bus_message_read(c->message, "s", &id);
-        if (r < 0)
-                return r;
-        if (!cd_id_ok(id))
-                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", id);
-        cd_key(id, key);
-        vm = db_text(c->userdata, key, "");
-        return call_reply(c, "bs", *vm != '\0', vm);
-}
-
-int method_assign_cd(Call *c)
-{
-        Manager *m = c->userdata;
-        const char *id, *uuid;
-        char key[64];
-        Vm *vm;
-        int sticky, r;
-        DbTx *tx;
-
-        r = sd_bus_message_read(c->message, "sbs", &id, &sticky, &uuid);
-        if (r < 0)
-                return r;
-        vm = manager_find_vm(m, uuid);
-        if (!cd_id_ok(id) || (*uuid && !vm))
-                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive, or '%.64s' not a VM", id, uuid);
-        cd_key(id, key);
-        tx = db_tx_new();
-        (void) (vm && sticky ? db_tx_write(tx, key, uuid) : db_tx_rm(tx, key));
-        manager_emit(m, "cd_assignment_changed", "sso", id, vm ? vm->uuid : "", vm ? vm->path : "/");
-        return manager_commit(m, tx, c, NULL);
-}
-
-/* A drive may take seconds until it lets go. */
-typedef struct Eject {
-        Call *call;
-        char device[300];
-        int result;
-} Eject;
-
-static void eject_work(void *data)
-{
-        Eject *w = data;
-        _cleanup_close_ int fd = open(w->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-
-        w->result = fd < 0 || ioctl(fd, CDROMEJECT) < 0 ? -errno : 0;
-}
-
-static void eject_done(void *data)
-{
-        Eject *w = data;
-        _cleanup_free_ char *why = strformat("the drive cannot be ejected: %s", strerror(-w->result));
-
-        (void) (w->result < 0 ? call_fail_code(w->call, ERROR_IO, why) : call_reply(w->call, NULL));
-        call_unref(w->call);
-        free(w);
-}
-
-int method_eject_cd(Call *c)
-{
-        Manager *m = c->userdata;
-        _cleanup_free_ char *path = NULL;
-        struct dirent *e;
-        const char *id;
-        Eject *w;
-        DIR *d;
-        int r;
-
-        r = sd_bus_message_read(c->message, "s", &id);
-        if (r < 0)
-                return r;
-        if (!cd_id_ok(id))
-                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", id);
-        path = strformat("/sys/bus/scsi/devices/%s/block", id);
-        w = path ? calloc(1, sizeof *w) : NULL;
-        if (!w)
-                return -ENOMEM;
-        d = opendir(path);
-        while (d && (e = readdir(d)))
-                if (e->d_name[0] != '.')
-                        snprintf(w->device, sizeof w->device, "/dev/%s", e->d_name);
-        if (d)
-                (void) closedir(d);
-        if (!*w->device) {
-                free(w);
-                return call_fail_code(c, ERROR_IO, "this host has no such drive");
-        }
-        w->call = call_ref(c);
-        r = background_run(m->event, eject_work, eject_done, w);
-        if (r < 0) {
-                call_unref(w->call);
-                free(w);
-        }
-        return r;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /* What host.c reads and host-dbus.c serves. Texts are to be freed; NULL: not there. */
+#include "cd-drives.h"
 #include "host.h"
 #include "pci.h"
 
@@ -29,10 +30,6 @@ int method_get_placement(Call *c);
 int method_set_dh_gpu(Call *c);
 int method_get_dh_gpu(Call *c);
 int method_list_disks(Call *c);
-int method_list_cds(Call *c);
-int method_get_cd(Call *c);
-int method_assign_cd(Call *c);
-int method_eject_cd(Call *c);
 
 /* In host-sound.c. */
 int method_list_pcm(Call *c);

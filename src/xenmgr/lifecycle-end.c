@@ -107,7 +107,7 @@ static void destroy_done(Job *j)
 
 void destroy_first(Job *j)
 {
-        if (j->vm->monitor && (vm_is_running(j->vm) || j->vm->state == VM_REBOOTED))
+        if (j->vm->monitor && (vm_is_running(j->vm) || j->vm->state == VM_REBOOTED || j->vm->building))
                 job_monitor(j, "destroy", NULL, FORCE_USEC, destroy_done);
         else
                 (void) job_nothing_runs(j);

@@ -31,6 +31,7 @@ struct Job {
         const char *deadline_text;
         uint32_t state_mask;   /* waits for one of these states */
         bool waits_monitor;
+        bool waits_sentinel;   /* for nothing else, and so gives way to any other job */
         unsigned waits_others; /* other VMs' jobs */
         MonitorCall *call;
         bool tolerant; /* an error answer is kept in `reply_error`, not fatal */

@@ -5,8 +5,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "cd-drives.h"
 #include "config-writer.h"
+#include "events.h"
 #include "fs.h"
+#include "guest-nodes.h"
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -73,14 +76,17 @@ void start_resume(Vm *vm)
 
 static void on_rolled_back(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
 {
+        vm->building = false;
         if (error)
                 log_warning("%s could not be destroyed after its start failed: %s", vm->uuid, strempty(error->message));
+        lifecycle_rest(vm);
 }
 
 void start_roll_back(Vm *vm)
 {
-        if (vm->monitor && vm_is_running(vm))
-                (void) monitor_call(vm, "destroy", NULL, CREATED_USEC, on_rolled_back, NULL, NULL);
+        if (!vm->monitor || !(vm_is_running(vm) || vm->building) ||
+            monitor_call(vm, "destroy", NULL, CREATED_USEC, on_rolled_back, NULL, NULL) < 0)
+                vm->building = false;
 }
 
 /* 1: what has to run before */
@@ -264,7 +270,7 @@ static void start_build(Job *j)
         _cleanup_free_ char *file = paths_map(manager_paths(j->vm->manager), image);
 
         start_intent_set(j->vm, true);
-        j->launched = true;
+        j->launched = j->vm->building = true;
         if (file && *file && access(file, R_OK) == 0) {
                 const char *const restore[] = { "file", file, "delete", "false", "paused", "true", NULL };
 
@@ -275,6 +281,7 @@ static void start_build(Job *j)
 
 static void start_built(Job *j)
 {
+        j->vm->building = false;
         timeline_mark(j->vm, "built");
         job_wait_states(j, STATE_BIT(VM_CREATED) | STATE_BIT(VM_RUNNING), CREATED_USEC,
                         "The VM was not created in time", start_unpause, NULL);
@@ -282,6 +289,7 @@ static void start_built(Job *j)
 
 static void start_unpause(Job *j)
 {
+        cd_drives_apply(j->vm);
         if (j->vm->state == VM_RUNNING)
                 start_unpaused(j);
         else
@@ -294,22 +302,18 @@ static void start_unpaused(Job *j)
                         "The VM did not begin to run in time", start_booted, NULL);
 }
 
-static void start_later(Job *j)
-{
-        if (j->vm->agent || !vm_is_running(j->vm) || j->attempts++ >= SENTINEL_USEC / USEC_PER_SEC)
-                start_done(j);
-        else
-                job_deadline(j, USEC_PER_SEC, "", start_later);
-}
-
-/* A VM with a boot sentinel is up when its services are: on QEMU its agent tells. Not for ever, and no error. */
+/* A VM with a boot sentinel is up when its guest says that its services are. Not for ever, and no error. */
 static void start_booted(Job *j)
 {
-        start_intent_set(j->vm, false);
-        if (*vm_text(j->vm, "boot-sentinel", "") && vm_is_running(j->vm))
-                start_later(j);
-        else
+        Vm *vm = j->vm;
+
+        start_intent_set(vm, false);
+        if (!*vm_text(vm, "boot-sentinel", "") || guest_sentinel(vm) || !vm_is_running(vm) || j->next) {
                 start_done(j);
+                return;
+        }
+        j->waits_sentinel = true;
+        job_wait_states(j, STATE_BIT(VM_SHUTDOWN) | STATE_BIT(VM_REBOOTED), SENTINEL_USEC, "", start_done, start_done);
 }
 
 static void start_done(Job *j)

@@ -29,6 +29,8 @@ const char *job_kind_text(JobKind kind)
         return kinds[kind].text;
 }
 
+static void job_go_on(Job *j);
+
 /* The queue */
 
 static void job_stop_waiting(Job *j)
@@ -39,7 +41,7 @@ static void job_stop_waiting(Job *j)
         j->slot = sd_bus_slot_unref(j->slot);
         j->timer = sd_event_source_disable_unref(j->timer);
         j->state_mask = 0;
-        j->waits_monitor = false;
+        j->waits_monitor = j->waits_sentinel = false;
         j->step = NULL;
         j->on_deadline = NULL;
         if (j->waits_others > 0)
@@ -120,7 +122,7 @@ void job_end(Job *j, const char *error)
 /* A VM that is not there needs no process. A new start makes a new one, of the version installed then. */
 void lifecycle_rest(Vm *vm)
 {
-        if (!vm->job && vm->state == VM_SHUTDOWN && !vm->unknown_state)
+        if (!vm->job && vm->state == VM_SHUTDOWN && !vm->unknown_state && !vm->building)
                 monitor_quit(vm);
 }
 
@@ -176,6 +178,8 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
         *p = j;
         if (vm->job == j)
                 job_begin(j);
+        else if (vm->job->waits_sentinel)
+                job_go_on(vm->job);
         return 0;
 }
 
@@ -197,7 +201,7 @@ static void job_go_on(Job *j)
         j->step = NULL;
         j->on_deadline = NULL;
         j->state_mask = 0;
-        j->waits_monitor = false;
+        j->waits_monitor = j->waits_sentinel = false;
         step(j);
 }
 
@@ -242,6 +246,7 @@ static void on_reply(_unused_ Vm *vm, const char *reply, const sd_bus_error *err
         Job *j = userdata;
 
         j->call = NULL;
+        j->vm->building = false;
         free(j->reply);
         j->reply = strdup(reply);
         free(TAKE_PTR(j->reply_error));
@@ -409,6 +414,20 @@ void lifecycle_agent_changed(Vm *vm)
         log_debug("The agent of %s %s", vm->uuid, vm->agent ? "is there" : "went away");
         if (vm->agent)
                 timeline_mark(vm, "agent");
+}
+
+static void on_told(_unused_ Vm *vm, _unused_ const char *reply, _unused_ const sd_bus_error *error, _unused_ void *userdata)
+{
+}
+
+void lifecycle_sentinel(Vm *vm)
+{
+        /* The monitor has it in its own timeline, which outlives us. */
+        if (vm->monitor)
+                (void) monitor_call(vm, "boot_sentinel", NULL, 10 * USEC_PER_SEC, on_told, NULL, NULL);
+        timeline_mark(vm, "sentinel");
+        if (vm->job && vm->job->waits_sentinel)
+                job_go_on(vm->job);
 }
 
 void lifecycle_bus_down(Manager *m)

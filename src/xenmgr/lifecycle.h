@@ -56,6 +56,7 @@ void lifecycle_monitor_up(Vm *vm, VmState state);
 void lifecycle_monitor_failed(Vm *vm, const char *why);
 void lifecycle_monitor_left(Vm *vm); /* it ended, and was to */
 void lifecycle_agent_changed(Vm *vm);
+void lifecycle_sentinel(Vm *vm); /* the guest says that it is up */
 void lifecycle_bus_down(Manager *m);
 void lifecycle_forget(Vm *vm); /* the VM goes away */
 

@@ -9,6 +9,7 @@
 #include "caps.h"
 #include "create.h"
 #include "fs.h"
+#include "guest-nodes.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
@@ -189,6 +190,7 @@ static void schedule_retry(Vm *vm)
 static void monitor_gone(Vm *vm)
 {
         free(TAKE_PTR(vm->monitor));
+        vm->building = false;
         if (vm->monitor_quitting) {
                 vm->monitor_quitting = false;
                 lifecycle_monitor_left(vm);
@@ -268,54 +270,6 @@ static int on_notify(sd_bus_message *message, void *userdata, _unused_ sd_bus_er
         return 0;
 }
 
-/* Writes what a guest's agent tells of its tools. */
-static void store_tools(Vm *vm, bool installed)
-{
-        _cleanup_free_ char *conf = NULL, *version = NULL;
-        char path[VM_PATH_MAX];
-        unsigned dots = 0;
-        DbTx *tx;
-
-        if (installed && read_file("/etc/xenclient.conf", 64 * KIB, &conf, NULL) >= 0)
-                version = lines_value(conf, "tools");
-        for (const char *p = version; p && *p; p++)
-                dots += *p == '.';
-        if (vm_bool(vm, "pv-addons-installed", false) == installed && dots != 3)
-                return;
-        tx = db_tx_new();
-        (void) db_tx_write(tx, vm_db_path(vm, path, "pv-addons-installed"), installed ? "true" : "false");
-        if (!installed || dots == 3)
-                (void) db_tx_write(tx, vm_db_path(vm, path, "pv-addons-version"), installed ? version : "");
-        manager_commit_quietly(vm->manager, tx, "pv-addons");
-}
-
-static void on_sender_known(_unused_ void *userdata)
-{
-}
-
-/* Signals of agents count only when they come from the VM that they speak of: the proxy's marker says it. */
-static int on_agent_signal(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error)
-{
-        Manager *m = userdata;
-        const char *member = strempty(sd_bus_message_get_member(message));
-        Caller caller;
-        Vm *vm;
-
-        if (!m->daemon->callers ||
-            callermap_lookup(m->daemon->callers, sd_bus_message_get_sender(message), &caller, on_sender_known, m) <= 0)
-                return 0;
-        vm = manager_find_vm(m, caller.uuid);
-        if (!vm)
-                return 0;
-        if (streq(member, "agent_started"))
-                store_tools(vm, true);
-        else if (streq(member, "agent_uninstalled"))
-                store_tools(vm, false);
-        else if (streq(member, "xorg_running"))
-                timeline_mark(vm, "xorg");
-        return 0;
-}
-
 int monitor_bus_up(Manager *m)
 {
         static const char *const namespaces[] = { "org.xen.vm", "com.citrix.xenclient" };
@@ -335,8 +289,7 @@ int monitor_bus_up(Manager *m)
         r = sd_bus_add_match(m->bus, &m->slots[m->n_slots++],
                              "type='signal',interface='xenvm.signal.notify',member='notify'", on_notify, m);
         if (r >= 0)
-                r = sd_bus_add_match(m->bus, &m->slots[m->n_slots++],
-                                     "type='signal',interface='com.citrix.xenclient.guest'", on_agent_signal, m);
+                r = guest_nodes_bus_up(m);
         if (r >= 0)
                 r = sd_bus_list_names(m->bus, &names, NULL);
         if (r < 0)
@@ -365,7 +318,7 @@ void monitor_bus_down(Manager *m)
                 while (vm->calls)
                         monitor_call_cancel(vm->calls);
                 free(TAKE_PTR(vm->monitor));
-                vm->monitor_quitting = false;
+                vm->monitor_quitting = vm->building = false;
                 vm->agent = false;
         }
         m->n_adopting = 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fs.h"
+#include "guest-nodes.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "mac.h"
@@ -72,6 +73,7 @@ Vm *vm_free(Vm *vm)
                 return NULL;
         lifecycle_forget(vm);
         monitor_forget(vm);
+        guest_nodes_free(vm->guest_nodes);
         free(vm->monitor);
         free(vm);
         return NULL;

@@ -49,6 +49,7 @@ struct Vm {
         int64_t domid, stubdomid, acpi_state;
         ShutdownReason reason;
         bool unknown_state; /* the monitor has not told its state yet */
+        bool building;      /* it was told to build the VM, and has not answered: what it will tell is on the way */
 
         /* The monitor process: see monitor-client.h */
         char *monitor;         /* its unique bus name, or NULL */
@@ -69,6 +70,7 @@ struct Vm {
         unsigned quick_deaths; /* keep-alive: ends soon after a start, in a row */
         sd_event_source *keep_alive;
         struct Timeline *timeline;
+        struct GuestNodes *guest_nodes; /* see guest-nodes.h */
 
         uint64_t config_changed_at; /* vm_config_changed is due then; 0: not */
         bool agent;                 /* the guest's agent is on the bus */

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * CD drives of the host, "a:b:c:d". A drive is held by at most one VM. A VM holds it because its guest says so
+ * (node bsgdev/<a_b_c_d>/lock, where the drive is passed through), or because it was put into the VM's own
+ * drive: that is how a drive is assigned to a running VM here. A sticky assignment is in the database, and
+ * carried out at each start of its VM.
+ */
+#include "vm.h"
+
+/* The guest of vm took the drive (its id with '_') or gave it back. */
+void cd_drive_locked(Vm *vm, const char *node_id, bool locked);
+/* vm was built and does not run yet: gives it the drives that are its own. */
+void cd_drives_apply(Vm *vm);
+/* vm is ending: tells of the drives that it held. Called while what its guest wrote is still known. */
+void cd_drives_released(Vm *vm);
+
+/* In org.xenclient.xenmgr.host. */
+int method_list_cds(Call *c);
+int method_get_cd(Call *c);
+int method_assign_cd(Call *c);
+int method_eject_cd(Call *c);

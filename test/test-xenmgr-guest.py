@@ -1,0 +1,183 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What guests tell of themselves (boot sentinel, tools, power state, CD drives), and what xenmgr makes of it."""
+import json
+import os
+import threading
+
+import dbus
+import dbus.service
+
+import oxt
+from life import IDLE, VM, with_life
+from xenmgr import XM, uuid_of
+
+AGENT = "com.citrix.xenclient.guest"
+
+
+class Agent(dbus.service.Object):
+    """The agent of a guest as it appears on the host's bus: a connection with the proxy's marker."""
+
+    def __init__(self, life, vm, domid=None):
+        domid = int(life.get(vm, VM, "domid")) if domid is None else domid
+        self.bus = dbus.bus.BusConnection(life.stack.address)
+        self.bus.request_name("org.oxt.conn.d%d.u%s.s0.r%s" % (domid, uuid_of(vm).replace("-", "_"), os.urandom(16).hex()))
+        super().__init__(self.bus, "/")
+
+    @dbus.service.signal(AGENT, signature="ss")
+    def node_written(self, node, value):
+        pass
+
+    @dbus.service.signal(AGENT)
+    def agent_started(self):
+        pass
+
+    @dbus.service.signal(AGENT)
+    def agent_uninstalled(self):
+        pass
+
+    def stop(self):
+        self.remove_from_connection()
+        self.bus.close()
+
+
+def phases(life, vm):
+    return [p["phase"] for p in json.loads(life.call(vm, "org.oxt.Xenmgr1", "Timeline"))["phases"]]
+
+
+class Starting:
+    """A start in another thread."""
+
+    def __init__(self, life, vm):
+        self.status = None
+        self.thread = threading.Thread(target=self.run, args=(life, vm))
+        self.thread.start()
+
+    def run(self, life, vm):
+        self.status = life.stack.run(["busctl", "--address=" + life.stack.address, "--timeout=100", "call", XM, vm, VM, "start"],
+                                     seconds=120)
+
+    def over(self):
+        return not self.thread.is_alive()
+
+    def end(self):
+        self.thread.join()
+        assert self.status.returncode == 0, self.status
+
+
+@with_life
+def boot_sentinel(life):
+    """A start waits until the guest says that its services are up, and for no other word of it or of others."""
+    os.environ["XENVM_TIMEOUT_SCALE"] = "1"
+    try:
+        life.restart_manager()
+    finally:
+        os.environ["XENVM_TIMEOUT_SCALE"] = "0.02"
+    vm, other = life.guest(**{"boot-sentinel": "booted"}), life.guest()
+    life.start(other)
+    start = Starting(life, vm)
+    life.wait_state(vm, "running")
+    stranger, earlier, agent = Agent(life, other), Agent(life, vm, 999), Agent(life, vm)
+    stranger.node_written("booted", "1")
+    earlier.node_written("booted", "1")
+    agent.node_written("something", "1")
+    agent.node_written("booted", "x" * 65)
+    agent.node_written("booted", "\n")
+    agent.node_written("power-state", "3")
+    oxt.wait_for(lambda: life.get(vm, VM, "acpi-state") == 3)
+    assert not start.over() and "sentinel" not in phases(life, vm)
+    agent.node_written("booted", "1")
+    start.end()
+    assert phases(life, vm)[-2:] == ["sentinel", "started"]
+    monitor = "org.xen.vm.uuid_" + uuid_of(vm).replace("-", "_")
+    oxt.wait_for(lambda: "sentinel" in str(life.bus.get_object(monitor, "/" + monitor.replace(".", "/").replace("/uuid_", "/"),
+                 introspect=False).get_dbus_method("timeline", monitor)(dbus.Dictionary(signature="ss"))))
+
+    # A new xenmgr knows what was told before; a new start of the VM begins anew.
+    record = os.path.join(life.stack.runtime, "vm", uuid_of(vm), "guest.json")
+    assert json.load(open(record))["nodes"]["booted"] == "1"
+    life.restart_manager()
+    life.call(vm, VM, "destroy")
+    assert not os.path.exists(record)
+    start = Starting(life, vm)
+    life.wait_state(vm, "running")
+    agent.node_written("booted", "1")  # of the start before
+    assert not start.over()
+    life.call(vm, VM, "shutdown")  # does not wait for the sentinel
+    start.end()
+    for a in (stranger, earlier, agent):
+        a.stop()
+
+
+@with_life
+def sentinel_never(life):
+    """A guest that never tells delays its start's answer for a bounded time, and that is no error."""
+    vm = life.guest(**{"boot-sentinel": "booted"})
+    life.start(vm)
+    assert life.state(vm) == "running" and phases(life, vm)[-1] == "started"
+
+
+@with_life
+def tools(life):
+    """The version of a guest's tools is stored when all its parts are there; tools that are removed are gone."""
+    vm = life.guest()
+    life.start(vm)
+    agent = Agent(life, vm)
+    for i, part in enumerate(("Major", "Minor", "Micro", "Build")):
+        agent.node_written("attr/PVAddons/%sVersion" % part, str(i + 6))
+    agent.node_written("attr/PVAddons/BuildVersion", "9; rm")
+    agent.node_written("attr/PVAddons/Installed", "1")
+    oxt.wait_for(lambda: life.get(vm, VM, "pv-addons"))
+    assert life.get(vm, VM, "pv-addons-version") == "6.7.8.9"
+    agent.node_written("attr/PVAddonsUninstalled", "1")
+    oxt.wait_for(lambda: not life.get(vm, VM, "pv-addons"))
+    assert life.get(vm, VM, "pv-addons-version") == ""
+    agent.agent_started()
+    oxt.wait_for(lambda: life.get(vm, VM, "pv-addons"))
+    agent.agent_uninstalled()
+    oxt.wait_for(lambda: not life.get(vm, VM, "pv-addons"))
+    agent.stop()
+
+
+@with_life
+def many_nodes(life):
+    """A guest that writes without end costs a bounded file and nobody else anything."""
+    vm = life.guest()
+    life.start(vm)
+    agent = Agent(life, vm)
+    for i in range(500):
+        agent.node_written("bsgdev/%d_0_0_0/lock" % i, "1")
+        agent.node_written("noise%d" % i, "1")
+    record = os.path.join(life.stack.runtime, "vm", uuid_of(vm), "guest.json")
+    oxt.wait_for(lambda: "is not kept" in life.stack.log("xenmgr"))
+    assert len(json.load(open(record))["nodes"]) == 32
+    agent.stop()
+
+
+@with_life
+def cd_locks(life):
+    """A drive is held by the VM whose guest locked it, until it gives it back or ends; sticky is another matter."""
+    vm, other = life.guest(), life.guest()
+    host = lambda *args: life.call("/host", XM + ".host", *args)
+    told = lambda: (life.turn(), [s[2] for s in life.signals if s[:2] == ("cd_assignment_changed", "1:0:0:0")])[1]
+    life.start(vm)
+    agent = Agent(life, vm)
+    agent.node_written("bsgdev/1_0_0_0/lock", "1")
+    oxt.wait_for(lambda: told() == [uuid_of(vm)])
+    assert tuple(host("get_cd_device_assignment", "1:0:0:0")) == (False, uuid_of(vm))
+    agent.node_written("bsgdev/1_0_0_0/lock", "0")
+    oxt.wait_for(lambda: told() == [uuid_of(vm), ""])
+    host("assign_cd_device", "1:0:0:0", True, uuid_of(other))
+    assert tuple(host("get_cd_device_assignment", "1:0:0:0")) == (True, uuid_of(other))
+    agent.node_written("bsgdev/1_0_0_0/lock", "1")
+    oxt.wait_for(lambda: told()[-1] == uuid_of(vm))
+    assert tuple(host("get_cd_device_assignment", "1:0:0:0")) == (True, uuid_of(vm)), "who has it counts first"
+    life.call(vm, VM, "destroy")
+    assert tuple(host("get_cd_device_assignment", "1:0:0:0")) == (True, uuid_of(other))
+    assert life.fails("/host", XM + ".host", "assign_cd_device", "1:0:0:0", False, "no-vm")[0] == "Failed"
+    assert life.fails("/host", XM + ".host", "get_cd_device_assignment", "sr0")[0] == "Failed"
+    agent.stop()
+
+
+if __name__ == "__main__":
+    oxt.main()
