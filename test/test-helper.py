@@ -80,6 +80,10 @@ def refused_requests():
                         {"request": "tap-move", "tap": "oxt0", "bridge": "br-test"},
                         {"request": "vm-scope", "uuid": "00000000-0000-0000-0000-000000000001", "pid": str(os.getpid())})
         h.close()
+        if not os.path.exists("/dev/xen/privcmd"):
+            answers += h.ask({"request": "monitor-start", "uuid": "00000000-0000-0000-0000-000000000001"})
+            h.close()
+            assert "no Xen host" in answers[-1] and answers.pop(), answers
         for answer in answers:
             assert '"error"' in answer and answer.endswith("[]"), answers
         assert "no such process of this user" in answers[-1], answers

@@ -9,7 +9,7 @@
 #include "strbuf.h"
 
 #define ANSWER_MAX 4096
-#define CALL_TIMEOUT_USEC (10 * USEC_PER_SEC)
+#define CALL_TIMEOUT_USEC (30 * USEC_PER_SEC) /* starting a monitor takes the longest */
 
 struct HelperCall {
         HelperDone done;
@@ -50,7 +50,7 @@ static void call_answered(HelperCall *c, size_t n)
         }
         error = json_get_text(o, "error", NULL);
         if (error || !json_get_bool(o, "ok", false))
-                call_finish(c, -EREMOTEIO, strempty(error), "");
+                call_finish(c, json_get_bool(o, "already", false) ? -EALREADY : -EREMOTEIO, strempty(error), "");
         else
                 call_finish(c, 0, "", json_get_text(o, "name", ""));
 }

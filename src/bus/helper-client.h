@@ -12,6 +12,7 @@ typedef struct HelperCall HelperCall;
 
 /*
  * r: 0, -ENOENT or -ECONNREFUSED (no helper), -EACCES (not for this user), -EREMOTEIO (refused: why says it),
+ * -EALREADY (there is such a one already),
  * -EPROTO, -ETIMEDOUT or another errno. name: of a device that was made, or "". fd: a descriptor that came with
  * the answer, now the callee's, or -EBADF.
  * The call is freed after this returns.

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define ROUNDS_MAX 32
+
 /* Bytes on their way in one direction. */
 typedef struct Pipe {
         size_t start, end;
@@ -55,7 +57,10 @@ uint32_t vchan_bridge_wanted(const VchanBridge *b)
         return (b->to_ring.end == 0 ? EPOLLIN : 0U) | (b->to_socket.end > 0 ? EPOLLOUT : 0U);
 }
 
-/* The ring's counters are the other end's: libxenvchan checks them, and n stays within the buffer. */
+/*
+ * The ring's counters are in memory that the other end writes at any time. libxenvchan takes more than a ring
+ * holds for nothing at all, so such a ring stands still; n is checked once more, as it bounds our own buffer.
+ */
 static int fill_from_ring(VchanBridge *b, bool *progress)
 {
         Pipe *p = &b->to_socket;
@@ -66,7 +71,7 @@ static int fill_from_ring(VchanBridge *b, bool *progress)
         n = libxenvchan_data_ready(b->ring);
         if (n > 0)
                 n = libxenvchan_read(b->ring, p->data, MIN2((size_t) n, sizeof p->data));
-        if (n < 0)
+        if (n < 0 || (size_t) n > sizeof p->data)
                 return -ECONNRESET;
         p->end = (size_t) n;
         *progress |= n > 0;
@@ -81,7 +86,7 @@ static int drain_to_ring(VchanBridge *b, bool *progress)
         if (p->start == p->end)
                 return 0;
         n = libxenvchan_write(b->ring, p->data + p->start, p->end - p->start);
-        if (n < 0)
+        if (n < 0 || (size_t) n > p->end - p->start)
                 return -ECONNRESET;
         p->start += (size_t) n;
         if (p->start == p->end)
@@ -127,11 +132,13 @@ static int drain_to_socket(VchanBridge *b, bool *progress)
 int vchan_bridge_pump(VchanBridge *b, bool ring_ready)
 {
         bool progress = true;
+        unsigned rounds = 0;
         int r = 0;
 
         if (ring_ready)
                 (void) libxenvchan_wait(b->ring); /* takes the event; does not block then */
-        while (progress && r == 0) {
+        /* Two ends that never pause must not keep the owner from the rest of its work. */
+        while (progress && r == 0 && rounds++ < ROUNDS_MAX) {
                 progress = false;
                 r = fill_from_ring(b, &progress);
                 if (r == 0)
@@ -143,5 +150,5 @@ int vchan_bridge_pump(VchanBridge *b, bool ring_ready)
         }
         if (r == 0 && libxenvchan_is_open(b->ring) == 0)
                 r = -ECONNRESET;
-        return r;
+        return r == 0 && progress ? 1 : r;
 }

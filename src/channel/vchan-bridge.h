@@ -24,7 +24,8 @@ int vchan_bridge_socket_fd(const VchanBridge *b);
 /* EPOLLIN, EPOLLOUT, both or none: what to wait for on the socket. */
 uint32_t vchan_bridge_wanted(const VchanBridge *b);
 /*
- * Copies what can be copied now. ring_ready: the ring's descriptor was readable. Returns 0, -EPIPE (the
- * socket's end is gone), -ECONNRESET (the ring's other end is gone) or another errno.
+ * Copies what can be copied now, within a bound. ring_ready: the ring's descriptor was readable. Returns 0, 1 (call
+ * again soon: there is more), -EPIPE (the socket's end is gone), -ECONNRESET (the ring's other end is gone, or broke
+ * the rules) or another errno.
  */
 int vchan_bridge_pump(VchanBridge *b, bool ring_ready);

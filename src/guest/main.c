@@ -31,7 +31,7 @@ static int parse_listen(const char *value)
 
 static const Option options[] = {
         { "channel", 'c', "CHANNEL", OPTION_STRING, &arg_channel,
-          "The way to the host: auto, vsock[:PORT], or the path of a port or socket" },
+          "The way to the host: auto (a virtio port, oxt-guest-vchan, vsock), vsock[:PORT], or the path of a port or socket" },
         { "listen", 'l', "ADDRESS", OPTION_CALLBACK, parse_listen,
           "Offer the host's bus at unix:PATH or tcp:PORT[=SERVICE]; can be given again" },
         { "no-agent", 0, NULL, OPTION_NO_FLAG, &arg_agent, "Do not appear on the host's bus oneself" },

@@ -95,6 +95,8 @@ static int open_channel(void)
         found = find_virtio_port();
         if (found)
                 return open_path(found);
+        if (access(VCHAN_SOCKET, F_OK) == 0)
+                return open_path(VCHAN_SOCKET);
         /* A port that is still to come is likelier than vsock without a host: both are tried each time. */
         return open_vsock("vsock");
 }

@@ -7,6 +7,7 @@
 #include "mux.h"
 
 #define PORT_NAME "org.oxt.rpc.0"
+#define VCHAN_SOCKET "/run/oxt/vchan.sock" /* of oxt-guest-vchan, in a guest of Xen */
 
 /*
  * where: "auto" (the virtio port of that name, else vsock), the path of a port or unix socket, or

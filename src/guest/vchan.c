@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * oxt-guest-vchan: the guest channel on Xen. It serves a libxenvchan ring to domain 0 and a unix socket to
- * oxt-guest (--port SOCKET), and copies bytes between them. A program of its own, so that guests
+ * oxt-guest, and copies bytes between them. A program of its own, so that guests
  * elsewhere need none of Xen's libraries.
  */
 #include <poll.h>
@@ -15,9 +15,10 @@
 #include "log.h"
 #include "options.h"
 #include "parse.h"
+#include "port.h"
 #include "vchan-bridge.h"
 
-static const char *arg_socket = "/run/oxt/vchan.sock";
+static const char *arg_socket = VCHAN_SOCKET;
 static int64_t arg_domain;
 
 static const Option options[] = {
@@ -38,7 +39,7 @@ static void serve(VchanBridge *b)
 {
         int r = 0;
 
-        while (r == 0) {
+        while (r >= 0) {
                 uint32_t wanted = vchan_bridge_wanted(b);
                 struct pollfd fds[] = {
                         { .fd = vchan_bridge_ring_fd(b), .events = POLLIN },
@@ -46,7 +47,7 @@ static void serve(VchanBridge *b)
                           .events = (short) ((wanted & EPOLLIN ? POLLIN : 0) | (wanted & EPOLLOUT ? POLLOUT : 0)) },
                 };
 
-                if (poll(fds, ELEMENTSOF(fds), -1) < 0 && errno != EINTR)
+                if (poll(fds, ELEMENTSOF(fds), r > 0 ? 0 : -1) < 0 && errno != EINTR)
                         return;
                 r = vchan_bridge_pump(b, fds[0].revents != 0);
         }

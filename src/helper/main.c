@@ -2,7 +2,8 @@
 /*
  * oxt-helper: does for the VMs' user what only root can do, and nothing else. It listens on a socket
  * that the group oxt-mgr alone may write to, looks at who called, and takes the few requests of
- * request.c. It starts no program, reads no file that a caller names, and keeps no state.
+ * request.c. It starts no program but the monitor on a Xen host (monitor.h), reads no file that a caller names, and
+ * keeps no state.
  */
 #include <fcntl.h>
 #include <grp.h>
@@ -20,6 +21,7 @@
 #include "fs.h"
 #include "json.h"
 #include "log.h"
+#include "monitor.h"
 #include "parse.h"
 #include "request.h"
 #include "settings.h"
@@ -38,6 +40,7 @@ typedef struct Client {
         char line[HELPER_LINE_MAX + 1];
         size_t n;
         sd_event_source *io;
+        MonitorStart *starting; /* it is answered when that has ended, and not heard before */
 } Client;
 
 struct Helper {
@@ -49,7 +52,9 @@ struct Helper {
 };
 
 typedef struct Answer {
-        const char *error; /* static; NULL: success */
+        const char *error; /* NULL: success */
+        bool already;      /* the error is that there is such a one */
+        bool later;        /* there is no answer yet */
         char name[16];     /* of a device that was made */
         int fd;            /* to be handed over, or -EBADF */
 } Answer;
@@ -88,7 +93,7 @@ static const char *check_bridge(const char *bridge)
 }
 
 /* The device lives as long as its descriptor is open somewhere, so that nothing is left behind. */
-static void tap_create(_unused_ Helper *h, const Client *c, const HelperRequest *q, Answer *a)
+static void tap_create(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
 {
         struct ifreq r = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, .ifr_name = "oxt%d" };
         _cleanup_close_ int fd = -EBADF;
@@ -118,7 +123,7 @@ static bool tap_belongs_to(const char *tap, uid_t uid)
         return path && read_file(path, 64, &text, NULL) >= 0 && parse_u64(strstrip(text), &owner) >= 0 && owner == uid;
 }
 
-static void tap_move(_unused_ Helper *h, const Client *c, const HelperRequest *q, Answer *a)
+static void tap_move(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
 {
         _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         _cleanup_free_ char *master = strformat("/sys/class/net/%s/master", q->tap);
@@ -144,7 +149,7 @@ static void tap_move(_unused_ Helper *h, const Client *c, const HelperRequest *q
                 a->error = "the tap device cannot be added to the bridge";
 }
 
-static void device_open(_unused_ Helper *h, _unused_ const Client *c, const HelperRequest *q, Answer *a)
+static void device_open(_unused_ Helper *h, _unused_ Client *c, const HelperRequest *q, Answer *a)
 {
         a->fd = open(helper_device_path(q->device), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (a->fd < 0)
@@ -152,7 +157,7 @@ static void device_open(_unused_ Helper *h, _unused_ const Client *c, const Help
 }
 
 /* systemd is asked, on the host's bus; it takes milliseconds, so this waits for it. */
-static void vm_scope(_unused_ Helper *h, const Client *c, const HelperRequest *q, Answer *a)
+static void vm_scope(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
 {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_free_ char *unit = strformat("oxt-vm-%s-%d.scope", q->uuid, (int) q->pid), *proc = strformat("/proc/%d", (int) q->pid);
@@ -173,11 +178,36 @@ static void vm_scope(_unused_ Helper *h, const Client *c, const HelperRequest *q
                 a->error = "systemd makes no scope";
 }
 
-static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, const Client *, const HelperRequest *, Answer *) = {
+static void client_free(Client *c);
+static int send_answer(Client *c, const Answer *a);
+static int serve_lines(Client *c);
+
+static void on_monitor_started(void *userdata, const char *error, bool already)
+{
+        const Answer a = { .error = error, .already = already, .fd = -EBADF };
+        Client *c = userdata;
+
+        c->starting = NULL;
+        if (send_answer(c, &a) < 0 || sd_event_source_set_enabled(c->io, SD_EVENT_ON) < 0 || serve_lines(c) < 0)
+                client_free(c);
+}
+
+static void start_monitor(Helper *h, Client *c, const HelperRequest *q, Answer *a)
+{
+        int r = monitor_start(h->daemon->event, &h->daemon->paths, CALLER_USER, q->uuid, on_monitor_started, c, &c->starting);
+
+        if (r < 0)
+                a->error = r == -EOPNOTSUPP ? "this is no Xen host: the monitor needs no root" : "the monitor cannot be started";
+        else
+                a->later = true;
+}
+
+static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, Client *, const HelperRequest *, Answer *) = {
         [HELPER_TAP_CREATE] = tap_create,
         [HELPER_TAP_MOVE] = tap_move,
         [HELPER_DEVICE_OPEN] = device_open,
         [HELPER_VM_SCOPE] = vm_scope,
+        [HELPER_MONITOR_START] = start_monitor,
 };
 
 static void client_free(Client *c)
@@ -185,6 +215,7 @@ static void client_free(Client *c)
         for (size_t i = 0; i < CLIENTS_MAX; i++)
                 if (c->helper->clients[i] == c)
                         c->helper->clients[i] = NULL;
+        monitor_start_forget(c->starting);
         sd_event_source_disable_unref(c->io);
         safe_close(c->fd);
         free(c);
@@ -196,14 +227,17 @@ static int send_answer(Client *c, const Answer *a)
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int))];
         } control = { 0 };
+        _cleanup_json_ json_object *o = json_object_new_object();
         _cleanup_free_ char *text = NULL;
         struct iovec iov;
         struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-        if (a->error)
-                text = strformat("{\"error\":\"%s\"}\n", a->error);
-        else
-                text = a->name[0] ? strformat("{\"ok\":true,\"name\":\"%s\"}\n", a->name) : strdup("{\"ok\":true}\n");
+        json_object_object_add(o, a->error ? "error" : "ok", a->error ? json_object_new_string(a->error) : json_object_new_boolean(true));
+        if (a->already)
+                json_object_object_add(o, "already", json_object_new_boolean(true));
+        if (a->name[0])
+                json_object_object_add(o, "name", json_object_new_string(a->name));
+        text = strformat("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
         if (!text)
                 return -ENOMEM;
         iov = (struct iovec) { text, strlen(text) };
@@ -226,19 +260,36 @@ static int serve(Client *c, size_t n)
         if (helper_request_parse(c->line, n, &q, &a.error) >= 0) {
                 a.error = NULL;
                 request_functions[q.id](c->helper, c, &q, &a);
-                log_info("%s for uid %u: %s%s", helper_request_name(q.id), (unsigned) c->uid, a.error ? a.error : "done ", a.name);
+                log_info("%s for uid %u: %s%s", helper_request_name(q.id), (unsigned) c->uid, a.error ? a.error : a.later ? "begun" : "done ",
+                         a.name);
         } else
                 log_warning("A request of uid %u was refused: %s", (unsigned) c->uid, a.error);
-        r = send_answer(c, &a);
+        r = a.later ? sd_event_source_set_enabled(c->io, SD_EVENT_OFF) : send_answer(c, &a);
         safe_close(a.fd);
         return r;
+}
+
+static int serve_lines(Client *c)
+{
+        char *end;
+        int r;
+
+        while (!c->starting && (end = memchr(c->line, '\n', c->n))) {
+                size_t l = (size_t) (end - c->line);
+
+                r = serve(c, l);
+                if (r < 0)
+                        return r;
+                c->n -= l + 1;
+                memmove(c->line, end + 1, c->n);
+        }
+        return !c->starting && c->n == sizeof c->line ? -E2BIG : 0;
 }
 
 static int on_client(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
 {
         Client *c = userdata;
         ssize_t n = recv(fd, c->line + c->n, sizeof c->line - c->n, MSG_DONTWAIT);
-        char *end;
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
@@ -247,17 +298,7 @@ static int on_client(_unused_ sd_event_source *source, int fd, _unused_ uint32_t
                 return 0;
         }
         c->n += (size_t) n;
-        while ((end = memchr(c->line, '\n', c->n))) {
-                size_t l = (size_t) (end - c->line);
-
-                if (serve(c, l) < 0) {
-                        client_free(c);
-                        return 0;
-                }
-                c->n -= l + 1;
-                memmove(c->line, end + 1, c->n);
-        }
-        if (c->n == sizeof c->line)
+        if (serve_lines(c) < 0)
                 client_free(c);
         return 0;
 }

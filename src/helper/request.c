@@ -89,6 +89,7 @@ static const struct {
         [HELPER_TAP_MOVE] = { "tap-move", { &parameter_tap, &parameter_bridge } },
         [HELPER_DEVICE_OPEN] = { "device-open", { &parameter_device } },
         [HELPER_VM_SCOPE] = { "vm-scope", { &parameter_uuid, &parameter_pid } },
+        [HELPER_MONITOR_START] = { "monitor-start", { &parameter_uuid } },
 };
 
 const char *helper_request_name(HelperRequestId id)

@@ -4,7 +4,8 @@
  * What may be asked of oxt-helper: a fixed table. A request is one line, a JSON object of at most
  * HELPER_LINE_MAX bytes with the member "request" and the parameters of that row, each a text that
  * passes the row's check; anything else in it is refused. The answer is one line:
- * {"ok":true,…} (for some requests with one descriptor), or {"error":"why"}.
+ * {"ok":true,…} (for some requests with one descriptor), or {"error":"why"}, with "already":true where it is
+ * that there is such a one already.
  */
 #include <sys/types.h>
 
@@ -17,6 +18,7 @@ typedef enum HelperRequestId {
         HELPER_TAP_MOVE,    /* a tap device that this user got, to another such bridge */
         HELPER_DEVICE_OPEN, /* the descriptor of a device node out of a fixed list */
         HELPER_VM_SCOPE,    /* a process of this user into a systemd scope of its own */
+        HELPER_MONITOR_START, /* on a Xen host: the monitor of that VM, which needs root there */
         _HELPER_REQUEST_MAX,
 } HelperRequestId;
 

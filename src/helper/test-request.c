@@ -31,6 +31,8 @@ int main(void)
                 "{\"request\":\"vm-scope\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\"pid\":\"1\"}",
                 "{\"request\":\"vm-scope\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\"pid\":\"-7\"}",
                 "{\"request\":\"vm-scope\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\"pid\":\"4294967303\"}",
+                "{\"request\":\"monitor-start\",\"uuid\":\"../../etc\"}",
+                "{\"request\":\"monitor-start\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\"config\":\"/tmp/x\"}",
         };
         char long_line[HELPER_LINE_MAX + 2];
         HelperRequest r;
@@ -41,6 +43,7 @@ int main(void)
         assert(parse("{\"bridge\":\"b\",\"tap\":\"oxt12\",\"request\":\"tap-move\"}", &r) == 0 && r.id == HELPER_TAP_MOVE && streq(r.tap, "oxt12"));
         assert(parse("{\"request\":\"device-open\",\"device\":\"vhost-net\"}", &r) == 0 && streq(helper_device_path(r.device), "/dev/vhost-net"));
         assert(parse("{\"request\":\"vm-scope\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\"pid\":\"77\"}", &r) == 0 && r.pid == 77);
+        assert(parse("{\"request\":\"monitor-start\",\"uuid\":\"00000000-0000-0000-0000-000000000001\"}", &r) == 0 && r.id == HELPER_MONITOR_START);
         memset(long_line, ' ', sizeof long_line);
         memcpy(long_line, "{\"request\":\"tap-create\",\"bridge\":\"b\"}", strlen("{\"request\":\"tap-create\",\"bridge\":\"b\"}"));
         long_line[sizeof long_line - 1] = '\0';

@@ -2,6 +2,7 @@
 #include "runtime.h"
 
 #include <dirent.h>
+#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -209,6 +210,20 @@ void monitor_record_done(MonitorRecord *r)
         free(r->timeline);
         free(r->details);
         *r = (MonitorRecord) { 0 };
+}
+
+int channel_listen(const char *vm_dir)
+{
+        const struct group *g = getgrnam("oxt-proxy");
+        _cleanup_free_ char *path = path_join(vm_dir, "rpc.sock");
+        _cleanup_close_ int fd = path ? unix_listen(path, 0600) : -ENOMEM;
+
+        if (fd < 0)
+                return fd;
+        if (g && (geteuid() == 0 || group_member(g->gr_gid)) &&
+            (chown(path, (uid_t) -1, g->gr_gid) < 0 || chmod(path, 0660) < 0))
+                return -errno;
+        return TAKE_FD(fd);
 }
 
 int channel_record_write(const Paths *p, const ChannelRecord *rec)

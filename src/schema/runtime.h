@@ -56,6 +56,12 @@ int monitor_record_read(const Paths *p, const char *uuid, MonitorRecord *ret);
 int monitor_record_remove(const Paths *p, const char *uuid);
 void monitor_record_done(MonitorRecord *r);
 
+/*
+ * Listens on <vm_dir>/rpc.sock, the host's end of a guest channel. rpc-proxy runs as a user of its own and is let in by
+ * group: where we are root, or xenmgr's user, which belongs to that group. In the stack of an ordinary user all are
+ * the same user. Returns the descriptor or negative errno.
+ */
+int channel_listen(const char *vm_dir);
 /* The directory (0755) is made when missing. */
 int channel_record_write(const Paths *p, const ChannelRecord *r);
 int channel_record_read(const Paths *p, const char *uuid, ChannelRecord *ret);

@@ -10,6 +10,7 @@
 #include "create.h"
 #include "fs.h"
 #include "guest-nodes.h"
+#include "helper-client.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
@@ -333,9 +334,28 @@ static void child_done(Vm *vm)
         vm->monitor_errors = safe_close(vm->monitor_errors);
 }
 
-/*
- * The process that we started ends once the monitor is in the background (status 0) or could not start.
- */
+/* The start of a monitor ended. why NULL: it is in the background. already: another one serves this VM. */
+static void spawn_ended(Vm *vm, const char *why, bool already)
+{
+        _cleanup_free_ char *text = NULL;
+
+        if (!why)
+                return;
+        if (already && vm->monitor)
+                return; /* and we know it */
+        /* It is not on the bus: most likely it is just ending. */
+        if (already && vm->spawn_attempts++ < SPAWN_ATTEMPTS_MAX && !vm->monitor_retry &&
+            sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC, SPAWN_RETRY_USEC, 0,
+                                       on_retry, vm) >= 0)
+                return;
+        text = strdup(why);
+        for (char *p = text; p && *p; p++)
+                if (*p == '\n')
+                        *p = ' ';
+        lifecycle_monitor_failed(vm, strempty(text));
+}
+
+/* The process that we started ends once the monitor is in the background (status 0) or could not start. */
 static int on_child_exit(_unused_ sd_event_source *s, int fd, _unused_ uint32_t events, void *userdata)
 {
         Vm *vm = userdata;
@@ -343,29 +363,51 @@ static int on_child_exit(_unused_ sd_event_source *s, int fd, _unused_ uint32_t 
         ssize_t n;
         siginfo_t si = { 0 };
         _cleanup_free_ char *text = NULL;
+        bool good;
 
         if (waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
                 return 0;
         n = read(vm->monitor_errors, errors, sizeof errors - 1);
         errors[MAX2(n, (ssize_t) 0)] = '\0';
         child_done(vm);
-        if (si.si_code == CLD_EXITED && si.si_status == 0)
-                return 0;
-        if (si.si_code == CLD_EXITED && si.si_status == 1 && vm->monitor)
-                return 0; /* another one serves this VM, and we know it */
-        /* Another one serves this VM and is not on the bus: most likely it is just ending. */
-        if (si.si_code == CLD_EXITED && si.si_status == 1 && vm->spawn_attempts++ < SPAWN_ATTEMPTS_MAX &&
-            !vm->monitor_retry &&
-            sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC, SPAWN_RETRY_USEC, 0,
-                                       on_retry, vm) >= 0)
-                return 0;
-        text = strformat("%s (status %d)", *strstrip(errors) ? strstrip(errors) : "the monitor did not start",
-                         si.si_status);
-        for (char *p = text; p && *p; p++)
-                if (*p == '\n')
-                        *p = ' ';
-        lifecycle_monitor_failed(vm, strempty(text));
+        good = si.si_code == CLD_EXITED && si.si_status == 0;
+        if (!good)
+                text = strformat("%s (status %d)", *strstrip(errors) ? strstrip(errors) : "the monitor did not start",
+                                 si.si_status);
+        spawn_ended(vm, good ? NULL : strempty(text), si.si_code == CLD_EXITED && si.si_status == 1);
         return 0;
+}
+
+static void on_helper_done(void *userdata, int r, const char *why, _unused_ const char *name, int fd)
+{
+        Vm *vm = userdata;
+
+        safe_close(fd);
+        vm->monitor_helper = NULL;
+        spawn_ended(vm, r < 0 ? why : NULL, r == -EALREADY);
+}
+
+/* On a Xen host it takes root to be a monitor, and the helper has it. */
+static bool needs_helper(void)
+{
+        static const char *const devices[] = { "/dev/xen/privcmd", "/proc/xen/privcmd" };
+        bool xen = false;
+
+        for (size_t i = 0; i < ELEMENTSOF(devices); i++) {
+                if (access(devices[i], R_OK | W_OK) == 0)
+                        return false;
+                xen = xen || access(devices[i], F_OK) == 0;
+        }
+        return xen;
+}
+
+static int spawn_by_helper(Vm *vm)
+{
+        const char *const parameters[] = { "uuid", vm->uuid, NULL };
+        int r = helper_call(vm->manager->event, manager_paths(vm->manager), "monitor-start", parameters, on_helper_done, vm,
+                            &vm->monitor_helper);
+
+        return r < 0 ? log_errno(r, "oxt-helper cannot be asked to start the monitor of %s, which needs root on Xen", vm->uuid) : r;
 }
 
 int monitor_spawn(Vm *vm)
@@ -376,13 +418,14 @@ int monitor_spawn(Vm *vm)
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         char *args[10];
         size_t n = 0;
-        pid_t pid;
         int fds[2], r;
 
         if (!config)
                 return -ENOMEM;
-        if (vm->monitor_pidfd >= 0)
+        if (vm->monitor_pidfd >= 0 || vm->monitor_helper)
                 return 0; /* one is coming up already */
+        if (needs_helper())
+                return spawn_by_helper(vm);
         if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 return -errno;
         in = fds[0];
@@ -396,12 +439,11 @@ int monitor_spawn(Vm *vm)
         args[n] = NULL;
         options.stderr_fd = out;
         options.new_session = true;
-        r = spawn(SPAWN_XENVM, args, &options, &pid, &vm->monitor_pidfd);
+        r = spawn(SPAWN_XENVM, args, &options, NULL, &vm->monitor_pidfd);
         if (r < 0) {
                 vm->monitor_pidfd = -EBADF;
                 return log_errno(r, "Cannot start the monitor of %s", vm->uuid);
         }
-        vm->monitor_pid = pid;
         vm->monitor_errors = TAKE_FD(in);
         r = sd_event_add_io(vm->manager->event, &vm->monitor_exit, vm->monitor_pidfd, EPOLLIN, on_child_exit, vm);
         if (r < 0)
@@ -449,5 +491,6 @@ void monitor_forget(Vm *vm)
         while (vm->calls)
                 monitor_call_cancel(vm->calls);
         vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
+        vm->monitor_helper = helper_call_cancel(vm->monitor_helper);
         child_done(vm);
 }

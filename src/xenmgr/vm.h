@@ -56,7 +56,7 @@ struct Vm {
         bool monitor_quitting; /* was told to end */
         MonitorCall *calls;    /* waiting for answers */
         int monitor_pidfd, monitor_errors; /* of a monitor that is coming up */
-        int monitor_pid;
+        struct HelperCall *monitor_helper; /* which starts it, on a Xen host */
         sd_event_source *monitor_exit, *monitor_retry;
         unsigned monitor_deaths; /* in a row, for the back-off */
         unsigned spawn_attempts; /* in a row, that met one which was ending */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* xenvm: the monitor of one VM. Start-up in the order of the monitor contract, then the event loop. */
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,7 +22,7 @@
 #define LAST_WORDS_MAX (2 * USEC_PER_SEC)
 
 static const char *arg_config, *arg_uuid, *arg_backend, *arg_state_dir, *arg_runtime_dir, *arg_bus, *arg_check,
-        *arg_print_backend;
+        *arg_print_backend, *arg_user;
 static bool arg_strict, arg_foreground, arg_dbus = true, arg_json, arg_session, arg_attach, arg_debug;
 
 static const Option options[] = {
@@ -35,6 +37,7 @@ static const Option options[] = {
         { "monitor-dbus-session", 0, NULL, OPTION_FLAG, &arg_session, "Use the session bus", NULL },
         { "backend", 0, "NAME", OPTION_STRING, &arg_backend, "What runs the VM", "auto qemu xen libxl" },
         { "attach", 0, NULL, OPTION_FLAG, &arg_attach, "Take on a VM that runs without a record of it", NULL },
+        { "user", 0, "NAME", OPTION_STRING, &arg_user, "Act for that user, and keep root for Xen alone (only for root)", NULL },
         { "state-dir", 0, "DIR", OPTION_STRING, &arg_state_dir, "Where lasting data is kept", NULL },
         { "runtime-dir", 0, "DIR", OPTION_STRING, &arg_runtime_dir, "Where sockets and runtime files are", NULL },
         { "bus", 0, "BUS", OPTION_STRING, &arg_bus, "Which bus the stack uses", "private system" },
@@ -49,6 +52,28 @@ static const Program program = {
         .options = options,
         .flags = PROGRAM_PERMUTE,
 };
+
+/*
+ * From here on all that is done is done as that user, so that its files and what it wrote into the config reach
+ * no further than it could itself. The back end for Xen changes back where libxl needs root; for any other
+ * (keep_root false) root is given up for good. Returns 0 or an exit status.
+ */
+static int act_for_user(const char *name, bool keep_root)
+{
+        const struct passwd *pw = getpwnam(name);
+
+        if (getuid() != 0 || !pw || pw->pw_uid == 0) {
+                fprintf(stderr, "xenvm: --user %s: %s\n", name, getuid() != 0 ? "only root can act for another user" : "not an ordinary user");
+                return EXIT_USAGE;
+        }
+        if (keep_root ? initgroups(name, pw->pw_gid) < 0 || setegid(pw->pw_gid) < 0 || seteuid(pw->pw_uid) < 0
+                      : setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 || setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0) {
+                log_errno(errno, "Cannot become the user %s", name);
+                return EXIT_USAGE;
+        }
+        (void) setenv("HOME", "/nonexistent", true);
+        return 0;
+}
 
 /* The config, with all that is wrong in it on stderr. Returns 0 or an exit status. */
 static int load_config(const char *path, bool strict, VmConfig **ret)
@@ -373,6 +398,9 @@ int main(int argc, char *argv[])
         }
         if (paths_init(&paths, arg_state_dir, arg_runtime_dir, arg_bus) < 0)
                 return EXIT_USAGE;
+        status = arg_user ? act_for_user(arg_user, true) : 0;
+        if (status != 0)
+                return status;
         (void) umask(0022);
         (void) settings_load(&paths);
         if (file) {
@@ -395,6 +423,9 @@ int main(int argc, char *argv[])
         backend = choose_backend(c);
         if (!backend)
                 return EXIT_USAGE;
+        status = arg_user && backend == &backend_qemu ? act_for_user(arg_user, false) : 0;
+        if (status != 0)
+                return status;
         if (!arg_attach && !has_record(&paths, c->uuid) && foreign_vm(&paths, c->uuid, backend)) {
                 log_error("A VM with the uuid %s runs, and no xenvm has made it; --attach takes it on", c->uuid);
                 return EXIT_FOREIGN_VM;

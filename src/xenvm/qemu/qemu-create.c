@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* How a start goes: accelerator, the host's side, the process, its greeting, its status. */
-#include <grp.h>
 #include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
@@ -105,27 +104,6 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
 }
 
 /*
- * rpc-proxy runs as a user of its own and is let in by group: where we are root, or xenmgr's user, which
- * belongs to that group. In the stack of an ordinary user all are the same user.
- */
-static int listen_socket(const Vm *vm, const char *name, const char *group)
-{
-        const struct group *g = group ? getgrnam(group) : NULL;
-        _cleanup_free_ char *path = path_join(vm->spec.dir, name);
-        _cleanup_close_ int fd = -EBADF;
-
-        if (!path)
-                return -ENOMEM;
-        fd = unix_listen(path, 0600);
-        if (fd < 0)
-                return fd;
-        if (g && (geteuid() == 0 || group_member(g->gr_gid)) && (chown(path, (uid_t) -1, g->gr_gid) < 0 ||
-                                                                  chmod(path, 0660) < 0))
-                return -errno;
-        return TAKE_FD(fd);
-}
-
-/*
  * The config's own program, or NULL: ours. The file is the host's alone (xenmgr writes it); paths of OpenXT's
  * device models, which do not exist here, must not keep a VM from starting.
  */
@@ -144,6 +122,7 @@ static const char *device_model(const VmConfig *c)
 static int spawn_qemu(Vm *vm, char **ret_why)
 {
         _cleanup_strv_ char **args = NULL;
+        _cleanup_free_ char *qmp_path = NULL;
         _cleanup_close_ int qmp_fd = -EBADF, rpc_fd = -EBADF;
         int fds[2 + ELEMENTSOF(vm->host.fds)];
         SpawnOptions options = SPAWN_OPTIONS_INIT;
@@ -162,8 +141,9 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         r = qemu_check_shape(vm, args, ret_why);
         if (r < 0)
                 return r;
-        qmp_fd = listen_socket(vm, "qmp.sock", NULL);
-        rpc_fd = listen_socket(vm, "rpc.sock", "oxt-proxy");
+        qmp_path = path_join(vm->spec.dir, "qmp.sock");
+        qmp_fd = qmp_path ? unix_listen(qmp_path, 0600) : -ENOMEM;
+        rpc_fd = channel_listen(vm->spec.dir);
         if (qmp_fd < 0 || rpc_fd < 0)
                 return qmp_fd < 0 ? qmp_fd : rpc_fd;
         r = journal_create(vm->spec.event, vm->journal_prefix, &qemu_journal_handlers, vm, &vm->journal);

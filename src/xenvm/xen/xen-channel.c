@@ -5,17 +5,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "fs.h"
 #include "log.h"
-#include "strbuf.h"
+#include "runtime.h"
 #include "vchan-bridge.h"
+#include "xen-ids.h"
 
 struct XenChannel {
         sd_event *event;
         uint32_t domid;
-        char *path;
         int listener;
-        sd_event_source *accept, *ring, *socket;
+        sd_event_source *accept, *ring, *socket, *more;
         VchanBridge *bridge; /* one at a time: rpc-proxy */
 };
 
@@ -23,6 +22,7 @@ static void channel_drop(XenChannel *c)
 {
         c->ring = sd_event_source_disable_unref(c->ring);
         c->socket = sd_event_source_disable_unref(c->socket);
+        c->more = sd_event_source_disable_unref(c->more);
         c->bridge = vchan_bridge_free(c->bridge);
 }
 
@@ -30,6 +30,8 @@ static void channel_pump(XenChannel *c, bool ring_ready)
 {
         int r = vchan_bridge_pump(c->bridge, ring_ready);
 
+        if (r >= 0)
+                r = sd_event_source_set_enabled(c->more, r > 0 ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
         if (r >= 0)
                 r = sd_event_source_set_io_events(c->socket, vchan_bridge_wanted(c->bridge));
         if (r < 0) {
@@ -50,6 +52,12 @@ static int on_socket(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint
         return 0;
 }
 
+static int on_more(_unused_ sd_event_source *s, void *userdata)
+{
+        channel_pump(userdata, false);
+        return 0;
+}
+
 static int on_connect(_unused_ sd_event_source *s, int fd, _unused_ uint32_t revents, void *userdata)
 {
         XenChannel *c = userdata;
@@ -57,6 +65,7 @@ static int on_connect(_unused_ sd_event_source *s, int fd, _unused_ uint32_t rev
         struct libxenvchan *ring;
         char path[64];
         int r;
+        AS_ROOT;
 
         if (peer < 0)
                 return 0;
@@ -75,6 +84,8 @@ static int on_connect(_unused_ sd_event_source *s, int fd, _unused_ uint32_t rev
         r = sd_event_add_io(c->event, &c->ring, vchan_bridge_ring_fd(c->bridge), EPOLLIN, on_ring, c);
         if (r >= 0)
                 r = sd_event_add_io(c->event, &c->socket, vchan_bridge_socket_fd(c->bridge), EPOLLIN, on_socket, c);
+        if (r >= 0)
+                r = sd_event_add_defer(c->event, &c->more, on_more, c);
         if (r < 0)
                 channel_drop(c);
         else
@@ -86,12 +97,12 @@ int xenchannel_new(sd_event *event, const char *dir, uint32_t domid, XenChannel 
 {
         XenChannel *c = calloc(1, sizeof *c);
         int r;
+        AS_USER; /* it is in that user's folder */
 
         if (!c)
                 return -ENOMEM;
         *c = (XenChannel) { .event = sd_event_ref(event), .domid = domid, .listener = -EBADF };
-        c->path = path_join(dir, "rpc.sock");
-        r = c->path ? c->listener = unix_listen(c->path, 0660) : -ENOMEM;
+        r = c->listener = channel_listen(dir);
         if (r >= 0)
                 r = sd_event_add_io(event, &c->accept, c->listener, EPOLLIN, on_connect, c);
         if (r < 0) {
@@ -108,8 +119,7 @@ XenChannel *xenchannel_free(XenChannel *c)
                 return NULL;
         channel_drop(c);
         sd_event_source_disable_unref(c->accept);
-        safe_close(c->listener);
-        free(c->path); /* the file stays: a monitor that comes back takes its place */
+        safe_close(c->listener); /* the file stays: a monitor that comes back takes its place */
         sd_event_unref(c->event);
         free(c);
         return NULL;

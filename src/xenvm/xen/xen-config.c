@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "parse.h"
+#include "xen-ids.h"
 
 /* libxl frees what it is given with free(). */
 static int give(char **target, const char *text)
@@ -55,6 +56,7 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
                 [VM_DISK_QCOW2] = { LIBXL_DISK_FORMAT_QCOW2, LIBXL_DISK_BACKEND_QDISK },
                 [VM_DISK_VHD] = { LIBXL_DISK_FORMAT_VHD, LIBXL_DISK_BACKEND_QDISK },
         };
+        int r;
 
         libxl_device_disk_init(ret);
         if (d->type == VM_DISK_VDI)
@@ -71,9 +73,10 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
                 ret->pdev_path = paths_map(paths, d->path);
                 if (!ret->pdev_path)
                         return -ENOMEM;
-                if (d->backend_domid == 0 && access(ret->pdev_path, d->writable ? R_OK | W_OK : R_OK) < 0)
+                r = d->backend_domid == 0 ? ids_access(ret->pdev_path, d->writable ? R_OK | W_OK : R_OK) : 0;
+                if (r < 0)
                         return refuse(ret_why, "Device.Tap2.Mount_failure: disk %s: cannot open %s: %s", d->virtpath,
-                                      ret->pdev_path, strerror(errno));
+                                      ret->pdev_path, strerror(-r));
         }
         ret->format = d->path[0] ? types[d->type].format : LIBXL_DISK_FORMAT_EMPTY;
         ret->backend = types[d->type].backend;
@@ -272,7 +275,7 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
                 r = give(&b->u.hvm.soundhw, c->sound);
         if (r >= 0 && c->time_offset)
                 r = give(&b->u.hvm.timeoffset, c->time_offset);
-        if (r >= 0 && c->qemu_dm_path[0])
+        if (r >= 0 && c->qemu_dm_path[0] && !ids_restricted())
                 r = give(&b->device_model, c->qemu_dm_path);
         if (r >= 0 && c->stubdom && c->stubdom[0]) {
                 libxl_defbool_set(&b->device_model_stubdomain, true);
@@ -283,7 +286,7 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
                 if (r >= 0)
                         r = give(&b->stubdomain_cmdline, c->stubdom_cmdline);
         }
-        return r < 0 ? r : make_strings(&c->extra_hvm, &b->extra_hvm);
+        return r < 0 || ids_restricted() ? r : make_strings(&c->extra_hvm, &b->extra_hvm);
 }
 
 static int make_pv_display(const VmConfig *c, libxl_domain_config *d)
@@ -361,9 +364,30 @@ static void make_notes(const VmConfig *c, bool hvm, StrBuf *notes)
                 { XENVM_KEY_vsnd, false },
         };
 
+        static const XenvmKey not_for_root[] = { XENVM_KEY_qemu_dm_path, XENVM_KEY_extra_hvm };
+
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 if (vmconfig_given(c, rows[i].key) && !(rows[i].hvm_only && hvm))
                         strbuf_addf(notes, "%s has no effect on this back end\n", xenvm_keys[rows[i].key].name);
+        if (!hvm || !ids_restricted())
+                return;
+        for (size_t i = 0; i < ELEMENTSOF(not_for_root); i++)
+                if (vmconfig_given(c, not_for_root[i]))
+                        strbuf_addf(notes, "%s has no effect: the device model runs as root here, and this monitor acts for another user\n",
+                                    xenvm_keys[not_for_root[i]].name);
+}
+
+/* What a device model that runs as root must not be told by a user who is not. */
+static int check_restricted(const VmConfig *c, char **ret_why)
+{
+        if (!ids_restricted())
+                return 0;
+        if (c->serial[0] && !words_contain("pty none null", c->serial))
+                return refuse(ret_why, "serial: '%s' would be opened by root; here it can be pty, null or none", c->serial);
+        if (c->stubdom && c->stubdom[0] && (ids_access(c->stubdom_kernel, R_OK) < 0 ||
+                                            (c->stubdom_initrd && ids_access(c->stubdom_initrd, R_OK) < 0)))
+                return refuse(ret_why, "stubdom: its kernel and initrd must be readable for the user that this monitor acts for");
+        return 0;
 }
 
 int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl_domain_config *ret, StrBuf *notes,
@@ -376,6 +400,9 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl
         int r;
 
         libxl_domain_config_init(ret);
+        r = check_restricted(c, ret_why);
+        if (r < 0)
+                return r;
         ci->type = hvm ? LIBXL_DOMAIN_TYPE_HVM : pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
         if (libxl_uuid_from_string(&ci->uuid, c->uuid) != 0)
                 return refuse(ret_why, "uuid: '%s' is none", c->uuid);
@@ -419,8 +446,9 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl
                 b->kernel = paths_map(paths, c->kernel);
                 if (!b->kernel)
                         return -ENOMEM;
-                if (access(b->kernel, R_OK) < 0)
-                        return refuse(ret_why, "kernel: cannot read %s: %s", b->kernel, strerror(errno));
+                r = ids_access(b->kernel, R_OK);
+                if (r < 0)
+                        return refuse(ret_why, "kernel: cannot read %s: %s", b->kernel, strerror(-r));
         } else if (!hvm)
                 return refuse(ret_why, "kernel: a paravirtualised guest needs one");
         /* libxl takes these for a direct boot, and misses its kernel. */
@@ -433,8 +461,9 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl
                 b->ramdisk = paths_map(paths, c->initrd);
                 if (!b->ramdisk)
                         return -ENOMEM;
-                if (access(b->ramdisk, R_OK) < 0)
-                        return refuse(ret_why, "initrd: cannot read %s: %s", b->ramdisk, strerror(errno));
+                r = ids_access(b->ramdisk, R_OK);
+                if (r < 0)
+                        return refuse(ret_why, "initrd: cannot read %s: %s", b->ramdisk, strerror(-r));
         }
         r = hvm ? make_hvm(c, b) : make_pv_display(c, ret);
         if (r >= 0)

@@ -2,6 +2,7 @@
 /* The Xen back end: devices and memory of a domain that runs. */
 #include "log.h"
 #include "parse.h"
+#include "xen-ids.h"
 #include "xen-vm.h"
 
 static int vm_device_op(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOp **ret)
@@ -94,16 +95,22 @@ int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *use
 
 int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata)
 {
+        _cleanup_free_ char *mapped = path ? paths_map(vm->spec.paths, path) : NULL;
         libxl_device_disk disk;
         XenOp *op;
         int r;
 
+        if (path) {
+                r = mapped ? ids_access(mapped, R_OK) : -ENOMEM;
+                if (r < 0)
+                        return r;
+        }
         op = vm_begin(vm, "Cannot change the CD", done, userdata, vm_on_plain_done, &r);
         if (!op)
                 return r;
         libxl_device_disk_init(&disk);
         disk.vdev = strdup(drive->virtpath);
-        disk.pdev_path = path ? paths_map(vm->spec.paths, path) : NULL;
+        disk.pdev_path = TAKE_PTR(mapped);
         disk.format = path ? LIBXL_DISK_FORMAT_RAW : LIBXL_DISK_FORMAT_EMPTY;
         disk.is_cdrom = disk.removable = 1;
         if (!disk.vdev || (path && !disk.pdev_path))

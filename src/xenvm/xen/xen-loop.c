@@ -10,6 +10,7 @@
 #include <xentoollog.h>
 
 #include "log.h"
+#include "xen-ids.h"
 
 typedef struct XenLogger {
         xentoollog_logger base; /* first: libxl hands this back */
@@ -82,6 +83,7 @@ static short from_epoll(uint32_t events)
 static int on_fd(_unused_ sd_event_source *s, _unused_ int fd, uint32_t revents, void *userdata)
 {
         XenFd *f = userdata;
+        AS_ROOT;
 
         libxl_osevent_occurred_fd(f->host->ctx, f->for_libxl, f->fd, f->events, from_epoll(revents));
         return 0;
@@ -91,6 +93,7 @@ static int on_fd(_unused_ sd_event_source *s, _unused_ int fd, uint32_t revents,
 static int on_file_ready(_unused_ sd_event_source *s, void *userdata)
 {
         XenFd *f = userdata;
+        AS_ROOT;
 
         libxl_osevent_occurred_fd(f->host->ctx, f->for_libxl, f->fd, f->events, f->events);
         return 0;
@@ -165,6 +168,8 @@ static void timer_run(XenTimer *t)
 
 static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
+        AS_ROOT;
+
         timer_run(userdata);
         return 0;
 }
@@ -228,6 +233,7 @@ static void wake(XenHost *h)
 static int on_wake(_unused_ sd_event_source *s, void *userdata)
 {
         XenHost *h = userdata;
+        AS_ROOT;
 
         /* One at a time, each taken off first: a callback may end the host, or begin the next call. */
         if (h->told) {

@@ -36,6 +36,9 @@ struct Vm {
         const char *what;
 };
 
+/* The back end itself; xenvm has it through xen-entry.c. */
+extern const Backend xen_functions;
+
 /* Begins an operation: give the result to libxl. NULL: -EBUSY or -ENOMEM in *ret_r. */
 XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done, int *ret_r);
 /* Hands a refusal of libxl to the operation, so that failures always come through done. Returns 0. */

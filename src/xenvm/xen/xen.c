@@ -11,6 +11,7 @@
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
+#include "xen-ids.h"
 #include "xen-vm.h"
 
 static const char *vm_error(Vm *vm, int rc)
@@ -27,12 +28,15 @@ void vm_finish(Vm *vm, int rc, const char *text)
         vm->done = NULL;
         if (!done)
                 return;
+        if (rc != 0) {
+                why = strformat("%s: %s", vm->what, vm_error(vm, rc));
+                log_warning("%s", strempty(why));
+        }
+        AS_USER;
         if (rc == 0) {
                 done(userdata, 0, text);
                 return;
         }
-        why = strformat("%s: %s", vm->what, vm_error(vm, rc));
-        log_warning("%s", strempty(why));
         done(userdata, rc == ERROR_ABORTED ? -ECANCELED : rc == ERROR_NOPARAVIRT ? -EOPNOTSUPP : -EIO,
              why ? why : "out of memory");
 }
@@ -120,6 +124,7 @@ static void vm_store_changed(Vm *vm, const char *untrusted_path, const char *tok
 static int on_store(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
 {
         Vm *vm = userdata;
+        AS_ROOT;
         char **watch = xs_check_watch(vm->store);
 
         if (watch)
@@ -661,8 +666,7 @@ static int64_t xen_find(const char *uuid)
         return found;
 }
 
-extern const Backend backend_xen;
-__attribute__((visibility("default"))) const Backend backend_xen = {
+const Backend xen_functions = {
         .name = "xen",
         .available = xen_available,
         .describe = xen_describe,
