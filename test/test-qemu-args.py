@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Every golden command line (test/data/qemu) is taken by the real QEMU, up to its greeting."""
+import fcntl
 import glob
 import os
 import re
@@ -16,24 +17,27 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 NOT_HERE = {"pci-slots": "vfio", "encrypted-vhd": "vfio", "desktop": "vfio", "q35": "kvm"}
 
 
-def replace_paths(args, root):
-    """Files that the config names are made, empty but well-formed, and named instead."""
-    made = {}
-    result = []
-    for a in args:
-        for path in re.findall(r"(?:file=|filename=|^)(/(?:srv|dev/vg|var/opt|boot)[^,]*(?:,,[^,]*)*)", a):
-            if path not in made:
-                new = os.path.join(root, "f%d" % len(made))
-                form = next((f for f in ("qcow2", "vpc") if "format=" + f in a), "raw")
-                subprocess.run(["qemu-img", "create", "-q", "-f", form, new, "1M"], check=True)
-                made[path] = new
-            a = a.replace(path, made[path])
-        result.append(a.replace("/run/oxt/vm/x", root))
-    return result
+def make_files(lines, args, root):
+    """The files that are handed over, empty but well-formed: number and open file of each."""
+    made = []
+    for number, owner, path in re.findall(r"^# descriptor (\d+): ([^,]*), (.*)$", "\n".join(lines), re.M):
+        new = os.path.join(root, "f" + number)
+        if "socket,id=serial0" in " ".join(args) and owner == "serial":
+            s = socket.socket(socket.AF_UNIX)
+            s.bind(new)
+            s.listen(1)
+            made.append((number, s))
+            continue
+        use = next((a for a in args if re.search("/%s\\b" % number, a) and a.startswith("if=")), "")
+        form = next((f for f in ("qcow2", "vpc") if "format=" + f in use), "raw")
+        subprocess.run(["qemu-img", "create", "-q", "-f", form, new, "1M"], check=True)
+        made.append((number, open(new, "r+b" if "auto-read-only=off" in use or owner == "serial" else "rb")))
+    return made
 
 
-def greeting(args, root):
-    args = replace_paths(args, root)
+def greeting(lines, root):
+    args = [a.replace("/run/oxt/vm/x", root).replace("host_device", "file") for a in lines if not a.startswith("#")]
+    files = make_files(lines, args, root)
     for suffix in ("in", "out"):
         os.mkfifo(os.path.join(root, "events." + suffix))
     servers = []
@@ -42,12 +46,16 @@ def greeting(args, root):
         s.bind(os.path.join(root, name))
         s.listen(1)
         servers.append(s)
-    # The child finds them as 3 and 4.
-    shell = ["/bin/sh", "-c", 'exec 3<&%d 4<&%d; exec "$0" "$@"' % tuple(s.fileno() for s in servers), QEMU]
-    with subprocess.Popen(shell + args, pass_fds=[s.fileno() for s in servers], stdin=subprocess.DEVNULL,
+    # The child finds them as 3 and 4, and the files behind; first all go out of the way.
+    handed = [("3", servers[0]), ("4", servers[1])] + files
+    high = [(n, fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 100)) for n, s in handed]
+    shell = ["/bin/bash", "-c", "exec %s; exec \"$0\" \"$@\"" % " ".join("%s<&%d" % x for x in high), QEMU]
+    with subprocess.Popen(shell + args, pass_fds=[fd for _, fd in high], stdin=subprocess.DEVNULL,
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as p:
-        for s in servers:
+        for _, s in handed:
             s.close()
+        for _, fd in high:
+            os.close(fd)
         try:
             with socket.socket(socket.AF_UNIX) as c:
                 c.settimeout(20)
@@ -73,10 +81,10 @@ def accepted():
         if name in NOT_HERE:
             continue
         with open(path) as f:
-            args = [line.rstrip("\n") for line in f if not line.startswith("#")]
+            lines = [line.rstrip("\n") for line in f]
         root = tempfile.mkdtemp(prefix="oxt-args-")
         try:
-            error = greeting(args, root)
+            error = greeting(lines, root)
         finally:
             shutil.rmtree(root)
         assert error is None, (name, error)

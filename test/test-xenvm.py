@@ -608,7 +608,7 @@ def limits():
         answers = [json.loads(f.readline()) for _ in range(3)]
     drives = {d["qdev"].split("/")[-1] if d["qdev"] != "xvdb" else "xvdb": d["inserted"] for d in answers[2]["return"]}
     assert (drives["hda"]["iops"], drives["hda"]["bps"]) == (50, 2000000), drives
-    xvdb = [d for name, d in drives.items() if "xvdb" in name or d["file"] == extra]
+    xvdb = [d for d in drives.values() if d["node-name"] == "node-xvdb"]
     assert xvdb and (xvdb[0]["iops"], xvdb[0]["bps"]) == (0, 1000000), drives
     m.monitor()
     m.cmd("destroy")

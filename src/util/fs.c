@@ -3,10 +3,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -44,6 +46,24 @@ int read_file(const char *path, size_t max, char **ret, size_t *ret_size)
         if (ret_size)
                 *ret_size = size;
         return 0;
+}
+
+int open_below(const char *root, const char *path, int flags)
+{
+        struct open_how how = { .flags = (uint64_t) (flags | O_CLOEXEC), .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
+        const char *rest = startswith(path, root);
+        _cleanup_close_ int root_fd = -EBADF;
+        long fd;
+
+        if (!rest || *rest != '/')
+                return -ENOENT;
+        while (*rest == '/')
+                rest++;
+        root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root_fd < 0)
+                return -errno;
+        fd = syscall(SYS_openat2, root_fd, rest, &how, sizeof how);
+        return fd < 0 ? -errno : (int) fd;
 }
 
 static int write_all(int fd, const char *p, size_t size)

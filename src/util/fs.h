@@ -17,6 +17,12 @@ int read_file(const char *path, size_t max, char **ret, size_t *ret_size);
  */
 int write_file_atomic(const char *path, const void *data, size_t size, mode_t mode);
 
+/*
+ * Opens a path below the folder root without ever leaving it, whoever made links there. flags as open(2) takes them, nothing
+ * is made. Returns the descriptor, -EXDEV when the way leads out, or another errno; -ENOENT also when path is not below root.
+ */
+int open_below(const char *root, const char *path, int flags);
+
 /* mkdir with parents; existing directories are fine, and keep their mode. */
 int mkdir_parents(const char *path, mode_t mode);
 

@@ -63,6 +63,8 @@ const Setting setting_table[_SETTING_MAX] = {
                                        "Changes of a guest that may wait to be stored" },
         [SETTING_DB_GUEST_RATE] = { "db.guest-rate", SETTING_INT, "5000", 1, INT64_MAX, NULL,
                                     "Requests to the database that a guest may make each second, on average" },
+        [SETTING_STORAGE_BACKING] = { "storage.backing", SETTING_TEXT, "", 0, 0, NULL,
+                                      "Folders, blank separated, in which images below an image may lie, besides its own and the storage folder" },
         [SETTING_WATCHDOG] = { "watchdog", SETTING_INT, "60", 0, 86400, NULL,
                                "Seconds after which a daemon that gives no sign of life is started again; 0: never" },
 };

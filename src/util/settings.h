@@ -35,6 +35,7 @@ typedef enum SettingId {
         SETTING_DB_GUEST_WATCHES,
         SETTING_DB_GUEST_WAITING,
         SETTING_DB_GUEST_RATE,
+        SETTING_STORAGE_BACKING,
         SETTING_WATCHDOG,
         _SETTING_MAX,
 } SettingId;

@@ -12,6 +12,9 @@
 #include "paths.h"
 #include "strbuf.h"
 
+/* Descriptors that a child can be given, besides its first three. */
+#define FDS_MAX 240
+
 extern char **environ;
 
 static const struct {
@@ -118,37 +121,33 @@ static int move_fd(int fd, int target)
 static void exec_child(const char *path, char *const argv[], char *const env[], const SpawnOptions *o, int error_fd)
 {
         int std[3] = { o->stdin_fd, o->stdout_fd, o->stderr_fd };
-        int base = 3 + (int) o->n_fds, null;
+        int base = 3 + (int) o->n_fds, out = base + 8, copies[FDS_MAX], null;
         sigset_t none;
 
         /* First move everything out of the way of the final numbers. */
-        error_fd = fcntl(error_fd, F_DUPFD_CLOEXEC, base + 64);
+        error_fd = fcntl(error_fd, F_DUPFD_CLOEXEC, out);
         null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        null = fcntl(null, F_DUPFD_CLOEXEC, base + 64);
+        null = fcntl(null, F_DUPFD_CLOEXEC, out);
         if (error_fd < 0 || null < 0)
                 goto fail;
         for (int i = 0; i < 3; i++) {
                 if (std[i] >= 0)
-                        std[i] = fcntl(std[i], F_DUPFD_CLOEXEC, base + 64);
+                        std[i] = fcntl(std[i], F_DUPFD_CLOEXEC, out);
                 else
-                        std[i] = i == 2 ? fcntl(2, F_DUPFD_CLOEXEC, base + 64) : null;
+                        std[i] = i == 2 ? fcntl(2, F_DUPFD_CLOEXEC, out) : null;
                 if (std[i] < 0)
                         goto fail;
         }
         for (size_t i = 0; i < o->n_fds; i++) {
-                int fd = fcntl(o->fds[i], F_DUPFD_CLOEXEC, base + 64);
-
-                if (fd < 0)
-                        goto fail;
-                /* Remember the copy in a slot that is free by now: the targets lie below base + 64. */
-                if (dup2(fd, base + (int) i) < 0)
+                copies[i] = fcntl(o->fds[i], F_DUPFD_CLOEXEC, out);
+                if (copies[i] < 0)
                         goto fail;
         }
         for (int i = 0; i < 3; i++)
                 if (move_fd(std[i], i) < 0)
                         goto fail;
         for (int i = 0; i < (int) o->n_fds; i++)
-                if (move_fd(base + i, 3 + i) < 0)
+                if (move_fd(copies[i], 3 + i) < 0)
                         goto fail;
         if (move_fd(error_fd, base) < 0 || fcntl(base, F_SETFD, FD_CLOEXEC) < 0)
                 goto fail;
@@ -183,7 +182,7 @@ int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options,
 
         if (!path)
                 return -ENOENT;
-        if (options->n_fds > 60)
+        if (options->n_fds > FDS_MAX)
                 return -E2BIG;
         argv = calloc(n + 2, sizeof(char *));
         if (!argv)

@@ -6,12 +6,11 @@
 #include "lifecycle.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "config-writer.h"
+#include "fs.h"
 #include "host.h"
 #include "log.h"
 #include "pci.h"
@@ -110,20 +109,9 @@ static void check_dependencies(Vm *vm, Findings *f)
  */
 static int open_disk(const Paths *p, const char *path)
 {
-        const char *rest = startswith(path, paths_get(p, PATH_STORAGE));
-        struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS };
-        _cleanup_close_ int root = -EBADF;
-        long fd;
+        const char *root = paths_get(p, PATH_STORAGE), *rest = startswith(path, root);
 
-        if (!rest || *rest != '/')
-                return open(path, O_PATH | O_CLOEXEC);
-        root = open(paths_get(p, PATH_STORAGE), O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (root < 0)
-                return -1;
-        while (*rest == '/')
-                rest++;
-        fd = syscall(SYS_openat2, root, rest, &how, sizeof how);
-        return (int) fd;
+        return rest && *rest == '/' ? open_below(root, path, O_PATH) : open(path, O_PATH | O_CLOEXEC);
 }
 
 static void check_disks(Vm *vm, Findings *f)

@@ -15,9 +15,11 @@ static char *run(const char *path, char **ret_why)
 {
         _cleanup_problems_ ConfigProblems problems = { 0 };
         _cleanup_strv_ char **args = NULL, **warnings = NULL;
+        _cleanup_(qemu_files_done) QemuFiles files = { 0 };
         _cleanup_config_ VmConfig *c = NULL;
         QemuLink links[4] = { 0 };
-        QemuEnv env = { .accel = "tcg", .dir = "/run/oxt/vm/x", .qmp_fd = 3, .rpc_fd = 4, .now = 1700000000, .links = links };
+        QemuEnv env = { .accel = "tcg", .dir = "/run/oxt/vm/x", .qmp_fd = 3, .rpc_fd = 4, .now = 1700000000, .links = links,
+                        .first_file = 5 };
         StrBuf b = STRBUF_INIT;
         char *text;
         int r;
@@ -30,11 +32,13 @@ static char *run(const char *path, char **ret_why)
         for (size_t i = 0; i < c->nic.n; i++)
                 if (streq(c->nic.items[i].bridge, "user"))
                         links[i].kind = QEMU_LINK_USER;
-        r = qemu_args(c, &env, &args, &warnings, ret_why);
+        r = qemu_args(c, &env, &args, &files, &warnings, ret_why);
         if (r < 0)
                 return NULL;
         for (char **w = warnings; w && *w; w++)
                 strbuf_addf(&b, "# %s\n", *w);
+        for (size_t k = 0; k < files.n; k++)
+                strbuf_addf(&b, "# descriptor %d: %s, %s\n", files.items[k].number, files.items[k].owner, files.items[k].path);
         for (char **a = args; *a; a++)
                 strbuf_addf(&b, "%s\n", *a);
         assert(strbuf_take(&b, &text) == 0);

@@ -63,6 +63,34 @@ void arg_refuse(ArgList *l, const char *fmt, ...)
         va_end(ap);
 }
 
+char *arg_escape(const char *s)
+{
+        StrBuf b = STRBUF_INIT;
+        char *text;
+
+        strbuf_add(&b, "");
+        for (; *s; s++) {
+                if (*s == ',')
+                        strbuf_addc(&b, ',');
+                strbuf_addc(&b, *s);
+        }
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
+int arg_file(ArgList *l, QemuFileUse use, const char *owner, const char *path, int fd)
+{
+        int number = qemu_files_add(&l->files, l->first_file, use, owner, path, fd);
+
+        if (number < 0)
+                l->oom = true;
+        else if (use == QEMU_FILE_READ || use == QEMU_FILE_WRITE || use == QEMU_FILE_OUTPUT) {
+                _cleanup_free_ char *opaque = arg_escape(owner);
+
+                arg_add(l, "-add-fd", "fd=%d,set=%d,opaque=%s", number, number, strempty(opaque));
+        }
+        return number;
+}
+
 /* microvm has neither PCI nor a BIOS: only what virtio-mmio can carry. */
 static bool fits_microvm(const VmConfig *c)
 {
@@ -160,11 +188,11 @@ static void add_memory(ArgList *l, const VmConfig *c)
 static void add_boot(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine)
 {
         if (c->kernel[0]) {
-                arg_add(l, "-kernel", "%s", c->kernel);
+                arg_add(l, "-kernel", "/proc/self/fd/%d", arg_file(l, QEMU_FILE_AGAIN, "kernel", c->kernel, -EBADF));
                 if (c->cmdline[0])
                         arg_add(l, "-append", "%s", c->cmdline);
                 if (c->initrd && c->initrd[0])
-                        arg_add(l, "-initrd", "%s", c->initrd);
+                        arg_add(l, "-initrd", "/proc/self/fd/%d", arg_file(l, QEMU_FILE_AGAIN, "initrd", c->initrd, -EBADF));
         } else if (!c->hvm)
                 arg_refuse(l, "kernel: a paravirtualised VM (hvm = false) needs one");
         if (machine == QEMU_MACHINE_MICROVM)
@@ -175,7 +203,8 @@ static void add_boot(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMach
                         return;
                 }
                 arg_add(l, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=%s", env->firmware_code);
-                arg_add(l, "-drive", "if=pflash,unit=1,format=raw,file=%s", env->firmware_vars);
+                arg_add(l, "-drive", "if=pflash,unit=1,format=raw,auto-read-only=off,file.driver=file,file.filename=/dev/fdset/%d",
+                        arg_file(l, QEMU_FILE_WRITE, "firmware", env->firmware_vars, -EBADF));
         }
         for (const char *p = c->boot; *p; p++)
                 if (!strchr("acdn", *p) || strchr(p + 1, *p)) {
@@ -209,22 +238,6 @@ static void add_clock(ArgList *l, const VmConfig *c, const QemuEnv *env)
         arg_add(l, "-rtc", "base=%s", text);
 }
 
-/* Commas are doubled where QEMU splits at them. */
-static char *escape(const char *s)
-{
-        StrBuf b = STRBUF_INIT;
-        char *text;
-
-        for (; *s; s++) {
-                if (*s == ',')
-                        strbuf_addc(&b, ',');
-                strbuf_addc(&b, *s);
-        }
-        if (!b.data)
-                strbuf_add(&b, "");
-        return strbuf_take(&b, &text) < 0 ? NULL : text;
-}
-
 static void add_bios_strings(ArgList *l, const VmConfig *c)
 {
         static const struct {
@@ -233,7 +246,7 @@ static void add_bios_strings(ArgList *l, const VmConfig *c)
 
         for (size_t i = 0; i < c->bios_string.n; i++) {
                 const VmPair *p = &c->bios_string.items[i];
-                _cleanup_free_ char *value = escape(strempty(p->value));
+                _cleanup_free_ char *value = arg_escape(strempty(p->value));
                 const char *field = NULL;
 
                 for (size_t k = 0; k < ELEMENTSOF(known); k++)
@@ -265,13 +278,44 @@ static void add_own_devices(ArgList *l, const QemuEnv *env, QemuMachine machine)
                 arg_add(l, "-device", "pvpanic,id=pvpanic0");
 }
 
+/* unix:PATH[,server[=on]][,wait=off]: we listen, and QEMU is given the socket. A client connects by itself. */
+static bool add_serial_socket(ArgList *l, const char *words)
+{
+        _cleanup_strv_ char **parts = NULL;
+        bool server = false, wait = true;
+
+        if (strv_split(words, ',', &parts) < 0) {
+                l->oom = true;
+                return true;
+        }
+        for (char **w = parts + 1; *w; w++)
+                if (streq(*w, "server") || streq(*w, "server=on"))
+                        server = true;
+                else if (streq(*w, "nowait") || streq(*w, "wait=off"))
+                        wait = false;
+                else if (!streq(*w, "wait") && !streq(*w, "wait=on"))
+                        return false;
+        if (!server || !parts[0][0])
+                return false;
+        arg_add(l, "-chardev", "socket,id=serial0,server=on,wait=%s,fd=%d", wait ? "on" : "off",
+                arg_file(l, QEMU_FILE_LISTEN, "serial", parts[0], -EBADF));
+        arg_add(l, "-serial", "chardev:serial0");
+        return true;
+}
+
 static void add_serial(ArgList *l, const VmConfig *c)
 {
-        const char *v = c->serial;
+        const char *v = c->serial, *file = startswith(v, "file:"), *device = startswith(v, "/dev/"), *local = startswith(v, "unix:");
 
         if (streq(v, "none"))
                 return;
-        arg_add(l, "-serial", "%s", v[0] ? v : "pty");
+        if (file && *file)
+                arg_add(l, "-serial", "file:/dev/fdset/%d", arg_file(l, QEMU_FILE_OUTPUT, "serial", file, -EBADF));
+        else if (device && !startswith(device, "parport")) {
+                arg_add(l, "-chardev", "serial,id=serial0,path=/dev/fdset/%d", arg_file(l, QEMU_FILE_WRITE, "serial", v, -EBADF));
+                arg_add(l, "-serial", "chardev:serial0");
+        } else if (!local || !add_serial_socket(l, local))
+                arg_add(l, "-serial", "%s", v[0] ? v : "pty");
 }
 
 /* Words of the old device model that QEMU does not know any more. */
@@ -346,11 +390,11 @@ static void check_unmapped(ArgList *l, const VmConfig *c)
                 arg_refuse(l, "passthrough-mmio: QEMU cannot give memory of the host to a VM");
 }
 
-int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, char ***ret_warnings, char **ret_why)
+int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, QemuFiles *ret_files, char ***ret_warnings, char **ret_why)
 {
         QemuMachine machine = qemu_machine(c, env->accel);
-        ArgList l = { 0 };
-        _cleanup_free_ char *name = escape(c->name && c->name[0] ? c->name : env->uuid);
+        ArgList l = { .first_file = env->first_file };
+        _cleanup_free_ char *name = arg_escape(c->name && c->name[0] ? c->name : env->uuid);
 
         arg_add(&l, "-nodefaults", NULL);
         arg_add(&l, "-no-user-config", NULL);
@@ -376,7 +420,7 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, char ***r
         qemu_add_display(&l, c, env, machine);
         add_serial(&l, c);
         add_own_devices(&l, env, machine);
-        qemu_add_disks(&l, c, machine);
+        qemu_add_disks(&l, c, env, machine);
         qemu_add_nics(&l, c, env, machine);
         qemu_add_pci(&l, c, machine);
         qemu_add_sound(&l, c, machine);
@@ -388,12 +432,14 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, char ***r
 
                 strv_free(l.args);
                 strv_free(l.warnings);
+                qemu_files_done(&l.files);
                 if (r == -EINVAL)
                         *ret_why = TAKE_PTR(l.why);
                 free(l.why);
                 return r;
         }
         *ret_args = l.args;
+        *ret_files = l.files;
         *ret_warnings = l.warnings;
         return 0;
 }

@@ -7,7 +7,7 @@
  *
  * The machine type is pinned and the order of devices is fixed: saved VMs find the same devices again.
  */
-#include "config.h"
+#include "qemu-files.h"
 
 typedef enum QemuMachine { QEMU_MACHINE_PC, QEMU_MACHINE_Q35, QEMU_MACHINE_MICROVM } QemuMachine;
 
@@ -33,6 +33,8 @@ typedef struct QemuEnv {
         const QemuLink *links;   /* one for each config->nic, or NULL: none is connected */
         const char *tpm_socket;  /* of swtpm, or NULL */
         const char *firmware_code, *firmware_vars; /* UEFI, or NULL */
+        int first_file;          /* descriptor of the first file, as the child sees it */
+        const QemuImage *images; /* one for each config->disk, open; or NULL: they are taken for what the config says */
 } QemuEnv;
 
 QemuMachine qemu_machine(const VmConfig *c, const char *accel);
@@ -41,10 +43,10 @@ bool qemu_wants_uefi(const VmConfig *c);
 bool qemu_wants_tpm(const VmConfig *c);
 
 /*
- * Returns 0 with the arguments behind the program's name and the warnings (both to free), -EINVAL with
- * *ret_why (to free): this config cannot be run by QEMU; or -ENOMEM.
+ * Returns 0 with the arguments behind the program's name, the files to be handed over and the warnings (all to free),
+ * -EINVAL with *ret_why (to free): this config cannot be run by QEMU; or -ENOMEM. Nothing is opened here.
  */
-int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, char ***ret_warnings, char **ret_why);
+int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, QemuFiles *ret_files, char ***ret_warnings, char **ret_why);
 
 /* Names of QEMU objects. buf has room for 40 bytes. */
 const char *qemu_disk_id(const VmDisk *d, char buf[static 40]);
@@ -52,12 +54,16 @@ const char *qemu_disk_id(const VmDisk *d, char buf[static 40]);
 const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machine);
 /* A forward in QEMU's words: tcp:127.0.0.1:2222-:22. */
 const char *qemu_forward(const VmForward *f, char buf[static 40]);
+/* The guest writes into a throw-away overlay; the image is only read. */
+bool qemu_disk_overlay(const VmDisk *d);
 /* QEMU's name of a disk's format: raw, vpc, … */
 const char *qemu_disk_format(const VmDisk *d);
 
 /* Parts of the above, in qemu-devices.c. */
 typedef struct ArgList {
         char **args, **warnings;
+        QemuFiles files;
+        int first_file;
         char *why; /* the first refusal */
         bool oom;
 } ArgList;
@@ -65,8 +71,12 @@ typedef struct ArgList {
 void arg_add(ArgList *l, const char *option, const char *fmt, ...) _printf_(3, 4); /* fmt NULL: option alone */
 void arg_warn(ArgList *l, const char *fmt, ...) _printf_(2, 3);
 void arg_refuse(ArgList *l, const char *fmt, ...) _printf_(2, 3);
+/* Hands a file over; gives its number in QEMU. fd: open already, or -EBADF. */
+int arg_file(ArgList *l, QemuFileUse use, const char *owner, const char *path, int fd);
+/* A text with commas doubled, where QEMU splits at them; NULL on out of memory. */
+char *arg_escape(const char *s);
 
-void qemu_add_disks(ArgList *l, const VmConfig *c, QemuMachine machine);
+void qemu_add_disks(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine);
 void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine);
 void qemu_add_pci(ArgList *l, const VmConfig *c, QemuMachine machine);
 void qemu_add_display(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine);

@@ -119,26 +119,57 @@ static const char *device_model(const VmConfig *c)
         return NULL;
 }
 
+static int open_images(Vm *vm, char **ret_why)
+{
+        const VmDisks *disks = &vm->spec.config->disk;
+        HostSide *h = &vm->host;
+
+        h->images = calloc(disks->n + 1, sizeof *h->images);
+        if (!h->images)
+                return -ENOMEM;
+        for (h->n_images = 0; h->n_images < disks->n; h->n_images++) {
+                const VmDisk *d = &disks->items[h->n_images];
+                int r = d->type == VM_DISK_VDI ? 0 : qemu_image_open(vm->spec.paths, d, d->writable && !d->cdrom && !qemu_disk_overlay(d),
+                                                                     &h->images[h->n_images], ret_why);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int spawn_qemu(Vm *vm, char **ret_why)
 {
         _cleanup_strv_ char **args = NULL;
         _cleanup_free_ char *qmp_path = NULL;
         _cleanup_close_ int qmp_fd = -EBADF, rpc_fd = -EBADF;
-        int fds[2 + ELEMENTSOF(vm->host.fds)];
+        _cleanup_free_ int *fds = NULL;
+        _cleanup_free_ char *explained = NULL;
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         QemuEnv env = { .accel = vm->accel, .uuid = vm->spec.uuid, .dir = vm->spec.dir, .qmp_fd = CHILD_QMP_FD,
                         .rpc_fd = CHILD_RPC_FD, .incoming = vm->spec.restore_fd >= 0, .now = time(NULL),
                         .links = vm->host.links, .tpm_socket = vm->host.tpm_socket, .firmware_code = vm->host.firmware_code,
-                        .firmware_vars = vm->host.firmware_vars };
+                        .firmware_vars = vm->host.firmware_vars,
+                        .first_file = CHILD_FIRST_FREE_FD + (int) vm->host.n_fds };
         StrBuf line = STRBUF_INIT;
+        size_t n = 2 + vm->host.n_fds;
         int r;
 
-        r = qemu_args(vm->spec.config, &env, &args, &vm->warnings, ret_why);
+        r = open_images(vm, ret_why);
+        if (r < 0)
+                return r;
+        env.images = vm->host.images;
+        r = qemu_args(vm->spec.config, &env, &args, &vm->files, &vm->warnings, ret_why);
         if (r < 0)
                 return r;
         for (char **w = vm->warnings; w && *w; w++)
                 log_warning("%s", *w);
         r = qemu_check_shape(vm, args, ret_why);
+        if (r >= 0)
+                r = qemu_files_open(&vm->files, false, ret_why);
+        fds = calloc(n + vm->files.n, sizeof *fds);
+        if (r >= 0 && !fds)
+                r = -ENOMEM;
         if (r < 0)
                 return r;
         qmp_path = path_join(vm->spec.dir, "qmp.sock");
@@ -154,19 +185,23 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         fds[0] = qmp_fd;
         fds[1] = rpc_fd;
         memcpy(fds + 2, vm->host.fds, vm->host.n_fds * sizeof *fds);
+        for (size_t i = 0; i < vm->files.n; i++)
+                fds[n++] = vm->files.items[i].fd;
         options.fds = fds;
-        options.n_fds = 2 + vm->host.n_fds;
+        options.n_fds = n;
         options.stdout_fd = options.stderr_fd = vm->error_fd;
         options.new_session = true;
         for (char **a = args; *a; a++)
                 strbuf_addf(&line, " %s", *a);
-        log_info("Starting QEMU:%s", strempty(line.data));
+        explained = qemu_files_explain(&vm->files, strempty(line.data));
+        log_info("Starting QEMU:%s", strempty(explained));
         strbuf_done(&line);
         options.path = device_model(vm->spec.config);
         r = spawn(options.path ? SPAWN_HOOK : SPAWN_QEMU, args, &options, &vm->process.pid, &vm->pidfd);
         if (r < 0)
                 return r;
         host_side_done(&vm->host); /* QEMU has its copies */
+        qemu_files_close(&vm->files);
         (void) process_start_time(vm->process.pid, &vm->process.start);
         vm->spec.events->phase(vm->spec.userdata, TIMELINE_SPAWNED);
         r = qemu_watch(vm);
@@ -248,11 +283,12 @@ int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char 
 int qemu_describe(const VmSpec *spec, char **ret, char **ret_why)
 {
         _cleanup_strv_ char **args = NULL, **warnings = NULL;
+        _cleanup_(qemu_files_done) QemuFiles files = { 0 };
         _cleanup_free_ QemuLink *links = NULL;
         const VmConfig *c = spec->config;
         const char *accel = streq(c->accel, "auto") ? setting_text(SETTING_ACCEL) : c->accel;
         QemuEnv env = { .uuid = spec->uuid, .dir = spec->dir, .qmp_fd = CHILD_QMP_FD, .rpc_fd = CHILD_RPC_FD,
-                        .now = time(NULL), .tpm_socket = "tpm.sock" };
+                        .now = time(NULL), .tpm_socket = "tpm.sock", .first_file = CHILD_FIRST_FREE_FD };
         StrBuf b = STRBUF_INIT;
         int r;
 
@@ -263,11 +299,13 @@ int qemu_describe(const VmSpec *spec, char **ret, char **ret_why)
         for (size_t i = 0; i < c->nic.n; i++)
                 links[i].kind = streq(c->nic.items[i].bridge, "user") ? QEMU_LINK_USER : QEMU_LINK_NONE;
         env.links = links;
-        r = qemu_args(c, &env, &args, &warnings, ret_why);
+        r = qemu_args(c, &env, &args, &files, &warnings, ret_why);
         if (r < 0)
                 return r;
         for (char **w = warnings; w && *w; w++)
                 strbuf_addf(&b, "# %s\n", *w);
+        for (size_t i = 0; i < files.n; i++)
+                strbuf_addf(&b, "# descriptor %d: %s, %s\n", files.items[i].number, files.items[i].owner, files.items[i].path);
         strbuf_add(&b, spawn_program_path(SPAWN_QEMU) ? spawn_program_path(SPAWN_QEMU) : "qemu-system-x86_64");
         for (char **a = args; *a; a++)
                 strbuf_addf(&b, "%s%s", (*a)[0] == '-' ? " \\\n        " : " ", *a);

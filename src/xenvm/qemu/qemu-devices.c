@@ -40,8 +40,31 @@ static DiskBus disk_place(const VmDisk *d, unsigned *ret_unit)
         return major == 8 ? DISK_SCSI : DISK_VIRTIO;
 }
 
-static void add_drive(ArgList *l, const VmDisk *d, const char *id, bool overlay)
+/* The nodes that QEMU makes of an image: its file, and what lies below it, each with a descriptor of ours. */
+static void add_image(ArgList *l, StrBuf *b, const VmDisk *d, const QemuImage *image, const char *prefix, const char *id, bool writable)
 {
+        const QemuLayer assumed = { .path = d->path, .format = qemu_disk_format(d), .fd = -EBADF,
+                                    .driver = d->type == VM_DISK_PHY ? "host_device" : "file" };
+        _cleanup_free_ char *owner = strformat("disk %s", id);
+        StrBuf place = STRBUF_INIT;
+
+        strbuf_add(&place, prefix);
+        for (size_t i = 0; i < (image ? image->n : 1); i++) {
+                const QemuLayer *y = image ? &image->layers[i] : &assumed;
+
+                if (i > 0)
+                        strbuf_addf(b, ",%sdriver=%s", strempty(place.data), y->format);
+                strbuf_addf(b, ",%sfile.driver=%s,%sfile.filename=/dev/fdset/%d", strempty(place.data), y->driver, strempty(place.data),
+                            arg_file(l, i == 0 && writable ? QEMU_FILE_WRITE : QEMU_FILE_READ, strempty(owner), y->path, y->fd));
+                strbuf_add(&place, "backing.");
+        }
+        l->oom |= !owner || place.oom;
+        strbuf_done(&place);
+}
+
+static void add_drive(ArgList *l, const VmDisk *d, const QemuImage *image, const char *id, bool overlay)
+{
+        bool writable = d->writable && !d->cdrom && !overlay;
         StrBuf b = STRBUF_INIT;
         _cleanup_free_ char *text = NULL;
 
@@ -50,14 +73,14 @@ static void add_drive(ArgList *l, const VmDisk *d, const char *id, bool overlay)
                 const char *format = qemu_disk_format(d);
 
                 if (d->key_file) {
-                        arg_add(l, "-object", "secret,id=key-%s,file=%s", id, d->key_file);
-                        strbuf_addf(&b, ",format=luks,key-secret=key-%s,file.driver=%s,file.file.filename=", id, format);
+                        arg_add(l, "-object", "secret,id=key-%s,file=/proc/self/fd/%d", id,
+                                arg_file(l, QEMU_FILE_AGAIN, "key-file", d->key_file, -EBADF));
+                        strbuf_addf(&b, ",format=luks,key-secret=key-%s,file.driver=%s", id, format);
                 } else
-                        strbuf_addf(&b, ",format=%s,file=", format);
-                for (const char *p = d->path; *p; p++)
-                        strbuf_add(&b, *p == ',' ? ",," : (char[]) { *p, '\0' });
-                if (d->writable && !d->cdrom && !overlay)
-                        strbuf_add(&b, ",discard=unmap");
+                        strbuf_addf(&b, ",format=%s", format);
+                add_image(l, &b, d, image, d->key_file ? "file." : "", id, writable);
+                if (writable) /* else QEMU would first open it for reading, and needs a second descriptor for writing */
+                        strbuf_add(&b, ",auto-read-only=off,discard=unmap");
         }
         if (d->cdrom)
                 strbuf_add(&b, ",media=cdrom");
@@ -93,14 +116,21 @@ static bool check_disk(ArgList *l, const VmDisk *d)
         return false;
 }
 
-void qemu_add_disks(ArgList *l, const VmConfig *c, QemuMachine machine)
+bool qemu_disk_overlay(const VmDisk *d)
+{
+        unsigned unit;
+
+        /* An IDE disk cannot be read-only: it writes into an overlay, and the image stays as it is. */
+        return !d->cdrom && (d->snapshot != VM_SNAPSHOT_NONE || (!d->writable && disk_place(d, &unit) == DISK_IDE));
+}
+
+void qemu_add_disks(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine)
 {
         bool lsi = false, virtio_scsi = false;
         unsigned n_virtio_cd = 0, ide_taken = 0, scsi_taken = 0;
 
         for (size_t i = 0; i < c->disk.n; i++) {
                 const VmDisk *d = &c->disk.items[i];
-                bool overlay = d->snapshot != VM_SNAPSHOT_NONE && !d->cdrom;
                 unsigned unit;
                 DiskBus bus = disk_place(d, &unit);
                 char id[40];
@@ -117,9 +147,7 @@ void qemu_add_disks(ArgList *l, const VmConfig *c, QemuMachine machine)
                                    d->virtpath);
                         return;
                 }
-                /* An IDE disk cannot be read-only: it writes into an overlay, and the image stays as it is. */
-                overlay |= bus == DISK_IDE && !d->cdrom && !d->writable;
-                add_drive(l, d, id, overlay);
+                add_drive(l, d, env->images ? &env->images[i] : NULL, id, qemu_disk_overlay(d));
                 if (bus == DISK_IDE) {
                         ide_taken |= 1U << unit;
                         if (machine == QEMU_MACHINE_Q35)

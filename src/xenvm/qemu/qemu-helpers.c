@@ -33,6 +33,9 @@ void host_side_done(HostSide *h)
         helper_call_cancel(h->call);
         for (size_t i = 0; i < h->n_fds; i++)
                 safe_close(h->fds[i]);
+        for (size_t i = 0; i < h->n_images; i++)
+                qemu_image_done(&h->images[i]);
+        free(h->images);
         free(h->links);
         free(h->tpm_socket);
         free(h->firmware_code);

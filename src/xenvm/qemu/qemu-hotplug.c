@@ -52,22 +52,90 @@ int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata)
         return change(vm, "balloon", object("value", json_object_new_int64((int64_t) (kib * 1024))), on_changed, done, userdata);
 }
 
+/* What went wrong is kept while sets are taken back. */
+static void keep_result(Vm *vm, int r, const char *text)
+{
+        _cleanup_free_ char *why = r < 0 && text ? qemu_files_explain(&vm->plug.names, text) : NULL;
+
+        vm->plug.result = r;
+        free(vm->plug.why);
+        vm->plug.why = TAKE_PTR(why);
+}
+
+static void finish_with_result(Vm *vm)
+{
+        _cleanup_free_ char *why = TAKE_PTR(vm->plug.why);
+
+        operation_done(&vm->change, vm->plug.result, vm->plug.result < 0 ? (why ? why : "out of memory") : NULL);
+}
+
+static void on_medium_changed(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        keep_result(vm, r, text);
+        qemu_image_drop(vm, vm->plug.id, r < 0, finish_with_result);
+}
+
+static void on_medium_given(Vm *vm, int r, const char *text)
+{
+        json_object *args = r >= 0 ? json_object_new_object() : NULL;
+        char name[40];
+
+        if (!args) {
+                on_medium_changed(vm, r < 0 ? r : -ENOMEM, NULL, text);
+                return;
+        }
+        snprintf(name, sizeof name, "/dev/fdset/%d", vm->plug.names.items[0].number);
+        set_text(args, "id", vm->plug.id);
+        set_text(args, "filename", name);
+        set_text(args, "format", "raw");
+        set_text(args, "read-only-mode", "read-only");
+        r = vm_request(vm, "blockdev-change-medium", args, on_medium_changed, vm);
+        if (r < 0)
+                on_medium_changed(vm, r, NULL, strerror(-r));
+}
+
+static int on_refused(_unused_ sd_event_source *s, void *userdata)
+{
+        Vm *vm = userdata;
+
+        vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
+        finish_with_result(vm);
+        return 0;
+}
+
+/* The image goes first; where it cannot be opened, that is told like any other failure. */
+static int give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm, int r, const char *text), VmDone done, void *userdata)
+{
+        _cleanup_free_ char *why = NULL;
+        int r = qemu_image_give(vm, d, writable, next, &why);
+
+        if (r < 0 && why && !vm->plug.deadline) {
+                keep_result(vm, r, why);
+                r = sd_event_add_defer(vm->spec.event, &vm->plug.deadline, on_refused, vm);
+        }
+        if (r >= 0)
+                vm->change = (Operation) { done, userdata };
+        return r;
+}
+
 int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata)
 {
+        VmDisk disc = { .path = (char *) path, .type = VM_DISK_FILE, .virtpath = drive->virtpath };
         json_object *args;
         char id[40];
 
-        args = object("id", json_object_new_string(qemu_disk_id(drive, id)));
-        if (!args)
-                return -ENOMEM;
-        if (!path) {
+        if (vm->change.done)
+                return -EBUSY;
+        qemu_image_forget(vm);
+        snprintf(vm->plug.id, sizeof vm->plug.id, "%s", qemu_disk_id(drive, id));
+        if (path)
+                return give(vm, &disc, false, on_medium_given, done, userdata);
+        args = object("id", json_object_new_string(vm->plug.id));
+        if (args)
                 json_object_object_add(args, "force", json_object_new_boolean(true));
-                return change(vm, "eject", args, on_changed, done, userdata);
-        }
-        set_text(args, "filename", path);
-        set_text(args, "format", "raw");
-        set_text(args, "read-only-mode", "read-only");
-        return change(vm, "blockdev-change-medium", args, on_changed, done, userdata);
+        return change(vm, "eject", args, on_medium_changed, done, userdata);
 }
 
 static void on_vnc(void *userdata, int r, json_object *value, const char *text)
@@ -105,15 +173,24 @@ int qemu_vnc_port(Vm *vm, VmDone done, void *userdata)
  */
 #define UNPLUG_MAX (10 * USEC_PER_SEC)
 
+static void plug_ended(Vm *vm)
+{
+        vm->plug.id[0] = '\0';
+        finish_with_result(vm);
+}
+
 static void plug_finished(Vm *vm, int r, const char *text)
 {
-        _cleanup_free_ char *why = text ? strdup(text) : NULL;
-
         vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
         json_object_put(vm->plug.device);
         vm->plug.device = NULL;
-        vm->plug.id[0] = '\0';
-        operation_done(&vm->change, r, r < 0 ? (why ? why : "out of memory") : NULL);
+        keep_result(vm, r, text);
+        if (r < 0 && vm->plug.names.n > 0)
+                qemu_image_drop(vm, vm->plug.id, true, plug_ended);
+        else {
+                qemu_image_forget(vm);
+                plug_ended(vm);
+        }
 }
 
 static void on_undone(void *userdata, _unused_ int r, _unused_ json_object *value, _unused_ const char *text)
@@ -216,9 +293,25 @@ static int plug(Vm *vm, const char *command, json_object *host_side, json_object
         return r;
 }
 
+static void on_image_given(Vm *vm, int r, const char *text)
+{
+        json_object *node = r >= 0 ? qemu_image_node(vm) : NULL;
+        char name[64];
+
+        if (node) {
+                snprintf(name, sizeof name, "node-%.58s", vm->plug.id);
+                set_text(node, "node-name", name);
+                json_object_object_add(node, "read-only", json_object_new_boolean(!vm->plug.writable));
+                r = vm_request(vm, "blockdev-add", node, on_host_side_added, vm);
+        } else if (r >= 0)
+                r = -ENOMEM;
+        if (r < 0)
+                plug_finished(vm, r, text ? text : strerror(-r));
+}
+
 static int attach_disk(Vm *vm, const VmDisk *d, VmDone done, void *userdata)
 {
-        json_object *node, *file, *device;
+        json_object *device;
         char id[40], name[64];
 
         if (!startswith(d->virtpath, "xvd") || d->cdrom || d->snapshot != VM_SNAPSHOT_NONE || d->key_file ||
@@ -227,22 +320,15 @@ static int attach_disk(Vm *vm, const VmDisk *d, VmDone done, void *userdata)
         qemu_disk_id(d, id);
         snprintf(vm->plug.id, sizeof vm->plug.id, "%s", id);
         snprintf(name, sizeof name, "node-%s", id);
-        node = object("driver", json_object_new_string(qemu_disk_format(d)));
-        file = object("driver", json_object_new_string(d->type == VM_DISK_PHY ? "host_device" : "file"));
         device = object("driver", json_object_new_string("virtio-blk-pci"));
-        if (!node || !file || !device) {
-                json_object_put(node);
-                json_object_put(file);
-                json_object_put(device);
+        if (!device)
                 return -ENOMEM;
-        }
-        set_text(file, "filename", d->path);
-        set_text(node, "node-name", name);
-        json_object_object_add(node, "read-only", json_object_new_boolean(!d->writable));
-        json_object_object_add(node, "file", file);
         set_text(device, "id", id);
         set_text(device, "drive", name);
-        return plug(vm, "blockdev-add", node, device, done, userdata);
+        json_object_put(vm->plug.device);
+        vm->plug.device = device;
+        vm->plug.writable = d->writable;
+        return give(vm, d, d->writable, on_image_given, done, userdata);
 }
 
 static void add_forwards(json_object *netdev, const VmNic *n)
@@ -341,10 +427,20 @@ int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
         return -EINVAL;
 }
 
+static void unplugged(Vm *vm)
+{
+        plug_finished(vm, 0, NULL);
+}
+
 static void on_host_side_removed(void *userdata, _unused_ int r, _unused_ json_object *value, _unused_ const char *text)
 {
-        /* A disk of the start takes its drive along: then there is nothing left to remove. */
-        plug_finished(userdata, 0, NULL);
+        Vm *vm = userdata;
+
+        /* A disk of the start takes its drive along: then there is nothing left to remove but its descriptors. */
+        if (vm->plug.kind == VM_DEVICE_DISK)
+                qemu_image_drop(vm, vm->plug.id, false, unplugged);
+        else
+                unplugged(vm);
 }
 
 static int on_unplug_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
@@ -478,6 +574,7 @@ void qemu_hotplug_release(Vm *vm)
         vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
         json_object_put(vm->plug.device);
         vm->plug.device = NULL;
+        qemu_image_forget(vm);
         free(TAKE_PTR(vm->plug.why));
         vm->plug.call = helper_call_cancel(vm->plug.call);
 }

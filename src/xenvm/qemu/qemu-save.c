@@ -276,13 +276,14 @@ int qemu_restore_begin(Vm *vm)
  * What the VM is made of, a line for each argument that a saved state depends on. It stands beside the VM while
  * that runs and goes into each save file, so that memory is never put into another machine.
  */
-static char *make_shape(char *const *args, const char *dir)
+static char *make_shape(char *const *args, const char *dir, const QemuFiles *files)
 {
-        static const char *const left_out[] = { "-name", "-rtc", "-incoming", "-sandbox", "-pidfile", "-action", "-boot", "-mon" };
+        static const char *const left_out[] = { "-add-fd", "-name", "-rtc", "-incoming", "-sandbox", "-pidfile", "-action", "-boot", "-mon" };
         StrBuf b = STRBUF_INIT;
         char *text;
 
         for (; *args; args++) {
+                _cleanup_free_ char *named = NULL;
                 const char *place;
                 bool skip = false;
 
@@ -292,11 +293,12 @@ static char *make_shape(char *const *args, const char *dir)
                         args++;
                         continue;
                 }
-                place = strstr(*args, dir);
+                named = qemu_files_explain(files, *args);
+                place = strstr(strempty(named), dir);
                 if (place) /* another runtime directory is no other machine */
-                        strbuf_addf(&b, "%.*s@%s\n", (int) (place - *args), *args, place + strlen(dir));
+                        strbuf_addf(&b, "%.*s@%s\n", (int) (place - named), named, place + strlen(dir));
                 else
-                        strbuf_addf(&b, "%s\n", *args);
+                        strbuf_addf(&b, "%s\n", strempty(named));
         }
         return strbuf_take(&b, &text) < 0 ? NULL : text;
 }
@@ -312,7 +314,7 @@ static int write_shape(const char *path, const char *shape)
 
 int qemu_check_shape(Vm *vm, char *const *args, char **ret_why)
 {
-        _cleanup_free_ char *shape = make_shape(args, vm->spec.dir), *path = path_join(vm->spec.dir, "qemu.args");
+        _cleanup_free_ char *shape = make_shape(args, vm->spec.dir, &vm->files), *path = path_join(vm->spec.dir, "qemu.args");
         const char *a, *b;
         size_t n = 0;
 

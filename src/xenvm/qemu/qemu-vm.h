@@ -36,6 +36,8 @@ typedef struct HostSide {
         int fds[48];          /* to hand to QEMU, in order, from descriptor first_fd on */
         size_t n_fds;
         int first_fd;
+        QemuImage *images;    /* one for each disk */
+        size_t n_images;
         char *tpm_socket, *firmware_code, *firmware_vars;
         HelperCall *call;     /* of oxt-helper, under way */
         void (*next)(Vm *vm, int r, const char *why);
@@ -77,12 +79,20 @@ struct Vm {
                 int64_t bps, iops;     /* of a disk */
                 char tap[16], bridge[16]; /* of a card that changes networks */
                 HelperCall *call;
+                QemuImage image;       /* of a disk or CD that is being given, layer by layer */
+                QemuFiles names;       /* their sets in QEMU */
+                size_t n_sets;         /* those that have one */
+                void (*image_next)(Vm *vm, int r, const char *text), (*dropped)(Vm *vm);
+                char label[48];        /* of sets that are being taken back */
+                bool drop_new, writable;
+                int result;
                 json_object *device;   /* to add once the host's side is there */
                 sd_event_source *deadline;
                 char *why;
         } plug;
         QemuMachine machine;
         HostSide host;
+        QemuFiles files;            /* what QEMU was given at its start */
         const char *accel;
         Helper helpers[HELPERS_MAX];
         unsigned n_helpers;
@@ -145,6 +155,17 @@ int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
 int qemu_vnc_port(Vm *vm, VmDone done, void *userdata);
 void qemu_hotplug_release(Vm *vm);
 void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
+
+/*
+ * qemu-fdsets.c: opens an image and sends it; next is called later, with what came of it. Returns negative errno with
+ * *ret_why (to free, may be NULL) when it cannot be opened or sent: then next is not called.
+ */
+int qemu_image_give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm, int r, const char *text), char **ret_why);
+/* The block node of what was given; NULL on out of memory. */
+json_object *qemu_image_node(const Vm *vm);
+/* Takes back the sets of the disk with that id: those that were just given, or the others. */
+void qemu_image_drop(Vm *vm, const char *id, bool the_new, void (*next)(Vm *vm));
+void qemu_image_forget(Vm *vm);
 
 /*
  * qemu-helpers.c: what there must be on the host before QEMU starts. next is called once it is there, now or later:

@@ -85,6 +85,7 @@ Vm *qemu_free(Vm *vm)
                 safe_close(vm->helpers[i].pidfd);
         }
         host_side_done(&vm->host);
+        qemu_files_done(&vm->files);
         free(vm->saving.why);
         free(vm->journal_prefix);
         strv_free(vm->warnings);
@@ -97,10 +98,11 @@ static char *describe_exit(const Vm *vm, int status)
 {
         const char *first = vm_last_error(vm, "it gave no reason");
         const char *second = vm->n_errors > 1 ? vm->errors[1] : NULL;
+        _cleanup_free_ char *text = strformat("%s%s%s", first, second ? " " : "", strempty(second)), *named = NULL;
         bool disk = strstr(first, "lock") || strstr(first, "Could not open") || strstr(first, "Image is not in");
 
-        return strformat("%sQEMU ended with status %d: %s%s%s", disk ? "Device.Tap2.Mount_failure: " : "", status, first,
-                         second ? " " : "", strempty(second));
+        named = text ? qemu_files_explain(&vm->files, text) : NULL;
+        return strformat("%sQEMU ended with status %d: %s", disk ? "Device.Tap2.Mount_failure: " : "", status, strempty(named));
 }
 
 /* The process is no more. What it still had to say is heard first. */
