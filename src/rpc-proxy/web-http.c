@@ -160,6 +160,16 @@ static enum MHD_Result respond_text(struct MHD_Connection *c, unsigned status, c
         return respond(c, status, MHD_create_response_from_buffer(strlen(text), (void *) text, MHD_RESPMEM_PERSISTENT));
 }
 
+/* Files are only read, so whatever else is asked for is refused before its body comes. */
+static enum MHD_Result respond_not_allowed(struct MHD_Connection *c)
+{
+        struct MHD_Response *r = MHD_create_response_from_buffer(0, (void *) "", MHD_RESPMEM_PERSISTENT);
+
+        if (r)
+                MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+        return respond(c, MHD_HTTP_METHOD_NOT_ALLOWED, r);
+}
+
 static enum MHD_Result respond_upgrade(Web *w, struct MHD_Connection *c, const char *key)
 {
         struct MHD_Response *r = MHD_create_response_for_upgrade(on_upgrade, w);
@@ -209,12 +219,12 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, cons
         const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
         static int seen;
 
+        if (!streq(method, MHD_HTTP_METHOD_GET) && !streq(method, MHD_HTTP_METHOD_HEAD))
+                return respond_not_allowed(c);
         if (!*context) { /* the headers are there; answers are given at the second call */
                 *context = &seen;
                 return MHD_YES;
         }
-        if (!streq(method, MHD_HTTP_METHOD_GET) && !streq(method, MHD_HTTP_METHOD_HEAD))
-                return respond_text(c, MHD_HTTP_METHOD_NOT_ALLOWED, "");
         if (!key)
                 return url[0] == '/' ? respond_file(w, c, url) : respond_text(c, MHD_HTTP_BAD_REQUEST, "");
         if (!host || !*key || strlen(key) > 255 || !streq(method, MHD_HTTP_METHOD_GET) || !streq(version, MHD_HTTP_VERSION_1_1))
