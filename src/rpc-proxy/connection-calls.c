@@ -3,7 +3,7 @@
 #include "connection-internal.h"
 
 #define CONTENDED_USEC (20 * USEC_PER_MSEC) /* how long after calls of two peers the window is a quarter */
-#define NUDGE_USEC (1 * USEC_PER_MSEC)         /* how long half a window may take to come free */
+#define NUDGE_USEC (1 * USEC_PER_MSEC)         /* how long a quarter of the window may take to come free */
 
 unsigned connections_window(const Proxy *p)
 {
@@ -18,8 +18,8 @@ bool connection_window_open(const Connection *c)
 }
 
 /*
- * A full window is not filled again one place at a time: with half of it free at least, the bus, the proxy and the client
- * each handle several messages every time they wake, and waking is what costs most.
+ * A full window is not filled again one place at a time: with a quarter of it free, the bus, the proxy and the client each
+ * handle several messages every time they wake, and waking is what costs most. More would leave the bus without work.
  */
 bool connections_refill(Peer *p)
 {

@@ -48,7 +48,8 @@ void connection_open_bus(Connection *c)
                 return;
         }
         if (c->instance->json_out) {
-                const JsonLinkSpec json = { .proxy = c->proxy, .instance = c->instance, .client = true, .authenticates = true };
+                const JsonLinkSpec json = { .proxy = c->proxy, .peer = c->peer, .instance = c->instance, .client = true,
+                                            .authenticates = true };
 
                 r = json_link_new(TAKE_PTR(c->bus.link), &json, &c->bus.link);
                 if (r < 0) {

@@ -332,7 +332,7 @@ static bool check_time(Connection *c, uint32_t now)
         return more;
 }
 
-/* Peers whose calls at the bus take so long that half a window does not come free: these need not wait for it. */
+/* Peers whose calls at the bus take so long that a quarter of the window does not come free: these need not wait for it. */
 static int on_nudge(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
 {
         Proxy *p = userdata;

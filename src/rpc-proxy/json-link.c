@@ -57,7 +57,10 @@ typedef struct JsonLink {
         StrBuf out;     /* for the client */
         size_t out_at;
 
+        size_t charged; /* bytes of all these buffers that the peer was charged for */
+
         Text *texts, **texts_end;
+        size_t texts_size;
         JsonMessage asking; /* waits for its types */
         sd_bus_slot *slot;
         HostCall *calls;
@@ -107,6 +110,35 @@ static void drop(StrBuf *b, size_t n)
         }
 }
 
+static size_t kept(const JsonLink *j)
+{
+        return j->in.len + j->ready.len + j->dbus.len + j->out.len + j->texts_size;
+}
+
+/* What is kept here counts as what a connection keeps: all that one peer has kept for it is bounded. False: it is too much. */
+static bool charge(JsonLink *j)
+{
+        const size_t now = kept(j);
+        Peer *p = j->spec.peer;
+
+        p->queued += now - j->charged;
+        if (now <= j->charged || p->queued <= (size_t) j->spec.proxy->limits.queued) {
+                j->charged = now;
+                return true;
+        }
+        j->charged = now;
+        j->ended = true;
+        log_warning("A JSON client of domain %lld ends: more bytes would be kept for it than proxy.queued allows", (long long) p->domid);
+        return false;
+}
+
+static bool room_for(const JsonLink *j, size_t n)
+{
+        const size_t max = (size_t) j->spec.proxy->limits.queued;
+
+        return n <= max && j->spec.peer->queued - j->charged + kept(j) <= max - n;
+}
+
 static void flush_out(JsonLink *j)
 {
         while (pending(&j->out, j->out_at)) {
@@ -138,7 +170,7 @@ static void answer(JsonLink *j, const char *id, const char *name, const char *te
 {
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
 
-        log_debug("A JSON request of domain %lld is refused: %s", j->spec.peer ? (long long) j->spec.peer->domid : -1, text);
+        log_debug("A JSON request of domain %lld is refused: %s", (long long) j->spec.peer->domid, text);
         (void) json_error_format(UINT32_MAX, id, name, text, &b);
         send_text(j, &b);
 }
@@ -278,6 +310,7 @@ static int on_introspected(sd_bus_message *reply, void *userdata, _unused_ sd_bu
         } else
                 deliver(j, &m, NULL);
         run_texts(j);
+        (void) charge(j);
         tell_owner(j);
         return 0;
 }
@@ -347,6 +380,7 @@ static void run_texts(JsonLink *j)
                 j->texts = t->next;
                 if (!j->texts)
                         j->texts_end = &j->texts;
+                j->texts_size -= t->size;
                 handle_text(j, t->data, t->size);
                 free(t);
         }
@@ -370,6 +404,7 @@ static void on_text(void *userdata, const char *text, size_t size)
         memcpy(t->data, text, size);
         *j->texts_end = t;
         j->texts_end = &t->next;
+        j->texts_size += size;
 }
 
 /* Texts that end with a NUL; an empty one ends the conversation. */
@@ -425,6 +460,7 @@ static void take_input(JsonLink *j, const void *data, size_t n)
         if (!j->ended && !j->raw)
                 split_texts(j);
         flush_out(j);
+        (void) charge(j);
 }
 
 static ssize_t json_read(Link *l, void *buf, size_t size)
@@ -452,6 +488,7 @@ static ssize_t json_read(Link *l, void *buf, size_t size)
         n = MIN2(size, j->ready.len - j->ready_at);
         memcpy(buf, j->ready.data + j->ready_at, n);
         consume(&j->ready, &j->ready_at, n);
+        (void) charge(j);
         return (ssize_t) n;
 }
 
@@ -505,6 +542,10 @@ static void send_message(JsonLink *j, const WireMessage *m)
                 r = json_error_format(m->serial, id, m->error_name, text, &b);
         } else
                 r = json_message_format(m, j->spec.client ? JSON_CLIENT : JSON_SERVER, &b, &why);
+        if (r == 0 && !room_for(j, b.len)) {
+                why = (JsonWhy) { "it is longer than proxy.queued allows" };
+                r = -EBADMSG;
+        }
         if (r == 0) {
                 send_text(j, &b);
                 return;
@@ -565,7 +606,7 @@ static ssize_t json_write(Link *l, const struct iovec *iov, int n)
         }
         drop(&j->dbus, at);
         flush_out(j);
-        return (ssize_t) total;
+        return charge(j) ? (ssize_t) total : -ENOBUFS;
 }
 
 static void update_watch(JsonLink *j)
@@ -637,6 +678,7 @@ static void json_free(Link *l)
         strbuf_done(&j->dbus);
         strbuf_done(&j->out);
         free(j->calls);
+        j->spec.peer->queued -= j->charged;
         peer_unref(j->spec.peer);
         free(j);
 }
@@ -651,7 +693,7 @@ int json_link_new(Link *inner, const JsonLinkSpec *spec, Link **ret)
         if (!j)
                 return -ENOMEM;
         *j = (JsonLink) { .link.ops = &ops, .spec = *spec, .raw = spec->authenticates, .texts_end = &j->texts };
-        j->spec.peer = spec->peer ? peer_ref(spec->peer) : NULL;
+        j->spec.peer = peer_ref(spec->peer);
         r = sd_event_add_defer(spec->proxy->event, &j->again, on_again, j);
         if (r >= 0)
                 r = sd_event_source_set_enabled(j->again, SD_EVENT_OFF);

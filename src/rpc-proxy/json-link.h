@@ -14,7 +14,7 @@
 
 typedef struct JsonLinkSpec {
         Proxy *proxy;
-        Peer *peer;          /* whose rules say what may be introspected; NULL with client */
+        Peer *peer;          /* whose rules say what may be introspected, and who is charged for what is kept */
         const Instance *instance;
         bool client;         /* we are the side that sends requests: --json-out */
         bool authenticates;  /* D-Bus authentication lines come before the JSON */
