@@ -176,7 +176,8 @@ def start_writes_it():
             assert f.read().splitlines() == wanted
         guest = dbus.bus.BusConnection(host.stack.address)
         guest.request_name("org.oxt.conn.d8.u%s.s0.r%s" % (uuid_of(vm).replace("-", "_"), "0123456789abcdef" * 2))
-        assert host.fails(vm, "org.oxt.Xenmgr1", "Config", bus=guest)[0] == "AccessDenied"
+        for member in ("Config", "Console", "Log", "Screenshot", "Usage"):
+            assert host.fails(vm, "org.oxt.Xenmgr1", member, bus=guest)[0] == "AccessDenied", member
         guest.close()
     finally:
         host.stop()

@@ -19,7 +19,7 @@ typedef struct DaemonSpec {
                 PathId id;
                 unsigned mode; /* 0: end of list */
                 const char *owner; /* another user; NULL: the daemon's */
-        } dirs[8];           /* made at start; where root starts it, owned by that user */
+        } dirs[12];          /* made at start; where root starts it, owned by that user */
         bool no_bus;         /* it never connects to a bus */
         const char *bus_name;      /* requested each time the bus is up, after bus_up; NULL: none */
         const ServiceSpec *service; /* NULL: no objects */

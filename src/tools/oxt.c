@@ -77,6 +77,7 @@ static const Verb verbs[] = {
         { "doctor", "", 0, -1, oxt_doctor, "Show what this host can do, and what to do about the rest" },
         { "enable", "", 0, -1, oxt_enable, "Start the stack when the host starts" },
         { "vm", "COMMAND ...", 0, -1, oxt_vm, "Make, show, change and run VMs" },
+        { "top", "", 0, -1, oxt_top, "Show live what VMs use: processor, memory, disks, network" },
         { "convert", "INPUT [OUTPUT]", 0, -1, oxt_convert, "Convert VM configurations between xenvm and xl" },
         { "version", "", 0, 0, oxt_version, "Show the version" },
         { 0 }

@@ -10,5 +10,6 @@ int oxt_logs(int argc, char *argv[], void *userdata);
 int oxt_config(int argc, char *argv[], void *userdata);
 int oxt_doctor(int argc, char *argv[], void *userdata);
 int oxt_enable(int argc, char *argv[], void *userdata);
+int oxt_top(int argc, char *argv[], void *userdata);
 int oxt_policy(int argc, char *argv[], void *userdata);
 int oxt_db(int argc, char *argv[], void *userdata);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * xec-vm: finds a VM by name, uuid or domid and becomes xec on its object, or on one of its disks or
- * nics. Without a choice it prints the table of VMs.
+ * nics. Some commands are its own (vm-look.c). Without a choice it prints the table of VMs.
  */
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include "options.h"
 #include "parse.h"
 #include "paths.h"
+#include "vm-look.h"
 #include "vm-table.h"
 
 static const char *arg_object, *arg_name, *arg_uuid, *arg_domid, *arg_disk, *arg_nic;
@@ -46,9 +47,10 @@ static void complete(int n_words, char *words[]);
 
 static const Program program = {
         .name = "xec-vm",
-        .synopsis = "[OPTIONS] [METHOD [ARGUMENT…] | get PROPERTY | set PROPERTY VALUE | getall]",
+        .synopsis = "[OPTIONS] [COMMAND | METHOD [ARGUMENT…] | get PROPERTY | set PROPERTY VALUE | getall]",
         .summary = "Calls methods and reads and writes properties of a VM; without a choice of one, prints the VMs.",
         .options = options,
+        .verbs = look_verbs,
         .complete = complete,
 };
 
@@ -294,6 +296,31 @@ static int become_xec(const char *vm, char *const words[], bool completing)
         return 1;
 }
 
+/* A command of our own on the VM at that path; false: the words are xec's. */
+static bool run_own(sd_bus *bus, const char *vm, char **words, int *ret_status)
+{
+        LookTarget target = { bus, vm };
+        const Verb *v;
+        char **w = words;
+
+        if (arg_disk || arg_nic || arg_list_disks || arg_list_nics)
+                return false;
+        while (w && *w && streq(*w, "--json")) /* it was in front, where it is xec's */
+                w++;
+        v = look_find(w);
+        if (!v)
+                return false;
+        /* The words that were skipped are options of the command as well. */
+        for (; w > words; w--) {
+                char *skipped = w[-1];
+
+                w[-1] = w[0];
+                w[0] = skipped;
+        }
+        *ret_status = v->run((int) strv_length(words), words, &target);
+        return true;
+}
+
 /* Names, uuids and domids of VMs; behind a choice, what xec says of its object. */
 static void complete(int n_words, char *words[])
 {
@@ -338,7 +365,7 @@ int main(int argc, char *argv[])
 
         if (take_options(argc, argv, &xec, &status) < 0)
                 return status;
-        if (arg_object)
+        if (arg_object && !look_find(xec))
                 return become_xec(arg_object, xec, false);
         r = bus_open(NULL, &bus);
         if (r < 0) {
@@ -346,9 +373,15 @@ int main(int argc, char *argv[])
                         strerror(-r));
                 return 1;
         }
-        r = choose(bus, &vm);
+        if (arg_object)
+                vm = strdup(arg_object);
+        r = vm ? 1 : choose(bus, &vm);
         if (r == 0)
                 r = print_table(bus);
+        if (r > 0 && run_own(bus, vm, xec, &status)) {
+                sd_bus_flush_close_unref(bus);
+                return status;
+        }
         sd_bus_flush_close_unref(bus);
         if (r < 0)
                 return 1;

@@ -27,6 +27,7 @@ static const struct {
         [PATH_NOTIFY] = { NULL, PATH_RUNTIME, "notify.sock", true },
         [PATH_DAEMONS] = { NULL, PATH_RUNTIME, "daemon", false },
         [PATH_LOGS] = { NULL, PATH_STATE, "log", false },
+        [PATH_VM_LOGS] = { NULL, PATH_STATE, "vm-log", false },
         [PATH_DB] = { NULL, PATH_STATE, "db", false },
         [PATH_CONFIG] = { "/config", PATH_STATE, "config", false },
         [PATH_STORAGE] = { "/storage", PATH_STATE, "storage", false },

@@ -21,6 +21,7 @@ typedef enum PathId {
         PATH_NOTIFY,       /* sd_notify socket of the supervisor */
         PATH_DAEMONS,      /* one runtime file for each daemon: pid, start time */
         PATH_LOGS,         /* logs of the daemons of a private stack */
+        PATH_VM_LOGS,      /* logs of the VMs' monitors; the manager's user can write it */
         PATH_DB,           /* dbd's SQLite file is in here */
         PATH_CONFIG,       /* contract: /config */
         PATH_STORAGE,      /* contract: /storage */

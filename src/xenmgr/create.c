@@ -441,10 +441,15 @@ typedef struct Sweep {
 static int on_sweep(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
         Sweep *w = userdata;
-        _cleanup_free_ char *run = paths_format(manager_paths(w->manager), PATH_VM, "%s", w->uuid);
+        const Paths *p = manager_paths(w->manager);
+        _cleanup_free_ char *run = paths_format(p, PATH_VM, "%s", w->uuid), *log = paths_format(p, PATH_VM_LOGS, "%s.log", w->uuid),
+                            *old = paths_format(p, PATH_VM_LOGS, "%s.log.1", w->uuid);
 
-        if (run && !manager_find_vm(w->manager, w->uuid))
+        if (run && log && old && !manager_find_vm(w->manager, w->uuid)) {
                 (void) remove_tree_at(AT_FDCWD, run, 4);
+                (void) unlink(log);
+                (void) unlink(old);
+        }
         sd_event_source_disable_unref(w->timer);
         free(w);
         return 0;

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
+#include "vm-look.h"
 
 static const struct {
         const char *text;
@@ -155,6 +156,13 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
         for (j = vm->job; j; j = j->next)
                 if (j->kind == kind && !file)
                         return waiter_add(j, c, done, userdata);
+        if (vm->deleting) {
+                if (c)
+                        (void) call_fail_text(c, "The VM is being deleted");
+                if (done)
+                        done("The VM is being deleted", userdata);
+                return 0;
+        }
         j = calloc(1, sizeof *j);
         if (!j)
                 return -ENOMEM;
@@ -436,6 +444,7 @@ void lifecycle_bus_down(Manager *m)
                 Vm *vm = m->vms[i];
 
                 events_drop(vm);
+                looks_drop(vm);
                 while (vm->job) {
                         Job *j = vm->job;
                         bool resume = j->kind == JOB_START && j->launched;
@@ -453,6 +462,7 @@ void lifecycle_bus_down(Manager *m)
 void lifecycle_forget(Vm *vm)
 {
         events_drop(vm);
+        looks_drop(vm);
         while (vm->job) {
                 Job *j = vm->job;
 

@@ -27,6 +27,7 @@ int main(int argc, char *argv[])
                 .user = "oxt-mgr",
                 .dirs = { { PATH_VM, 0711 },
                           { PATH_CHANNELS, 0755 },
+                          { PATH_VM_LOGS, 0750 },
                           { PATH_XENVM_STATE, 0700 },
                           { PATH_XENVM_SOCKETS, 0750 },
                           { PATH_CONFIG, 0755 },

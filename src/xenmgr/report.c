@@ -33,7 +33,7 @@ static const char *const subtrees[] = { "/vm", "/xenmgr", "/switcher", "/power-m
 typedef struct Report {
         Call *call;
         char *words, *database; /* user-report.xml, database.json */
-        char *logs, *vms;       /* folders; vms NULL: without those of VMs */
+        char *logs, *vms, *vm_logs; /* folders; vms NULL: without those of VMs */
         char folder[64], tar[80];
         unsigned n_files;
         int result;
@@ -46,6 +46,7 @@ static void report_free(Report *w)
         free(w->database);
         free(w->logs);
         free(w->vms);
+        free(w->vm_logs);
         free(w);
 }
 
@@ -207,6 +208,8 @@ static void report_work(void *data)
                 r = take_folder(w, w->logs, ".log", "log-");
         if (r >= 0 && w->vms)
                 r = take_vms(w);
+        if (r >= 0 && w->vms)
+                r = take_folder(w, w->vm_logs, ".log", "log-xenvm-");
         if (r >= 0)
                 r = run_tar(w);
         (void) remove_tree(w->folder);
@@ -244,9 +247,10 @@ int method_status_report(Call *c)
                 r = database_text(m, &w->database);
         if (r >= 0) {
                 w->logs = strdup(paths_get(manager_paths(m), PATH_LOGS));
+                w->vm_logs = strdup(paths_get(manager_paths(m), PATH_VM_LOGS));
                 w->vms = vms ? strdup(paths_get(manager_paths(m), PATH_VM)) : NULL;
                 snprintf(w->folder, sizeof w->folder, "/tmp/status-report-XXXXXX");
-                r = !w->logs || (vms && !w->vms) ? -ENOMEM : mkdtemp(w->folder) ? 0 : -errno;
+                r = !w->logs || !w->vm_logs || (vms && !w->vms) ? -ENOMEM : mkdtemp(w->folder) ? 0 : -errno;
         }
         if (r >= 0) {
                 snprintf(w->tar, sizeof w->tar, "%s.tar.gz", w->folder);

@@ -12,6 +12,7 @@
 #include "strbuf.h"
 #include "values.h"
 #include "vm-extra.h"
+#include "vm-look.h"
 #include "hooks.h"
 #include "vm.h"
 
@@ -440,8 +441,12 @@ static const BusMethod vm_methods[] = {
 
 static const BusMethod own_methods[] = {
         { "Config", "", "", "s", "text", method_config, NULL },
+        { "Console", "", "", "h", "console", method_console, NULL },
         { "DryRun", "", "", "s", "json", method_dry_run, NULL },
+        { "Log", "", "", "h", "file", method_log, NULL },
+        { "Screenshot", "", "", "h", "png", method_screenshot, NULL },
         { "Timeline", "", "", "s", "json", method_timeline, NULL },
+        { "Usage", "", "", "s", "json", method_usage, NULL },
         { 0 }
 };
 

@@ -36,6 +36,7 @@ typedef enum ShutdownReason {
 typedef struct Job Job;
 typedef struct MonitorCall MonitorCall;
 typedef struct VmEvent VmEvent;
+typedef struct Look Look;
 
 struct Vm {
         Manager *manager;
@@ -63,6 +64,8 @@ struct Vm {
 
         VmEvent *events, **events_end; /* not handled yet, oldest first */
         bool event_waits;              /* the first one waits for the domid */
+
+        Look *looks; /* questions of those who look at it: vm-look.c */
 
         Job *job;   /* the running one; others wait behind it */
         bool deleting;

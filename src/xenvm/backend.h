@@ -13,6 +13,7 @@
 #include "config.h"
 #include "runtime.h"
 #include "timeline.h"
+#include "usage.h"
 #include "usb.h"
 
 typedef struct Vm Vm;
@@ -121,6 +122,12 @@ typedef struct Backend {
         int (*set_link)(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
         int (*set_memory)(Vm *vm, uint64_t kib, VmDone done, void *userdata);
         int (*vnc_port)(Vm *vm, VmDone done, void *userdata);
+
+        /* To look at it. NULL: this back end cannot. */
+        /* Where its serial console is: a terminal's path, or "unix:" and a socket's (to free); NULL with *ret_why. */
+        char *(*console)(const Vm *vm, char **ret_why);
+        int (*screenshot)(Vm *vm, const char *path, VmDone done, void *userdata); /* a PNG file, written by the device model */
+        int (*usage)(Vm *vm, VmDone done, void *userdata);                        /* text: see usage.h */
 } Backend;
 
 extern const Backend backend_qemu;

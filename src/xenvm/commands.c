@@ -426,6 +426,40 @@ static void run_boot_sentinel(Monitor *m, Request *q, _unused_ const Values *a)
         request_done(q, NULL);
 }
 
+static void run_console(Monitor *m, Request *q, _unused_ const Values *a)
+{
+        _cleanup_free_ char *place = NULL, *why = NULL;
+
+        if (!running(m, q))
+                return;
+        if (m->backend->console)
+                place = m->backend->console(m->vm, &why);
+        if (place)
+                request_done(q, place);
+        else
+                request_fail(q, REQUEST_FAILED, "%s", why ? why : "this back end has no consoles");
+}
+
+static void run_screenshot(Monitor *m, Request *q, const Values *a)
+{
+        if (!running(m, q))
+                return;
+        if (!m->backend->screenshot)
+                request_fail(q, REQUEST_FAILED, "this back end has no pictures of the screen");
+        else
+                ASYNC(q, m->backend->screenshot(m->vm, a->v[0].text, on_simple, q));
+}
+
+static void run_usage(Monitor *m, Request *q, _unused_ const Values *a)
+{
+        if (!running(m, q))
+                return;
+        if (!m->backend->usage)
+                request_fail(q, REQUEST_FAILED, "this back end does not count what a VM uses");
+        else
+                ASYNC(q, m->backend->usage(m->vm, on_simple, q));
+}
+
 static void run_timeline(Monitor *m, Request *q, _unused_ const Values *a)
 {
         reply_text(q, timeline_text(&m->timeline));
@@ -482,6 +516,9 @@ static void (*const handlers[_XENVM_CMD_MAX])(Monitor *m, Request *q, const Valu
         [XENVM_CMD_SET_NIC_BACKEND_DOM] = run_set_nic_backend_dom,
         [XENVM_CMD_SET_MEM_TARGET] = run_set_mem_target,
         [XENVM_CMD_BOOT_SENTINEL] = run_boot_sentinel,
+        [XENVM_CMD_CONSOLE] = run_console,
+        [XENVM_CMD_SCREENSHOT] = run_screenshot,
+        [XENVM_CMD_USAGE] = run_usage,
         [XENVM_CMD_TIMELINE] = run_timeline,
         [XENVM_CMD_HELP] = run_help,
         [XENVM_CMD_QUIT] = run_quit,

@@ -14,6 +14,7 @@
 #include "parse.h"
 #include "settings.h"
 #include "strbuf.h"
+#include "vmlog.h"
 
 #define EXIT_ALREADY_SERVED 1
 #define EXIT_FOREIGN_VM 2
@@ -131,38 +132,6 @@ static int print_backend(const Paths *paths, const VmConfig *c)
         }
         fputs(text, stdout);
         return 0;
-}
-
-/* Logging once nobody watches: the debug file, the journal, or the stack's log folder. */
-static int open_log(const Paths *paths, const VmConfig *c)
-{
-        _cleanup_free_ char *path = NULL;
-        struct stat st;
-        mode_t mode = 0600;
-        int fd;
-
-        if (c->debug || arg_debug)
-                log_set_level(LOG_DEBUG);
-        if (c->debug) {
-                path = c->output[0] ? strdup(c->output) : paths_format(paths, PATH_XENVM_DEBUG, "xenvm-debug-%s", c->uuid);
-                if (!c->output[0])
-                        (void) mkdir_parents(paths_get(paths, PATH_XENVM_DEBUG), 0755);
-        } else {
-                (void) mkdir_parents(paths_get(paths, PATH_LOGS), 0755);
-                path = paths_format(paths, PATH_LOGS, "xenvm-%s.log", c->uuid);
-        }
-        if (!path)
-                return -ENOMEM;
-        if (!c->debug && stat(path, &st) == 0 && st.st_size > setting_int(SETTING_LOG_SIZE)) {
-                _cleanup_free_ char *old = strformat("%s.1", path);
-
-                if (old)
-                        (void) rename(path, old);
-        }
-        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, mode);
-        if (fd < 0)
-                return log_errno(errno, "Cannot open the log %s", path);
-        return fd;
 }
 
 static int go_to_background(int log_fd)
@@ -345,6 +314,8 @@ static int run(Monitor *m)
         (void) signal(SIGPIPE, SIG_IGN);
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(signals); i++)
                 r = sd_event_add_signal(m->event, NULL, signals[i], on_signal, m);
+        if (r >= 0 && !arg_foreground)
+                r = vmlog_watch(m->event);
         if (r < 0) {
                 log_errno(r, "Cannot set up the event loop");
                 return EXIT_USAGE;
@@ -416,7 +387,7 @@ int main(int argc, char *argv[])
         if (c->uuid_generated)
                 printf("uuid: %s\n", c->uuid);
         (void) fflush(stdout);
-        log_fd = arg_foreground && !c->debug ? -EBADF : open_log(&paths, c);
+        log_fd = arg_foreground && !c->debug ? -EBADF : vmlog_open(&paths, c, arg_debug);
         status = become_the_only_one(&paths, c->uuid, &lock);
         if (status != 0)
                 return status;

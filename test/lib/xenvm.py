@@ -118,7 +118,7 @@ class Machine:
             return ""
 
     def log(self):
-        with open(os.path.join(self.stack.state, "log", "xenvm-%s.log" % self.uuid)) as f:
+        with open(os.path.join(self.stack.state, "vm-log", self.uuid + ".log")) as f:
             return f.read()
 
 

@@ -30,6 +30,12 @@ typedef struct Helper {
 /* Ids of cards are smaller (contract). */
 #define NICS_MAX 32
 
+/* A question of somebody who looks at the VM. */
+typedef struct QemuLook {
+        Vm *vm;
+        Operation operation;
+} QemuLook;
+
 typedef struct HostSide {
         QemuLink *links;      /* one for each nic */
         size_t n_links;       /* those that are done */
@@ -66,6 +72,7 @@ struct Vm {
         bool cont_sent;             /* it runs as soon as it is created; run() has only to wait for the answer */
         unsigned round_trips;       /* of connections that are closed */
         Operation create, kill, save, change;
+        QemuLook looks[8];
         struct {
                 int fd;
                 bool was_running, cancelled;
@@ -155,6 +162,11 @@ int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
 int qemu_vnc_port(Vm *vm, VmDone done, void *userdata);
 void qemu_hotplug_release(Vm *vm);
 void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
+
+/* qemu-look.c */
+char *qemu_console(const Vm *vm, char **ret_why);
+int qemu_screenshot(Vm *vm, const char *path, VmDone done, void *userdata);
+int qemu_usage(Vm *vm, VmDone done, void *userdata);
 
 /*
  * qemu-fdsets.c: opens an image and sends it; next is called later, with what came of it. Returns negative errno with

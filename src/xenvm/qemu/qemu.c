@@ -51,7 +51,7 @@ void qemu_close(Vm *vm)
 
 void qemu_remove_files(Vm *vm)
 {
-        static const char *const names[] = { "qemu.err", "qemu.pid", "qemu.args" };
+        static const char *const names[] = { "qemu.err", "qemu.pid", "qemu.args", "screen.png" };
 
         journal_unlink(vm->journal_prefix);
         for (size_t i = 0; i < ELEMENTSOF(names) + ELEMENTSOF(socket_names); i++) {
@@ -447,4 +447,7 @@ const Backend backend_qemu = {
         .set_link = qemu_set_link,
         .set_memory = qemu_set_memory,
         .vnc_port = qemu_vnc_port,
+        .console = qemu_console,
+        .screenshot = qemu_screenshot,
+        .usage = qemu_usage,
 };

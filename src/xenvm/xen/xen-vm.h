@@ -56,3 +56,7 @@ int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, v
 int xen_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
 int xen_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
 int xen_vnc_port(Vm *vm, VmDone done, void *userdata);
+
+/* xen-look.c */
+char *xen_console(const Vm *vm, char **ret_why);
+int xen_usage(Vm *vm, VmDone done, void *userdata);

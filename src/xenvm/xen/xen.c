@@ -693,4 +693,6 @@ const Backend xen_functions = {
         .set_link = xen_set_link,
         .set_memory = xen_set_memory,
         .vnc_port = xen_vnc_port,
+        .console = xen_console,
+        .usage = xen_usage,
 };

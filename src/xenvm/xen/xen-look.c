@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What people look at: the console, and what the VM uses of the host. */
+#include <glob.h>
+
+#include "fs.h"
+#include "parse.h"
+#include "strbuf.h"
+#include "xen-vm.h"
+
+char *xen_console(const Vm *vm, char **ret_why)
+{
+        char *tty = NULL, *copy;
+
+        /* That of an hvm VM is its serial port, that of others Xen's own. */
+        if (libxl_primary_console_get_tty(xenhost_ctx(vm->host), vm->domid, &tty) != 0 || !tty || !*tty) {
+                free(tty);
+                *ret_why = strdup("the VM has no console (an hvm VM needs serial = pty)");
+                return NULL;
+        }
+        copy = strdup(tty);
+        free(tty);
+        return copy;
+}
+
+/* Disks of blkback are counted by the kernel, in sectors; those of other back ends are unknown. */
+static int64_t count_sectors(uint32_t domid, const char *counter)
+{
+        _cleanup_free_ char *pattern = strformat("/sys/bus/xen-backend/devices/vbd-%u-*/statistics/%s", domid, counter);
+        glob_t g = { 0 };
+        int64_t sum = -1;
+
+        if (pattern && glob(pattern, 0, NULL, &g) == 0)
+                for (size_t i = 0; i < g.gl_pathc; i++) {
+                        _cleanup_free_ char *text = NULL;
+                        uint64_t n;
+
+                        if (read_file(g.gl_pathv[i], 64, &text, NULL) >= 0 && parse_u64(strstrip(text), &n) >= 0)
+                                sum = MAX2(sum, (int64_t) 0) + (int64_t) (n * 512);
+                }
+        globfree(&g);
+        return sum;
+}
+
+static void on_usage(void *userdata, _unused_ int rc)
+{
+        Vm *vm = userdata;
+        VmUsage u = VM_USAGE_UNKNOWN;
+        _cleanup_free_ char *text = NULL;
+        libxl_dominfo info;
+
+        libxl_dominfo_init(&info);
+        if (libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid) == 0) {
+                u.cpu_usec = (int64_t) (info.cpu_time / 1000);
+                u.memory_kib = (int64_t) info.current_memkb;
+        }
+        libxl_dominfo_dispose(&info);
+        u.disk_read = count_sectors(vm->domid, "rd_sect");
+        u.disk_written = count_sectors(vm->domid, "wr_sect");
+        for (size_t i = 0; i < vm->spec.config->nic.n; i++) {
+                _cleanup_free_ char *name = strformat("vif%u.%lld", vm->domid, (long long) vm->spec.config->nic.items[i].id);
+
+                if (name)
+                        usage_add_interface(&u, name);
+        }
+        text = usage_text(&u);
+        vm_finish(vm, 0, text ? text : "{}");
+}
+
+int xen_usage(Vm *vm, VmDone done, void *userdata)
+{
+        XenOp *op;
+        int r;
+
+        op = vm_begin(vm, "Cannot ask what the VM uses", done, userdata, on_usage, &r);
+        if (!op)
+                return r;
+        xenop_finish(op, 0);
+        return 0;
+}
