@@ -145,6 +145,8 @@ static void on_picture(_unused_ Vm *vm, _unused_ const char *reply, const sd_bus
                 _cleanup_close_ int fd = open(l->file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
                 struct stat st;
 
+                /* Whoever has the answer finds no file any more. */
+                (void) unlink(l->file);
                 if (fd >= 0 && fstat(fd, &st) >= 0 && S_ISREG(st.st_mode) && st.st_size <= (off_t) PICTURE_MAX)
                         (void) reply_fd(l->call, fd);
                 else
