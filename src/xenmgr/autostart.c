@@ -189,6 +189,22 @@ void autostart_begin(Manager *m)
                 later(a, 0);
 }
 
+static int on_auth_wanted(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *unused)
+{
+        int wanted = 0;
+
+        if (!sd_bus_message_get_error(reply) && sd_bus_message_read(reply, "b", &wanted) >= 0 && wanted)
+                tell_input_daemon((Manager *) userdata, "auth_begin", "");
+        return 0;
+}
+
+void autostart_login(Manager *m)
+{
+        if (manager_has_name(m, INPUT_DAEMON))
+                (void) sd_bus_call_method_async(m->bus, NULL, INPUT_DAEMON, "/", INPUT_DAEMON, "get_auth_on_boot",
+                                                on_auth_wanted, m, "");
+}
+
 void autostart_end(Manager *m)
 {
         struct Autostart *a = m->autostart;

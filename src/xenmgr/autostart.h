@@ -8,4 +8,6 @@
 #include "manager.h"
 
 void autostart_begin(Manager *m);
+/* Has the input daemon ask for a login, if that is wanted at boot. */
+void autostart_login(Manager *m);
 void autostart_end(Manager *m);

@@ -7,6 +7,7 @@
 #include "fs.h"
 #include "host.h"
 #include "lifecycle.h"
+#include "networks.h"
 #include "parse.h"
 #include "pci.h"
 #include "runtime.h"
@@ -48,18 +49,19 @@ static size_t gather_nics(Vm *vm, ConfigNic *ret)
         for (size_t i = 0; i < n; i++) {
                 bool named;
                 Vm *backend = vm_nic_backend(vm, ids[i], &named);
-                char path[64];
+                const Network *known;
                 const char *network;
+                char path[64];
 
                 snprintf(path, sizeof path, "config/nic/%u/network", ids[i]);
-                network = vm_text(vm, path, "");
+                network = config_network(vm_text(vm, path, ""));
+                known = networks_find(vm->manager, network);
                 ret[i] = (ConfigNic) { .id = ids[i],
                                        .backend_domid = backend && backend->domid > 0 && (named || driver_domains)
                                                                 ? backend->domid
                                                                 : 0,
-                                       /* The network daemon says it; without one the path tells the kind. */
-                                       .wireless = startswith(network, "/wifi/") || startswith(network, "/modem/") ||
-                                                   streq(network, "brwireless") };
+                                       .bridge = known ? known->bridge : NULL,
+                                       .wireless = networks_wireless(vm->manager, network) };
         }
         return n;
 }

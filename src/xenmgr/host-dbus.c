@@ -342,6 +342,29 @@ static int get(Call *c, const BusProperty *p, sd_bus_message *reply)
         return -EINVAL;
 }
 
+static int on_focus(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *unused)
+{
+        Manager *m = userdata;
+        int32_t domid = -1;
+
+        if (sd_bus_message_get_error(reply) || sd_bus_message_read(reply, "i", &domid) < 0 || domid >= 0)
+                return 0;
+        for (size_t i = 0; i < m->n_vms; i++)
+                if (m->vms[i]->domid >= 0 && vm_bool(m->vms[i], "provides-graphics-fallback", false)) {
+                        tell_input_daemon(m, "switch_focus", "ib", (int32_t) m->vms[i]->domid, 0);
+                        break;
+                }
+        return 0;
+}
+
+/* The UI is there: where nothing is shown yet, it is. */
+static void show_fallback(Manager *m)
+{
+        if (m->bus && manager_has_name(m, INPUT_DAEMON))
+                (void) sd_bus_call_method_async(m->bus, NULL, INPUT_DAEMON, "/", INPUT_DAEMON, "get_focus_domid",
+                                                on_focus, m, "");
+}
+
 static int set(Call *c, const BusProperty *p, sd_bus_message *message, const char *type)
 {
         Manager *m = c->userdata;
@@ -353,7 +376,10 @@ static int set(Call *c, const BusProperty *p, sd_bus_message *message, const cha
         if (r < 0)
                 return r;
         if ((uintptr_t) p->data == UI_READY) {
-                m->host->ui_ready = m->host->ui_ready || streq(value, "true");
+                if (!m->host->ui_ready && streq(value, "true")) {
+                        m->host->ui_ready = true;
+                        show_fallback(m);
+                }
                 return 1;
         }
         if (strlen(value) > 64)

@@ -66,6 +66,39 @@ int method_list_gpus(Call *c)
         return call_reply_array(c, "a{ss}", fill_gpus);
 }
 
+int nearest_place(const int64_t *places, size_t n, size_t own, bool left)
+{
+        int found = -1;
+
+        for (size_t i = 0; i < n; i++)
+                if ((left ? places[i] < places[own] : places[i] > places[own]) &&
+                    (found < 0 || (left ? places[i] > places[found] : places[i] < places[found])))
+                        found = (int) i;
+        return found;
+}
+
+/* A VM without a GPU of its own is seen on the host's first. */
+int64_t host_seamless_slot(Vm *vm, bool left)
+{
+        Manager *m = vm->manager;
+        const char *gpu = vm_text(vm, "gpu", "");
+        const PciDevice *gpus[32];
+        int64_t places[ELEMENTSOF(gpus)];
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus)), own = 0;
+        int next;
+
+        for (size_t i = 0; i < n; i++) {
+                places[i] = placement(m, gpus[i]->address, i);
+                if (streq(gpus[i]->address, gpu))
+                        own = i;
+        }
+        next = n ? nearest_place(places, n, own, left) : -1;
+        for (size_t i = 0; next >= 0 && i < m->n_vms; i++)
+                if (vm_is_running(m->vms[i]) && streq(vm_text(m->vms[i], "gpu", ""), gpus[next]->address))
+                        return m->vms[i] == vm ? -1 : vm_int(m->vms[i], "slot", 0);
+        return -1;
+}
+
 static bool assigned_to_vm(Manager *m, const char *address)
 {
         for (size_t i = 0; i < m->n_vms; i++)
@@ -129,6 +162,7 @@ static int find_gpu(Call *c, const char *id)
 
 int method_set_placement(Call *c)
 {
+        Manager *m = c->userdata;
         char path[64], text[24];
         const char *id;
         int32_t slot;
@@ -142,7 +176,11 @@ int method_set_placement(Call *c)
         snprintf(text, sizeof text, "%d", slot);
         tx = db_tx_new();
         (void) db_tx_write(tx, path, text);
-        return manager_commit(c->userdata, tx, c, NULL);
+        r = manager_commit(c->userdata, tx, c, NULL);
+        /* Where the pointer of each VM leaves to may have changed. */
+        for (size_t i = 0; r >= 0 && i < m->n_vms; i++)
+                tell_input_daemon(m, "update_seamless_mouse_settings", "s", m->vms[i]->uuid);
+        return r;
 }
 
 int method_get_placement(Call *c)

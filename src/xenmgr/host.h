@@ -19,5 +19,10 @@ char *const *host_cd_drives(Manager *m);
 /* Whether the text is part of the address of one of the GPUs of the host. */
 bool host_gpu_matches(Manager *m, const char *text);
 
+/* The slot of the VM that the pointer comes to when it leaves this one at its left or right edge; -1: none. */
+int64_t host_seamless_slot(Vm *vm, bool left);
+/* The index of the place next to that of `own` on that side; -1: there is none. */
+int nearest_place(const int64_t *places, size_t n, size_t own, bool left);
+
 /* The objects "/host". */
 extern const BusInterface *const host_interfaces[];

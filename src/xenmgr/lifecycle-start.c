@@ -11,6 +11,7 @@
 #include "fs.h"
 #include "guest-nodes.h"
 #include "log.h"
+#include "networks.h"
 #include "parse.h"
 #include "strbuf.h"
 
@@ -19,6 +20,8 @@
 #define SHORT_USEC (30 * USEC_PER_SEC)
 #define CREATED_USEC (60 * USEC_PER_SEC)
 #define SENTINEL_USEC (60 * USEC_PER_SEC)
+#define NETWORKS_USEC (30 * USEC_PER_SEC)
+#define NETWORKS_POLL_USEC (250 * USEC_PER_MSEC)
 
 static void start_checked(Job *j);
 static void start_monitor(Job *j);
@@ -89,7 +92,28 @@ void start_roll_back(Vm *vm)
                 vm->building = false;
 }
 
-/* 1: what has to run before */
+/* 1: what has to be known and to run before */
+
+static void start_dependencies(Job *j);
+
+/* Who serves a network card, and of what kind it is, is the network daemon's to say, where there is one. */
+static void start_networks(Job *j)
+{
+        unsigned ids[NICS_MAX];
+
+        if (!networks_known(j->vm->manager) && vm_record_ids(j->vm, "nic", ids, NICS_MAX) > 0) {
+                if (j->attempts++ < NETWORKS_USEC / NETWORKS_POLL_USEC)
+                        job_deadline(j, NETWORKS_POLL_USEC, "", start_networks);
+                else
+                        job_end_code(j, ERROR_NETWORK_DAEMON, NULL);
+                return;
+        }
+        j->attempts = 0;
+        if (vm_bool(j->vm, "track-dependencies", false))
+                start_dependencies(j);
+        else
+                start_checked(j);
+}
 
 static void on_dependency(_unused_ const char *error, void *userdata)
 {
@@ -158,10 +182,7 @@ void start_first(Job *j)
         }
         vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
         timeline_begin(vm, j->flags & JOB_AGAIN ? "restart" : "start");
-        if (vm_bool(vm, "track-dependencies", false))
-                start_dependencies(j);
-        else
-                start_checked(j);
+        start_networks(j);
 }
 
 /* 2: checks and the configuration file */

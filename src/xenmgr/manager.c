@@ -10,6 +10,7 @@
 #include "lifecycle.h"
 #include "log.h"
 #include "monitor-client.h"
+#include "networks.h"
 #include "parse.h"
 #include "root-dbus.h"
 #include "strbuf.h"
@@ -482,6 +483,7 @@ int manager_ready(_unused_ Daemon *d, void *userdata)
         m->serving = true;
         monitor_adopt_orphans(m);
         autostart_begin(m);
+        autostart_login(m);
         log_info("%zu VMs are known", m->n_vms);
         return 0;
 }
@@ -494,6 +496,7 @@ void manager_bus_down(_unused_ Daemon *d, void *userdata)
         lifecycle_bus_down(m);
         create_bus_down(m);
         monitor_bus_down(m);
+        m->networks = networks_free(m->networks);
         for (; m->n_slots > 0; m->n_slots--)
                 m->slots[m->n_slots - 1] = sd_bus_slot_unref(m->slots[m->n_slots - 1]);
         for (size_t i = 0; i < m->n_script_waiting; i++)
@@ -519,6 +522,7 @@ void manager_end(_unused_ Daemon *d, void *userdata)
         m->config_timer = sd_event_source_disable_unref(m->config_timer);
         m->names = strv_free(m->names);
         m->script_queue = strv_free(m->script_queue);
+        m->networks = networks_free(m->networks);
         m->host = host_free(m->host);
 }
 

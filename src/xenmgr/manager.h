@@ -28,6 +28,7 @@
 typedef struct Vm Vm;
 typedef struct Create Create;
 typedef struct HostState HostState;
+typedef struct Networks Networks;
 
 /* The object of a disk or nic path; valid during one call. */
 typedef struct Record {
@@ -55,6 +56,7 @@ typedef struct Manager {
         Create *creates; /* those in progress */
         Record record;
         HostState *host;
+        Networks *networks; /* of the network daemon; NULL: there is none */
 
         sd_bus_slot *slots[8]; /* matches */
         size_t n_slots;
@@ -97,11 +99,16 @@ Vm *manager_find_vm_by_path(const Manager *m, const char *path);
 /* Makes the VMs match the database after something changed in /vm. */
 void manager_sync_vms(Manager *m);
 
+
 /* Whether a bus name that we follow (services, agents) has an owner. */
 bool manager_has_name(const Manager *m, const char *name);
 /* Calls a service without caring for the answer; nothing when it has no owner. */
 void manager_notify_service(Manager *m, const char *service, const char *path, const char *interface,
                             const char *member, const char *signature, ...);
+
+#define INPUT_DAEMON "com.citrix.xenclient.input"
+#define tell_input_daemon(m, member, ...)                                                          \
+        manager_notify_service(m, INPUT_DAEMON, "/", INPUT_DAEMON, member, __VA_ARGS__)
 
 /* Emits a signal of "/" on com.citrix.xenclient.xenmgr. */
 #define manager_emit(m, member, ...)                                                               \

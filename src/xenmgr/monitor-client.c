@@ -13,6 +13,7 @@
 #include "helper-client.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "networks.h"
 #include "parse.h"
 #include "runtime.h"
 #include "spawn.h"
@@ -234,6 +235,8 @@ static void name_changed(Manager *m, const char *name, const char *owner)
         } else if (startswith(name, SERVICE_PREFIX) && !startswith(name, AGENT_PREFIX)) {
                 bool known = manager_has_name(m, name);
 
+                if (streq(name, NETWORK_DAEMON))
+                        networks_owner_changed(m, *owner);
                 if (*owner && !known)
                         (void) strv_extend(&m->names, name);
                 for (char **n = m->names; !*owner && n && *n; n++)

@@ -163,8 +163,7 @@ static int method_auth(Call *c)
         const char *user = vm_text(vm, "crypto-user", "");
 
         if (*user)
-                manager_notify_service(vm->manager, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input",
-                                       "auth_set_context_flags", "ssi", user, "", (int32_t) AUTH_FLAGS);
+                tell_input_daemon(vm->manager, "auth_set_context_flags", "ssi", user, "", (int32_t) AUTH_FLAGS);
         return 1;
 }
 

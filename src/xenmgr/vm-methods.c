@@ -100,10 +100,9 @@ static int method_switch(Call *c)
                 return 1;
         if (vm->acpi_state == 3)
                 (void) lifecycle_request(vm, JOB_RESUME, 0, NULL, NULL, NULL, NULL);
-        if (!manager_has_name(vm->manager, "com.citrix.xenclient.input"))
+        if (!manager_has_name(vm->manager, INPUT_DAEMON))
                 log_warning("%s cannot be switched to: there is no input daemon", vm->uuid);
-        manager_notify_service(vm->manager, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input",
-                               "switch_focus", "ib", (int32_t) vm->domid, 0);
+        tell_input_daemon(vm->manager, "switch_focus", "ib", (int32_t) vm->domid, 0);
         return 1;
 }
 

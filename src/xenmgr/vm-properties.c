@@ -103,9 +103,9 @@ static const char *get_memory_limit(Vm *vm, const VmKey *k, char *buf, size_t si
         return number(buf, size, v > 0 ? v : vm_int(vm, "config/memory", 0));
 }
 
-static const char *get_minus_one(_unused_ Vm *vm, _unused_ const VmKey *k, _unused_ char *buf, _unused_ size_t size)
+static const char *get_seamless_mouse(Vm *vm, const VmKey *k, char *buf, size_t size)
 {
-        return "-1";
+        return number(buf, size, host_seamless_slot(vm, endswith(k->property, "-left")));
 }
 
 static const char *get_memory_target(Vm *vm, _unused_ const VmKey *k, char *buf, size_t size)
@@ -307,14 +307,12 @@ static int set_slot(Vm *vm, const VmKey *k, const char *value, Call *c)
                         continue;
                 (void) db_tx_write(tx, vm_db_path(v, path, "slot"), number(text, sizeof text, old));
                 if (v->domid >= 0)
-                        manager_notify_service(m, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input",
-                                               "set_slot", "ii", (int32_t) v->domid, (int32_t) old);
+                        tell_input_daemon(m, "set_slot", "ii", (int32_t) v->domid, (int32_t) old);
                 break;
         }
         (void) db_tx_write(tx, vm_db_path(vm, path, "slot"), value);
         if (vm->domid >= 0)
-                manager_notify_service(m, "com.citrix.xenclient.input", "/", "com.citrix.xenclient.input", "set_slot",
-                                       "ii", (int32_t) vm->domid, (int32_t) new);
+                tell_input_daemon(m, "set_slot", "ii", (int32_t) vm->domid, (int32_t) new);
         return manager_commit(m, tx, c, NULL);
 }
 
@@ -413,8 +411,8 @@ static const struct {
         { "usb-grab-devices", get_native_forced, NULL },
         { "control-platform-power-state", get_native_forced, NULL },
         { "seamless-traffic", get_seamless_traffic, NULL },
-        { "seamless-mouse-left", get_minus_one, NULL },
-        { "seamless-mouse-right", get_minus_one, NULL },
+        { "seamless-mouse-left", get_seamless_mouse, NULL },
+        { "seamless-mouse-right", get_seamless_mouse, NULL },
         { "stubdom", get_stubdom, NULL },
         { "stub_domid", get_stub_domid, NULL },
         { "memory-static-max", get_memory_limit, NULL },

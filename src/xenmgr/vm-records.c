@@ -10,6 +10,7 @@
 #include "fs.h"
 #include "log.h"
 #include "monitor-client.h"
+#include "networks.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "values.h"
@@ -344,6 +345,13 @@ int nic_set_network(Vm *vm, unsigned id, const char *network, Call *c)
                 return call_fail(c, DBUS_ERROR_FAILED, "A network is an object path such as /wired/0/bridged");
         if (streq(config_network(record_text(&o, "network", "")), network))
                 return 1;
+        if (vm_is_running(vm) && vm->domid >= 0) {
+                char vif[32];
+
+                snprintf(vif, sizeof vif, "vif%lld.%u", (long long) vm->domid, id);
+                manager_notify_service(vm->manager, NETWORK_DAEMON, "/", NETWORK_DAEMON, "move_to_network", "ss", vif,
+                                       network);
+        }
         if (vm_is_running(vm) && vm->monitor) {
                 char number[16];
                 const char *const args[] = { "id", number, "network", network, NULL };

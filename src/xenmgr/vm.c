@@ -5,12 +5,14 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "config-writer.h"
 #include "fs.h"
 #include "guest-nodes.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "mac.h"
 #include "monitor-client.h"
+#include "networks.h"
 #include "parse.h"
 #include "strbuf.h"
 
@@ -262,6 +264,7 @@ Vm *vm_nic_backend(Vm *vm, unsigned id, bool *ret_explicit)
         Manager *m = vm->manager;
         char path[64];
         const char *uuid, *name;
+        const Network *network;
 
         snprintf(path, sizeof path, "config/nic/%u/backend-uuid", id);
         uuid = vm_text(vm, path, "");
@@ -270,6 +273,10 @@ Vm *vm_nic_backend(Vm *vm, unsigned id, bool *ret_explicit)
         *ret_explicit = *uuid || *name;
         if (*uuid)
                 return manager_find_vm(m, uuid);
+        snprintf(path, sizeof path, "config/nic/%u/network", id);
+        network = *name ? NULL : networks_find(m, config_network(vm_text(vm, path, "")));
+        if (network && network->backend)
+                return manager_find_vm(m, network->backend);
         for (size_t i = 0; i < m->n_vms; i++) {
                 Vm *v = m->vms[i];
 
