@@ -201,6 +201,12 @@ def checks(life):
     assert life.state(vm) == "stopped" and not life.pids("xenvm", vm)
 
 
+def sums(path):
+    with open(path, "rb") as f:
+        data = f.read()
+    return hashlib.sha1(data).hexdigest(), hashlib.sha256(data).hexdigest()
+
+
 @with_life
 def measured(life):
     """A measured VM starts while its disks are what they were; the first start is trusted."""
@@ -208,15 +214,18 @@ def measured(life):
     disk = life.stack.state + "/storage/disks/g1.img"
     life.start(vm)
     key = "/vm/%s/config/disk/0/sha1sum" % uuid_of(vm)
-    with open(disk, "rb") as f:
-        wanted = hashlib.sha1(f.read()).hexdigest()
+    wanted, wanted256 = sums(disk)
     assert life.state(vm) == "running" and life.db("read", key) == wanted
+    assert life.db("read", key.replace("sha1sum", "sha256sum")) == wanted256
     life.call(vm, VM, "destroy")
     with open(disk, "r+b") as f:
         f.seek(2000)
         f.write(b"changed")
-    life.start(vm)
+    error = life.fails(vm, VM, "start")[1]
+    assert error.startswith("217:") and wanted in error and sums(disk)[0] in error, error
     assert life.state(vm) == "stopped" and "has changed" in life.stack.log("xenmgr")
+    life.db("rm", key)  # the other sum alone protects it too
+    oxt.wait_for(lambda: sums(disk)[1] in life.fails(vm, VM, "start")[1])
     life.db("write", "/xenmgr/bypass-sha1sum-checks", "true")
     oxt.wait_for(lambda: life.get("/", XM + ".config", "bypass-sha1sum-checks"))
     life.start(vm)

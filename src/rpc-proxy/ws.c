@@ -3,7 +3,7 @@
 
 #include <wslay/wslay.h>
 
-#include "sha1.h"
+#include "sha.h"
 
 struct WebSocket {
         wslay_event_context_ptr context;
@@ -131,11 +131,11 @@ char *ws_accept(const char *key, char buf[static 29])
         static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
         uint8_t digest[SHA1_SIZE + 1] = { 0 };
-        Sha1 s = SHA1_INIT;
+        Sha s = SHA1_INIT;
 
-        sha1_add(&s, key, strnlen(key, 255));
-        sha1_add(&s, guid, strlen(guid));
-        sha1_end(&s, digest);
+        sha_add(&s, key, strnlen(key, 255));
+        sha_add(&s, guid, strlen(guid));
+        sha_end(&s, digest);
         for (size_t i = 0; i < 7; i++) {
                 uint32_t v = (uint32_t) digest[3 * i] << 16 | (uint32_t) digest[3 * i + 1] << 8 | digest[3 * i + 2];
 

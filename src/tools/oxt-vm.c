@@ -13,7 +13,6 @@
 #include "strbuf.h"
 #include "vm-keys.h"
 
-#define CALL_USEC (600 * USEC_PER_SEC) /* a start may have to wait for other VMs */
 #define NEAREST_MAX 3
 
 static bool arg_json, arg_all, arg_force, arg_keep_disks;
@@ -53,7 +52,7 @@ int vmcommand_open(VmCommand *c, const Program *program, int min, int max, int a
 }
 
 /* "204:text" is what clients of the manager get; people get "text (error 204)". */
-static int fail(const VmCommand *c, const char *what, int r, const sd_bus_error *error)
+int vmcommand_fail(const VmCommand *c, const char *what, int r, const sd_bus_error *error)
 {
         const char *text = sd_bus_error_is_set(error) ? strempty(error->message) : strerror(-r);
         size_t n = strspn(text, "0123456789");
@@ -83,9 +82,9 @@ int vmcommand_call(VmCommand *c, const char *what, const char *path, const char 
                 va_end(ap);
         }
         if (r >= 0)
-                r = sd_bus_call(c->bus, m, CALL_USEC, &error, ret);
+                r = sd_bus_call(c->bus, m, VMCOMMAND_USEC, &error, ret);
         if (r < 0)
-                fail(c, what, r, &error);
+                vmcommand_fail(c, what, r, &error);
         sd_bus_message_unref(m);
         sd_bus_error_free(&error);
         return r;
@@ -434,11 +433,11 @@ int vmcommand_apply_setting(VmCommand *c, const char *path, const VmKey *key, co
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         if (r >= 0)
-                r = sd_bus_call(c->bus, m, CALL_USEC, &error, NULL);
+                r = sd_bus_call(c->bus, m, VMCOMMAND_USEC, &error, NULL);
         if (why)
                 fprintf(stderr, "%s: %s takes %s, not '%s'\n", c->name, key->property, why, value);
         else if (r < 0)
-                fail(c, key->property, r, &error);
+                vmcommand_fail(c, key->property, r, &error);
         sd_bus_message_unref(m);
         sd_bus_error_free(&error);
         return r;
@@ -491,49 +490,6 @@ static int vm_rename(int argc, char *argv[], _unused_ void *userdata)
                 return 1;
         }
         return vmcommand_set_text(&c, path, XENMGR_VM, "name", argv[i + 1]) < 0;
-}
-
-/* ---- start, shutdown, … ---- */
-
-typedef struct Action {
-        const char *verb, *method;
-        Program program;
-} Action;
-
-#define ACTION(verb, text) \
-        { verb, verb, { .name = "oxt vm " verb, .synopsis = "[OPTIONS] VM...", .summary = text, .flags = PROGRAM_PERMUTE, \
-                        .complete = vmcommand_complete } }
-
-static const Action actions[] = {
-        ACTION("start", "Starts VMs."),
-        ACTION("shutdown", "Asks the guests to shut down."),
-        ACTION("reboot", "Asks the guests to reboot."),
-        ACTION("destroy", "Stops VMs at once, as pulling the plug does."),
-        ACTION("pause", "Stops the virtual CPUs."),
-        ACTION("unpause", "Lets paused VMs go on."),
-};
-
-static int vm_act(int argc, char *argv[], _unused_ void *userdata)
-{
-        _cleanup_vmcommand_ VmCommand c = { 0 };
-        const Action *a = actions;
-        int i, status, failed = 0;
-
-        while (!streq(a->verb, argv[0]))
-                a++;
-        i = vmcommand_open(&c, &a->program, 1, -1, argc, argv, &status);
-        if (i < 0)
-                return status;
-        for (; i < argc; i++) {
-                _cleanup_free_ char *path = NULL, *state = NULL;
-
-                if (vmcommand_choose(&c, argv[i], &path) < 0 ||
-                    vmcommand_call(&c, argv[i], path, XENMGR_VM, a->method, NULL, NULL) < 0)
-                        failed++;
-                else if (vmcommand_get(&c, path, XENMGR_VM, "state", &state) >= 0)
-                        printf("%s: %s\n", argv[i], state);
-        }
-        return failed > 0;
 }
 
 static const Option delete_options[] = {
@@ -597,6 +553,7 @@ static const Verb verbs[] = {
         { "destroy", "VM...", 0, -1, vm_act, "Stop at once" },
         { "pause", "VM...", 0, -1, vm_act, "Stop the virtual CPUs" },
         { "unpause", "VM...", 0, -1, vm_act, "Let the virtual CPUs go on" },
+        { "cancel", "VM...", 0, -1, vm_act, "Call off what is being done with VMs" },
         { "rename", "VM NAME", 0, -1, vm_rename, "Give another name" },
         { "delete", "[OPTIONS] VM", 0, -1, vm_delete, "Delete with its disks" },
         { "usb", "list|attach|detach ...", 0, -1, vm_usb, "USB devices of this host for a running VM" },

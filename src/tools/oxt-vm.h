@@ -4,6 +4,9 @@
 #include "oxt.h"
 #include "vm-table.h"
 
+/* How long an answer may take: a start may have to wait for other VMs. */
+#define VMCOMMAND_USEC (600 * USEC_PER_SEC)
+
 /* A command that talks to the manager. */
 typedef struct VmCommand {
         const char *name; /* "oxt vm start" */
@@ -23,6 +26,8 @@ void vmcommand_done(VmCommand *c);
 /* The object path of the VM of that uuid or name, to free. Says why not. */
 int vmcommand_choose(VmCommand *c, const char *choice, char **ret_path);
 
+/* Prints what went wrong with `what`; returns r. */
+int vmcommand_fail(const VmCommand *c, const char *what, int r, const sd_bus_error *error);
 /* Calls and waits; on failure prints "NAME: WHAT: TEXT". ret may be NULL. */
 int vmcommand_call(VmCommand *c, const char *what, const char *path, const char *interface, const char *member,
                    sd_bus_message **ret, const char *types, ...);
@@ -44,5 +49,6 @@ int vmcommand_apply_setting(VmCommand *c, const char *path, const struct VmKey *
 void vmcommand_complete(int n_words, char *words[]);
 
 int oxt_vm(int argc, char *argv[], void *userdata);
+int vm_act(int argc, char *argv[], void *userdata);
 int vm_create(int argc, char *argv[], void *userdata);
 int vm_usb(int argc, char *argv[], void *userdata);

@@ -12,7 +12,7 @@
 #include "parse.h"
 #include "paths.h"
 #include "settings.h"
-#include "sha1.h"
+#include "sha.h"
 #include "spawn.h"
 #include "strbuf.h"
 
@@ -282,12 +282,10 @@ static void test_nearest(void)
         assert(edit_distance("abc", "acb") == 2 && edit_distance("", "ab") == 4);
 }
 
-static void check_sha1(const char *word, size_t times, size_t step, const char *sum)
+static void check_sha(Sha s, const char *word, size_t times, size_t step, const char *sum)
 {
         _cleanup_free_ char *all = malloc(strlen(word) * times + 1);
-        uint8_t digest[SHA1_SIZE];
-        char hex[2 * SHA1_SIZE + 1];
-        Sha1 s = SHA1_INIT;
+        char hex[SHA_HEX_MAX];
         size_t size;
 
         assert(all);
@@ -296,23 +294,34 @@ static void check_sha1(const char *word, size_t times, size_t step, const char *
                 memcpy(all + i * strlen(word), word, strlen(word));
         size = strlen(word) * times;
         for (size_t i = 0; i < size; i += step)
-                sha1_add(&s, all + i, MIN2(step, size - i));
-        sha1_end(&s, digest);
-        for (size_t i = 0; i < SHA1_SIZE; i++)
-                snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+                sha_add(&s, all + i, MIN2(step, size - i));
+        sha_end_hex(&s, hex);
         assert(streq(hex, sum));
 }
 
 /* The examples of FIPS 180, in pieces of every size. */
-static void test_sha1(void)
+static void test_sha(void)
 {
-        for (size_t step = 1; step < 200; step++) {
-                check_sha1("", 0, step, "da39a3ee5e6b4b0d3255bfef95601890afd80709");
-                check_sha1("abc", 1, step, "a9993e364706816aba3e25717850c26c9cd0d89d");
-                check_sha1("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1, step,
-                           "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
-        }
-        check_sha1("a", 1000000, 777, "34aa973cd4c4daa4f61eeb2bdbad27316534016f");
+        static const struct {
+                const char *word;
+                size_t times;
+                const char *sha1, *sha256;
+        } examples[] = {
+                { "", 0, "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+                  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
+                { "abc", 1, "a9993e364706816aba3e25717850c26c9cd0d89d",
+                  "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
+                { "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1, "84983e441c3bd26ebaae4aa1f95129e5e54670f1",
+                  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
+                { "a", 1000000, "34aa973cd4c4daa4f61eeb2bdbad27316534016f",
+                  "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(examples); i++)
+                for (size_t step = examples[i].times > 1 ? 777 : 1; step < (examples[i].times > 1 ? 778 : 200); step++) {
+                        check_sha((Sha) SHA1_INIT, examples[i].word, examples[i].times, step, examples[i].sha1);
+                        check_sha((Sha) SHA256_INIT, examples[i].word, examples[i].times, step, examples[i].sha256);
+                }
 }
 
 int main(void)
@@ -329,6 +338,6 @@ int main(void)
         test_settings();
         test_spawn();
         test_log();
-        test_sha1();
+        test_sha();
         return 0;
 }

@@ -25,6 +25,7 @@ static const struct {
         { ERROR_DISK_TYPE, "The disk is of the wrong type", NULL },
         { ERROR_NEEDS_TOOLS, "The guest tools must be installed in the VM", NULL },
         { ERROR_NOT_GATHERING, "No diagnostics are being gathered", NULL },
+        { ERROR_MEASURED, "A measured disk is not what it was", NULL },
         { ERROR_AMT_TAKEN, "Another VM with AMT passthrough is running", NULL },
         { ERROR_HOST_POLICY, "The host's policy does not allow this", NULL },
         { ERROR_NO_NIC, "There is no such network interface", NULL },

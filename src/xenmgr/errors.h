@@ -23,6 +23,7 @@ typedef enum ErrorCode {
         ERROR_DISK_TYPE = 207,
         ERROR_NEEDS_TOOLS = 213,
         ERROR_NOT_GATHERING = 216,
+        ERROR_MEASURED = 217,
         ERROR_AMT_TAKEN = 219,
         ERROR_HOST_POLICY = 220,
         ERROR_NO_NIC = 222,

@@ -45,6 +45,7 @@ static void shutdown_force(Job *j)
                 return;
         }
         log_warning("%s does not shut down; it is ended", j->vm->uuid);
+        j->doing = "ending it by force";
         j->step = NULL;
         job_monitor_tolerant(j, "halt", forced, FORCE_USEC, destroy_first);
 }
@@ -60,10 +61,12 @@ static void shutdown_halted(Job *j)
 
 static void shutdown_halt(Job *j)
 {
-        if (!vm_is_running(j->vm))
+        if (!vm_is_running(j->vm)) {
                 job_end(j, NULL);
-        else
-                job_monitor_tolerant(j, "halt", NULL, HALT_USEC, shutdown_halted);
+                return;
+        }
+        j->doing = "waiting for the guest to shut down";
+        job_monitor_tolerant(j, "halt", NULL, HALT_USEC, shutdown_halted);
 }
 
 static void shutdown_ask(Job *j)
@@ -72,6 +75,7 @@ static void shutdown_ask(Job *j)
                 shutdown_halt(j);
                 return;
         }
+        j->doing = "waiting for the agent to shut it down";
         job_agent(j, "request_shutdown");
         job_wait_states(j, GONE, AGENT_USEC, "The agent did not shut the VM down", job_succeed, shutdown_halt);
 }

@@ -26,6 +26,7 @@ struct Job {
         bool launched; /* the monitor was told to build the VM */
 
         /* What the job waits for. One at a time, but for the deadline. */
+        const char *doing;     /* for those who ask; a static text */
         JobStep step;          /* the next one, when what it waits for is there */
         JobStep on_deadline;   /* NULL: the job fails with deadline_text */
         const char *deadline_text;
@@ -40,6 +41,8 @@ struct Job {
         Measure *measure;
         sd_bus_slot *slot;     /* a call of an agent */
         sd_event_source *timer;
+        sd_event_source *progress; /* while it can tell how far it is */
+        uint64_t began, deadline;  /* 0: not begun, none */
         unsigned attempts;
 };
 
@@ -59,6 +62,8 @@ void unpause_first(Job *j);
 void suspend_first(Job *j);
 void restore_first(Job *j);
 
+/* Tells every quarter of a second how far the measuring of disks is. In operation.c. */
+void job_tell_progress(Job *j);
 /* error NULL: success. Frees j; callers return at once. */
 void job_end(Job *j, const char *error);
 void job_end_code(Job *j, ErrorCode code, const char *detail);

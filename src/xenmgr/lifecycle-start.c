@@ -145,6 +145,8 @@ static void start_dependencies(Job *j)
         size_t n = 0;
         int r;
 
+        j->doing = "starting the VMs that serve it";
+
         r = lifecycle_dependencies(j->vm, &deps, &n);
         if (r < 0) {
                 job_end(j, r == -ELOOP ? "The VM needs a VM that needs it: its network backends form a cycle"
@@ -189,20 +191,26 @@ void start_first(Job *j)
 
 static void start_configure(Job *j);
 
-/* A VM whose disks have changed is not started. The caller is not told, as clients expect; the log is. */
+/* A VM whose disks have changed is not started, and whoever asked is told both sums; so is the host's console. */
 static void on_measured(bool good, const char *why, void *userdata)
 {
+        _cleanup_close_ int console = -EBADF;
         Job *j = userdata;
 
         j->measure = NULL;
+        j->progress = sd_event_source_disable_unref(j->progress);
         if (good) {
                 timeline_mark(j->vm, "measured");
                 start_configure(j);
                 return;
         }
         log_error("%s is not started: %s", j->vm->uuid, why);
-        timeline_fail(j->vm, why);
-        job_end(j, NULL);
+        log_notice("The action %s is the platform's to carry out",
+                   db_text(j->vm->manager, "/xenmgr/measure-fail-action", "forced-shutdown"));
+        console = open("/dev/hvc0", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (console >= 0)
+                (void) dprintf(console, "\r\nThe VM %s is not started: %s\r\n", j->vm->uuid, why);
+        job_end_code(j, ERROR_MEASURED, why);
 }
 
 static void start_checked(Job *j)
@@ -222,6 +230,10 @@ static void start_checked(Job *j)
                 job_end_code(j, ERROR_IO, strerror(-r));
         else if (r == 0)
                 start_configure(j);
+        else {
+                j->doing = "measuring its disks";
+                job_tell_progress(j);
+        }
 }
 
 static void start_configure(Job *j)
@@ -246,6 +258,8 @@ static void start_configure(Job *j)
 static void start_monitor(Job *j)
 {
         Vm *vm = j->vm;
+
+        j->doing = "bringing up its monitor";
 
         if (vm->monitor && !vm->monitor_quitting) {
                 job_monitor(j, "read_config", NULL, SHORT_USEC, start_hibernated);
@@ -281,6 +295,7 @@ static void start_hibernated(Job *j)
 
 static void start_pre_boot(Job *j)
 {
+        j->doing = "running run-pre-boot";
         job_hook(j, "run-pre-boot", NULL, start_build);
 }
 
@@ -292,6 +307,7 @@ static void start_build(Job *j)
 
         start_intent_set(j->vm, true);
         j->launched = j->vm->building = true;
+        j->doing = "building it";
         if (file && *file && access(file, R_OK) == 0) {
                 const char *const restore[] = { "file", file, "delete", "false", "paused", "true", NULL };
 
@@ -334,6 +350,7 @@ static void start_booted(Job *j)
                 return;
         }
         j->waits_sentinel = true;
+        j->doing = "waiting for the guest to say that it is up";
         job_wait_states(j, STATE_BIT(VM_SHUTDOWN) | STATE_BIT(VM_REBOOTED), SENTINEL_USEC, "", start_done, start_done);
 }
 

@@ -41,6 +41,8 @@ static void job_stop_waiting(Job *j)
         j->measure = measure_cancel(j->measure);
         j->slot = sd_bus_slot_unref(j->slot);
         j->timer = sd_event_source_disable_unref(j->timer);
+        j->progress = sd_event_source_disable_unref(j->progress);
+        j->deadline = 0;
         j->state_mask = 0;
         j->waits_monitor = j->waits_sentinel = false;
         j->step = NULL;
@@ -90,6 +92,7 @@ static int on_begin(_unused_ sd_event_source *s, void *userdata)
 static void job_begin(Job *j)
 {
         j->running = true;
+        j->began = now_usec();
         if (sd_event_add_defer(j->vm->manager->event, &j->timer, on_begin, j) < 0)
                 job_end(j, "Out of memory");
 }
@@ -206,6 +209,7 @@ static void job_go_on(Job *j)
         JobStep step = j->step;
 
         j->timer = sd_event_source_disable_unref(j->timer);
+        j->deadline = 0;
         j->step = NULL;
         j->on_deadline = NULL;
         j->state_mask = 0;
@@ -245,8 +249,9 @@ void job_deadline(Job *j, uint64_t usec, const char *text, JobStep next)
         j->timer = sd_event_source_disable_unref(j->timer);
         j->deadline_text = text;
         j->on_deadline = next;
-        (void) sd_event_add_time_relative(j->vm->manager->event, &j->timer, CLOCK_MONOTONIC,
-                                          usec > USEC_PER_SEC ? scaled(usec) : usec, 0, on_deadline, j);
+        usec = usec > USEC_PER_SEC ? scaled(usec) : usec;
+        j->deadline = now_usec() + usec;
+        (void) sd_event_add_time_relative(j->vm->manager->event, &j->timer, CLOCK_MONOTONIC, usec, 0, on_deadline, j);
 }
 
 static void on_reply(_unused_ Vm *vm, const char *reply, const sd_bus_error *error, void *userdata)

@@ -46,6 +46,14 @@ typedef void (*JobDone)(const char *error, void *userdata);
 
 /* Queues or joins a job. c (may be NULL) is answered at its end; so is done called. file: for those that have one. */
 int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Call *c, JobDone done, void *userdata);
+/*
+ * Calls off what is being done with the VM and what waits behind it: callers get an error, a start is rolled back,
+ * a pending restart of keep-alive forgotten. Not a destroy, and not what a guest was already asked to do. Returns
+ * whether there was anything; a second call finds nothing.
+ */
+bool lifecycle_cancel(Vm *vm);
+/* JSON array of what is being done: {"what", "state", "step", "seconds", "left", "done", "total"}. */
+int lifecycle_operations_json(Vm *vm, char **ret);
 /* Forgets a done that is waiting. */
 void lifecycle_cancel_wait(Vm *vm, void *userdata);
 const char *job_kind_text(JobKind kind);

@@ -3,49 +3,32 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "log.h"
-#include "sha1.h"
+#include "sha.h"
 #include "strbuf.h"
 
 #define BLOCK (1 * MIB)
 
-int sha1_file(const char *path, const volatile bool *stop, char ret[static 41])
-{
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-        _cleanup_free_ uint8_t *data = malloc(BLOCK);
-        uint8_t sum[SHA1_SIZE];
-        Sha1 s = SHA1_INIT;
+enum { SUM_SHA1, SUM_SHA256, _SUM_MAX };
 
-        if (fd < 0)
-                return -errno;
-        if (!data)
-                return -ENOMEM;
-        for (;;) {
-                ssize_t n = read(fd, data, BLOCK);
-
-                if (n < 0)
-                        return -errno;
-                if (stop && *stop)
-                        return -ECANCELED;
-                if (n == 0)
-                        break;
-                sha1_add(&s, data, (size_t) n);
-        }
-        sha1_end(&s, sum);
-        for (size_t i = 0; i < SHA1_SIZE; i++)
-                snprintf(ret + i * 2, 3, "%02x", sum[i]);
-        return 0;
-}
+static const struct {
+        const char *key, *name;
+        Sha begin;
+} sums[_SUM_MAX] = {
+        [SUM_SHA1] = { "sha1sum", "SHA-1", SHA1_INIT },
+        [SUM_SHA256] = { "sha256sum", "SHA-256", SHA256_INIT },
+};
 
 /* One disk that is looked at. */
 typedef struct Item {
         unsigned id;
-        char *path, *wanted; /* wanted NULL: stored for the first time */
-        char sum[41];
+        char *path, *wanted[_SUM_MAX]; /* wanted NULL: stored now */
+        char found[_SUM_MAX][SHA_HEX_MAX];
         int result;
 } Item;
 
@@ -58,17 +41,45 @@ struct Measure {
         size_t n;
         pthread_t thread;
         int event_fd;
-        volatile bool stop;
+        atomic_bool stop;
+        atomic_uint_fast64_t looked_at;
+        uint64_t total;
         sd_event_source *event;
 };
+
+static int measure_file(Measure *w, Item *item, uint8_t *data)
+{
+        _cleanup_close_ int fd = open(item->path, O_RDONLY | O_CLOEXEC);
+        Sha s[_SUM_MAX] = { sums[SUM_SHA1].begin, sums[SUM_SHA256].begin };
+
+        if (fd < 0)
+                return -errno;
+        for (;;) {
+                ssize_t n = read(fd, data, BLOCK);
+
+                if (n < 0)
+                        return -errno;
+                if (w->stop)
+                        return -ECANCELED;
+                if (n == 0)
+                        break;
+                for (size_t k = 0; k < _SUM_MAX; k++)
+                        sha_add(&s[k], data, (size_t) n);
+                w->looked_at += (uint64_t) n;
+        }
+        for (size_t k = 0; k < _SUM_MAX; k++)
+                sha_end_hex(&s[k], item->found[k]);
+        return 0;
+}
 
 static void *measure_thread(void *userdata)
 {
         Measure *w = userdata;
+        _cleanup_free_ uint8_t *data = malloc(BLOCK);
         uint64_t one = 1;
 
         for (size_t i = 0; i < w->n && !w->stop; i++)
-                w->items[i].result = sha1_file(w->items[i].path, &w->stop, w->items[i].sum);
+                w->items[i].result = data ? measure_file(w, &w->items[i], data) : -ENOMEM;
         (void) !write(w->event_fd, &one, sizeof one);
         return NULL;
 }
@@ -79,12 +90,12 @@ static void measure_free(Measure *w)
         safe_close(w->event_fd);
         for (size_t i = 0; i < w->n; i++) {
                 free(w->items[i].path);
-                free(w->items[i].wanted);
+                for (size_t k = 0; k < _SUM_MAX; k++)
+                        free(w->items[i].wanted[k]);
         }
         free(w);
 }
 
-/* Waits for the block that is being read, not for the file. */
 Measure *measure_cancel(Measure *w)
 {
         if (!w)
@@ -95,36 +106,56 @@ Measure *measure_cancel(Measure *w)
         return NULL;
 }
 
+void measure_progress(const Measure *w, uint64_t *ret_done, uint64_t *ret_total)
+{
+        *ret_done = w->looked_at;
+        *ret_total = w->total;
+}
+
+/* NULL: the disk is what it was. */
+static char *what_is_wrong(const Item *item)
+{
+        if (item->result < 0)
+                return strformat("disk %u (%s) cannot be read: %s", item->id, item->path, strerror(-item->result));
+        for (size_t k = 0; k < _SUM_MAX; k++)
+                if (item->wanted[k] && strcasecmp(item->wanted[k], item->found[k]) != 0)
+                        return strformat("disk %u (%s) has changed: its %s is %s, not %s", item->id, item->path, sums[k].name,
+                                         item->found[k], item->wanted[k]);
+        return NULL;
+}
+
+static void store_new(const Measure *w)
+{
+        DbTx *tx = NULL;
+
+        for (size_t i = 0; i < w->n; i++)
+                for (size_t k = 0; k < _SUM_MAX; k++) {
+                        char path[128];
+
+                        if (w->items[i].wanted[k])
+                                continue;
+                        snprintf(path, sizeof path, "/vm/%s/config/disk/%u/%s", w->uuid, w->items[i].id, sums[k].key);
+                        tx = tx ? tx : db_tx_new();
+                        (void) db_tx_write(tx, path, w->items[i].found[k]);
+                }
+        if (tx)
+                manager_commit_quietly(w->manager, tx, "sums of disks");
+}
+
 static int on_measured(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t events, void *userdata)
 {
         Measure *w = userdata;
         MeasureDone done = w->done;
         void *data = w->userdata;
         _cleanup_free_ char *why = NULL;
-        bool good = true;
 
         (void) pthread_join(w->thread, NULL);
-        for (size_t i = 0; i < w->n && good; i++) {
-                Item *item = &w->items[i];
-
-                if (item->result < 0)
-                        why = strformat("disk %u (%s) cannot be read: %s", item->id, item->path,
-                                        strerror(-item->result));
-                else if (item->wanted && strcasecmp(item->wanted, item->sum) != 0)
-                        why = strformat("disk %u (%s) has changed: its SHA-1 is %s, not %s", item->id, item->path,
-                                        item->sum, item->wanted);
-                else if (!item->wanted) {
-                        DbTx *tx = db_tx_new();
-                        char path[128];
-
-                        snprintf(path, sizeof path, "/vm/%s/config/disk/%u/sha1sum", w->uuid, item->id);
-                        (void) db_tx_write(tx, path, item->sum);
-                        manager_commit_quietly(w->manager, tx, path);
-                }
-                good = item->result >= 0 && (!item->wanted || strcasecmp(item->wanted, item->sum) == 0);
-        }
+        for (size_t i = 0; i < w->n && !why; i++)
+                why = what_is_wrong(&w->items[i]);
+        if (!why)
+                store_new(w);
         measure_free(w);
-        done(good, strempty(why), data);
+        done(!why, strempty(why), data);
         return 0;
 }
 
@@ -135,20 +166,33 @@ static int add_disks(Measure *w, Vm *vm, bool bypass)
 
         for (size_t i = 0; i < n; i++) {
                 Item *item = &w->items[w->n];
-                const char *sum;
+                _cleanup_close_ int fd = -EBADF;
+                const char *stored[_SUM_MAX];
+                bool any = false;
                 char path[64];
+                off_t size;
 
-                snprintf(path, sizeof path, "config/disk/%u/sha1sum", ids[i]);
-                sum = vm_text(vm, path, "");
-                if (*sum ? bypass : ids[i] != 0)
+                for (size_t k = 0; k < _SUM_MAX; k++) {
+                        snprintf(path, sizeof path, "config/disk/%u/%s", ids[i], sums[k].key);
+                        stored[k] = vm_text(vm, path, "");
+                        any = any || *stored[k];
+                }
+                if (any ? bypass : ids[i] != 0)
                         continue;
                 snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
                 item->id = ids[i];
                 item->path = paths_map(manager_paths(vm->manager), vm_text(vm, path, ""));
-                item->wanted = *sum ? strdup(sum) : NULL;
                 w->n++;
-                if (!item->path || (*sum && !item->wanted))
+                for (size_t k = 0; k < _SUM_MAX; k++) {
+                        item->wanted[k] = *stored[k] ? strdup(stored[k]) : NULL;
+                        if (*stored[k] && !item->wanted[k])
+                                return -ENOMEM;
+                }
+                if (!item->path)
                         return -ENOMEM;
+                fd = open(item->path, O_RDONLY | O_CLOEXEC);
+                size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+                w->total += size > 0 ? (uint64_t) size : 0;
         }
         return 0;
 }

@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Measured VMs: the hashes of disk files are compared with those stored before a start. Files are read
- * by a thread, so that the loop goes on.
+ * Measured VMs: the sums of their disks are compared before a start, in a thread, so that nothing else waits.
+ * A disk has the SHA-1 that databases of old hold (config/disk/<n>/sha1sum) and a SHA-256 (sha256sum); what is
+ * there must fit. Disk 0 of a VM without sums is trusted at its first start; a disk with SHA-1 alone gets its SHA-256
+ * once that fits.
  */
 #include "vm.h"
 
 typedef struct Measure Measure;
 
-/* good: all sums fit (or were stored for the first time); why: what did not, for the log. */
+/* good false: why is the log's and the caller's text. From the event loop, once. */
 typedef void (*MeasureDone)(bool good, const char *why, void *userdata);
 
-/*
- * Returns 0 when nothing is to be measured (done is not called), 1 when it is under way, or a negative
- * errno. Without a sum for disk 0 its present one is stored: the first boot is trusted.
- */
+/* Returns 0 when there is nothing to measure, 1 when it is under way, or a negative errno. */
 int measure_start(Vm *vm, MeasureDone done, void *userdata, Measure **ret);
-/* Forgets it; done is not called. */
-Measure *measure_cancel(Measure *m);
-
-/* Exposed for its test: the SHA-1 of a file as 40 hex digits. 0 or negative errno. stop: looked at between blocks. */
-int sha1_file(const char *path, const volatile bool *stop, char ret[static 41]);
+/* Bytes that were looked at, and all. */
+void measure_progress(const Measure *w, uint64_t *ret_done, uint64_t *ret_total);
+/* Waits for the block that is being read, not for the file. */
+Measure *measure_cancel(Measure *w);

@@ -400,6 +400,19 @@ static int method_timeline(Call *c)
         return r < 0 ? r : call_reply(c, "s", text);
 }
 
+static int method_operations(Call *c)
+{
+        _cleanup_free_ char *text = NULL;
+        int r = lifecycle_operations_json(c->object, &text);
+
+        return r < 0 ? r : call_reply(c, "s", text);
+}
+
+static int method_cancel(Call *c)
+{
+        return call_reply(c, "b", lifecycle_cancel(c->object));
+}
+
 /* Tables */
 
 #define OPERATION(k, f) &(const Operation) { .kind = k, .flags = f }
@@ -439,22 +452,26 @@ static const BusMethod vm_methods[] = {
 };
 
 static const BusMethod own_methods[] = {
+        { "Cancel", "", "", "b", "cancelled", method_cancel, NULL },
         { "Config", "", "", "s", "text", method_config, NULL },
         { "Console", "", "", "h", "console", method_console, NULL },
         { "DryRun", "", "", "s", "json", method_dry_run, NULL },
         { "Log", "", "", "h", "file", method_log, NULL },
+        { "Operations", "", "", "s", "json", method_operations, NULL },
         { "Screenshot", "", "", "h", "png", method_screenshot, NULL },
         { "Timeline", "", "", "s", "json", method_timeline, NULL },
         { "Usage", "", "", "s", "json", method_usage, NULL },
         { 0 }
 };
 
+static const BusSignal own_signals[] = { { "Progress", "sstt", "what step done total" }, { 0 } };
+
 static const BusInterface vm_interface = { .name = XENMGR_INTERFACE ".vm",
                                            .methods = vm_methods,
                                            .properties = vm_properties_restricted };
 static const BusInterface vm_interface_unrestricted = { .name = XENMGR_INTERFACE ".vm.unrestricted",
                                                         .properties = vm_properties_unrestricted };
-static const BusInterface vm_interface_own = { .name = "org.oxt.Xenmgr1", .methods = own_methods };
+static const BusInterface vm_interface_own = { .name = "org.oxt.Xenmgr1", .methods = own_methods, .signals = own_signals };
 
 const BusInterface *const vm_interfaces[] = {
         &vm_interface, &vm_interface_auth, &vm_interface_pci, &vm_interface_product, &vm_interface_unrestricted,
