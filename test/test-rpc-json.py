@@ -273,39 +273,35 @@ def one_answer_for_each():
 @oxt.case
 def kept_bytes():
     """What is kept of JSON counts for its VM: a longer answer is an error, and one that reads nothing keeps no more than that."""
-    os.environ["OXT_PROXY_QUEUED"] = str(1 << 20)
-    try:
-        with JsonProxy("--json-in", "--auto-auth") as p:
-            slow, c = JsonClient(p.socket), JsonClient(p.socket)
-            slow.hello()
-            c.hello()
-            r = c.call("Much", 200000)
-            assert r["type"] == "error" and "proxy.queued" in r["args"][0], str(r)[:300]
-            assert c.call("Much", 20000)["args"] == ["\x01" * 20000]
+    with JsonProxy("--json-in", "--auto-auth", env={"OXT_PROXY_QUEUED": str(1 << 20)}) as p:
+        slow, c = JsonClient(p.socket), JsonClient(p.socket)
+        slow.hello()
+        c.hello()
+        r = c.call("Much", 200000)
+        assert r["type"] == "error" and "proxy.queued" in r["args"][0], str(r)[:300]
+        assert c.call("Much", 20000)["args"] == ["\x01" * 20000]
 
-            def queued():
-                return [i["queued_bytes"] for i in p.status()["clients"]][0]
-            oxt.wait_for(lambda: queued() == 0, what="nothing to be kept")
-            for _ in range(6):
-                slow.send(method="Much", args=[120000], destination="test.json", path="/thing", interface="test.json")
-            oxt.wait_for(lambda: queued() > 300000, what="the answers that it does not read")
-            assert queued() <= 1 << 20, queued()
-            r = c.call("Much", 100000)
-            assert r["type"] == "error", str(r)[:300]
-            slow.socket.close()
-            oxt.wait_for(lambda: queued() == 0, what="nothing to be kept")
-            assert c.call("Much", 100000)["args"] == ["\x01" * 100000]
-            # One text without end.
-            c.socket.settimeout(20)
-            try:
-                c.socket.sendall(b'{"id":9,"x":"' + b"a" * (4 << 20))
-                while c.socket.recv(65536):
-                    pass
-            except (BrokenPipeError, ConnectionResetError):
+        def queued():
+            return [i["queued_bytes"] for i in p.status()["clients"]][0]
+        oxt.wait_for(lambda: queued() == 0, what="nothing to be kept")
+        for _ in range(6):
+            slow.send(method="Much", args=[120000], destination="test.json", path="/thing", interface="test.json")
+        oxt.wait_for(lambda: queued() > 300000, what="the answers that it does not read")
+        assert queued() <= 1 << 20, queued()
+        r = c.call("Much", 100000)
+        assert r["type"] == "error", str(r)[:300]
+        slow.socket.close()
+        oxt.wait_for(lambda: queued() == 0, what="nothing to be kept")
+        assert c.call("Much", 100000)["args"] == ["\x01" * 100000]
+        # One text without end.
+        c.socket.settimeout(20)
+        try:
+            c.socket.sendall(b'{"id":9,"x":"' + b"a" * (4 << 20))
+            while c.socket.recv(65536):
                 pass
-            assert "more bytes would be kept for it than proxy.queued allows" in p.log()
-    finally:
-        del os.environ["OXT_PROXY_QUEUED"]
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert "more bytes would be kept for it than proxy.queued allows" in p.log()
 
 
 @oxt.case

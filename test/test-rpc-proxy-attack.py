@@ -403,25 +403,28 @@ def limits():
 @oxt.case
 def time_limits():
     """One that never says Hello is cut off; calls that nobody answers hold up their guest for proxy.patience alone."""
-    names = ("OXT_PROXY_AUTH_TIMEOUT", "OXT_PROXY_PATIENCE")
-    os.environ.update({n: "1" for n in names})
-    try:
-        with Proxy() as p:
-            silent, half = handshake(p), p.client(hello=False)
-            assert silent.ended() and half.ended()
-            assert p.log().count("did not authenticate and say Hello in time") == 2
-            p.allowed.hold = True
-            c = p.client()
-            sent = [c.send(CALL, **OK) for _ in range(10)]
-            wait_for(lambda: len(p.allowed.held) == 10, what="all ten calls")
-            p.allowed.hold = False
-            p.allowed.release()
-            for s in sent:
-                assert c.reply(s).kind == RETURN  # late answers are still answers
-            assert alive(c)
-    finally:
-        for n in names:
-            del os.environ[n]
+    with Proxy(env={"OXT_PROXY_AUTH_TIMEOUT": "1", "OXT_PROXY_PATIENCE": "1", "OXT_PROXY_PENDING": "20"}) as p:
+        silent, half = handshake(p), p.client(hello=False)
+        assert silent.ended() and half.ended()
+        assert p.log().count("did not authenticate and say Hello in time") == 2
+        p.allowed.hold = True
+        c = p.client()
+        sent = [c.send(CALL, **OK) for _ in range(10)]
+        wait_for(lambda: len(p.allowed.held) == 10, what="all ten calls")
+        # So many calls may be without an answer, of all connections together, and no more.
+        d = p.client()
+        sent_too = [d.send(CALL, **OK) for _ in range(15)]
+        for s in sent_too[10:]:
+            r = d.reply(s)
+            assert r.kind == ERROR and r.error_name == "org.freedesktop.DBus.Error.LimitsExceeded", r.error_name
+        wait_for(lambda: len(p.allowed.held) == 20, what="twenty calls")
+        p.allowed.hold = False
+        p.allowed.release()
+        for s in sent:
+            assert c.reply(s).kind == RETURN  # late answers are still answers
+        for s in sent_too[:10]:
+            assert d.reply(s).kind == RETURN
+        assert alive(c) and alive(d)
 
 
 @oxt.case
@@ -511,15 +514,25 @@ def noise():
 def reload_of_rules():
     """Changed rules hold for open connections at once; a file with an error changes nothing and is told."""
     with Proxy() as p:
+        def shown():
+            return p.stack.run([oxt.program("oxt"), "status"], env=dict(p.stack.env, OXT_BUS="private")).stdout
+
         c = p.client()
+        assert c.call_bus("AddMatch", "s", ("type='signal',interface='test.i'",)).kind == RETURN
         assert alive(c) and denied(c.reply(c.send(CALL, **CANARY)))
-        p.write_rules("deny all\nallow destination test.canary\nallow out-any\n")
-        wait_for(lambda: p.status()["rules"]["count"] == 3, what="the new rules")
+        p.write_rules("deny all\nallow destination test.canary\nallow out-any\ndeny out-signal member Tell\n")
+        wait_for(lambda: p.status()["rules"]["count"] == 4, what="the new rules")
+        # The match rule stands as it was made, and what it brings is judged by the rules of now.
+        for member in ("Tell", "Other"):
+            p.allowed.client.send(SIGNAL, path="/a", interface="test.i", member=member)
+        assert c.until(lambda m: m.kind == SIGNAL and m.interface == "test.i").member == "Other"
+        assert "Rules: 4 of %s\n" % p.rules in shown(), shown()
         assert denied(c.reply(c.send(CALL, **OK)))
         assert c.reply(c.send(CALL, **CANARY)).kind == RETURN
         p.write_rules("allow all\nalow destination test.canary\n")
         wait_for(lambda: p.status()["rules"]["error"], what="the error")
         assert ":2:" in p.status()["rules"]["error"], p.status()
+        assert "Rules: 4 of %s; %s:2:1: unknown word 'alow'" % (p.rules, p.rules) in shown(), shown()
         assert denied(c.reply(c.send(CALL, **OK)))
         host = rawbus.Client(p.stack.socket)
         proxy = dict(destination="com.citrix.xenclient.rpc_proxy", path="/", interface="com.citrix.xenclient.rpc_proxy")

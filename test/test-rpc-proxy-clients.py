@@ -15,16 +15,10 @@ import oxt
 import rawbus
 from oxt import wait_for
 from rawbus import CALL, ERROR, RETURN
-from rpcproxy import UUID, Proxy
+from rpcproxy import UUID, GuestProxy, Proxy, free_port
 
 OPEN = "allow all\nallow out-any\ndeny destination test.canary\n"
 OK = dict(destination="test.allowed", path="/a", interface="test.i", member="M")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def announce(p, domid, cid=0, uuid=UUID):
@@ -169,6 +163,11 @@ def proxy_behind_a_proxy():
         assert c.ended()
 
 
+def tcp_listeners(port):
+    with open("/proc/net/tcp") as f:
+        return [l.split()[1] for l in f if l.split()[3] == "0A" and l.split()[1].endswith(":%04X" % port)]
+
+
 @oxt.case
 def tcp():
     """tcp: listens on loopback alone; without -d nothing is exempt; with -d 0 everything is."""
@@ -183,9 +182,10 @@ def tcp():
         assert c.call("test.allowed", "/a", "test.i", "M").kind == RETURN
         assert c.call("test.canary", "/a", "test.i", "M").kind == ERROR
         assert p.canary.calls == [] and "(-1->0) DENY" in p.log()
-        with open("/proc/net/tcp") as f:
-            listening = [l.split()[1] for l in f if l.split()[3] == "0A" and l.split()[1].endswith(":%04X" % port)]
+        listening = tcp_listeners(port)
         assert listening == ["0100007F:%04X" % port], listening
+    with Proxy(OPEN, "-i", "tcp:%d" % port, "--allow-remote", domid=None):
+        assert wait_for(lambda: tcp_listeners(port), what="the proxy") == ["00000000:%04X" % port]
     with Proxy(OPEN, domid=0) as p:
         c = p.client()
         assert c.call("test.canary", "/a", "test.i", "M").kind == RETURN
@@ -195,41 +195,60 @@ def tcp():
         assert c.call_bus("RequestName", "su", ("org.oxt.conn.x", 0)).kind == ERROR
 
 
-def vsock_loopback():
-    """A port that listens on vsock was reached through loopback; else the case cannot run."""
-    try:
+class KernelVsock:
+    """AF_VSOCK as the kernel has it: every client comes through loopback, whose CID is 1."""
+    env = None
+
+    def __init__(self):
         with socket.socket(socket.AF_VSOCK) as s, socket.socket(socket.AF_VSOCK) as c:
             s.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
             s.listen(1)
             c.settimeout(3)
             c.connect((1, s.getsockname()[1]))  # VMADDR_CID_LOCAL
-            return s.getsockname()[1]
-    except OSError as e:
-        raise oxt.Skip("this kernel has no vsock loopback: %s" % e)
+            self.port = s.getsockname()[1]
+
+    def connect(self):
+        s = socket.socket(socket.AF_VSOCK)
+        s.settimeout(10)
+        s.connect((1, self.port))
+        return s
 
 
-@oxt.case
-def vsock():
-    """vsock: a client is the VM announced with its CID, the domain of -d, or nobody; never the host."""
-    port = vsock_loopback()
+class PretendedVsock:
+    """AF_VSOCK in the proxy alone, over unix sockets: the kernel has no loopback for it."""
+    port, count = 5555, 0
+
+    def __init__(self):
+        self.name = "oxt-test-%d" % os.getpid()
+        shim = os.path.join(oxt.BUILD, "test", "libvsock-loopback.so")
+        self.env = {"LD_PRELOAD": (os.environ.get("LD_PRELOAD", "") + " " + shim).strip(), "OXT_VSOCK": self.name}
+
+    def connect(self, cid=1):
+        PretendedVsock.count += 1
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(10)
+        s.bind("\0%s/cid/%d/%d" % (self.name, cid, self.count))
+        s.connect("\0%s/%d" % (self.name, self.port))
+        return s
+
+
+def identities_by_cid(vsock):
+    """A client is the VM announced with its CID, the domain of -d, or nobody; never the host."""
     rules = "deny all\nallow destination org.freedesktop.DBus\nallow dom-id 5 destination test.allowed\n" \
             "allow dom-uuid %s destination test.canary\nallow out-any\n" % UUID
 
-    def talk():
+    def talk(**kwargs):
         def connect():
-            s = socket.socket(socket.AF_VSOCK)
-            s.settimeout(10)
             try:
-                s.connect((1, port))
+                return rawbus.Client(vsock.connect(**kwargs))
             except OSError:
                 return None
-            return rawbus.Client(s)
         c = wait_for(connect, what="the proxy")
         r = [c.call(name, "/a", "test.i", "M").kind == RETURN for name in ("test.allowed", "test.canary")]
         c.close()
         return r
 
-    with Proxy(rules, "-i", "vsock:%d" % port, domid=None) as p:
+    with Proxy(rules, "-i", "vsock:%d" % vsock.port, domid=None, env=vsock.env) as p:
         assert talk() == [False, False] and "(-1->0) DENY" in p.log()
         p.stack.daemon("dbd", "com.citrix.xenclient.db")
         announce(p, 5, cid=1)
@@ -238,11 +257,29 @@ def vsock():
         assert talk() == [False, True] and "(6->0) DENY" in p.log()
         announce(p, 5, cid=99)
         assert talk() == [False, False]
+        if isinstance(vsock, PretendedVsock):
+            assert talk(cid=99) == [True, True] and talk(cid=0) == [False, False] and talk(cid=2) == [False, False]
         announce(p, 5, cid=1)
         announce(p, 6, cid=1, uuid=UUID[:-1] + "c")
         assert talk() == [False, False] and "nobody's" in p.log()
-    with Proxy(rules, "-i", "vsock:%d" % port, domid=5) as p:
+    with Proxy(rules, "-i", "vsock:%d" % vsock.port, domid=5, env=vsock.env) as p:
         assert talk() == [True, False]
+
+
+@oxt.case
+def vsock():
+    """vsock, through the kernel's loopback: a client is the VM announced with its CID, the domain of -d, or nobody."""
+    try:
+        kernel = KernelVsock()
+    except OSError as e:
+        raise oxt.Skip("this kernel has no vsock loopback: %s" % e)
+    identities_by_cid(kernel)
+
+
+@oxt.case
+def vsock_identities():
+    """vsock, with accept() pretended: a client is the VM announced with its CID, the domain of -d, or nobody."""
+    identities_by_cid(PretendedVsock())
 
 
 @oxt.case
@@ -303,6 +340,25 @@ def options_of_old():
     for words in (["-i", "argo:5555"], ["-i", "unix:/x", "-o", "argo-domid:5555:1"], ["-i", "unix:/x", "-o", "argo-uuid:5555:" + UUID], []):
         r = subprocess.run([oxt.program("rpc-proxy"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
         assert r.returncode != 0 and "Argo" in r.stderr, (words, r.stderr)
+
+
+@oxt.case
+def service_5556():
+    """Service 5556 of a guest channel is the instance for guests: one name whatever they ask for, unique names translated."""
+    rules = "deny all\nallow destination org.freedesktop.DBus\nallow destination test.allowed\nallow out-any\n"
+    with GuestProxy(rules) as p:
+        offered = p.at(UUID, "5556")
+        p.guest.terminate()
+        p.guest.wait()
+        p.stack.start([oxt.program("oxt-guest"), "-c", p.at(UUID, "port"), "-l", "unix:%s=5556" % offered, "--no-agent"],
+                      ready=lambda: os.path.exists(offered))
+        wait_for(lambda: p.status()["channels"] == 1, what="the channel")
+        c = rawbus.Client(offered)
+        assert c.call_bus("RequestName", "su", ("any.name", 0)).args == [1]
+        owned = rawbus.Client(p.stack.socket).call_bus("GetNameOwner", "s", ("com.citrix.xenclient.guest.uuid_" + UUID.replace("-", "_"),))
+        assert owned.args == [c.unique], owned.args
+        assert c.call(p.allowed.unique, "/a", "test.i", "M").kind == RETURN and p.allowed.calls[-1].destination == "test.allowed"
+        assert c.call(p.canary.unique, "/a", "test.i", "M").kind == ERROR and p.canary.calls == []
 
 
 @oxt.case

@@ -11,7 +11,7 @@ import subprocess
 
 import oxt
 import rawbus
-from rpcproxy import Proxy
+from rpcproxy import Proxy, free_port
 
 RULES = """deny all
 allow destination org.freedesktop.DBus interface org.freedesktop.DBus
@@ -63,12 +63,6 @@ socket.onopen = async () => {
         socket.close(1000);
 };
 """
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class WebProxy(Proxy):

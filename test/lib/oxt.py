@@ -165,7 +165,8 @@ class Stack:
             return f.read()
 
     def run(self, command, seconds=60, **kwargs):
-        return subprocess.run(command, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        kwargs.setdefault("env", self.env)
+        return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=seconds, **kwargs)
 
     def call(self, destination, path, interface, member, *args):

@@ -18,11 +18,18 @@ allow out-any
 """
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 class Proxy:
     """A private bus with services test.allowed and test.canary, and a proxy before it."""
 
-    def __init__(self, rules=RULES, *args, domid=5, server=True):
+    def __init__(self, rules=RULES, *args, domid=5, server=True, env=None):
         self.stack = oxt.Stack()
+        env_of_others = dict(self.stack.env)
         self.rules = os.path.join(self.stack.root, "rules")
         self.write_rules(rules)
         self.allowed = rawbus.Service(self.stack.socket, "test.allowed")
@@ -37,9 +44,13 @@ class Proxy:
             command += ["-d", str(domid)]
         if server:
             command.append("-s")
-        self.process = self.stack.start(command, ready=lambda: server or os.path.exists(self.socket))
+        self.stack.env.update(env or {})
+        self.process = self.stack.start(command)
+        self.stack.env = env_of_others
         if server:
             wait_for(lambda: self.stack.owned("com.citrix.xenclient.rpc_proxy"), what="the proxy's name")
+        else:
+            wait_for(lambda: os.path.exists(self.socket), what="the proxy")
 
     def write_rules(self, text):
         with open(self.rules + ".new", "w") as f:
