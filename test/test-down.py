@@ -24,14 +24,15 @@ class Stack(oxt.Stack):
     def oxt(self, *args):
         return self.run([oxt.program("oxt"), *args], 120)
 
-    def guest(self):
+    def guest(self, name="guest", priority=0):
         """Creates and starts a VM; its monitor's record."""
-        disk = os.path.join(self.state, "storage/disks/guest.img")
+        disk = os.path.join(self.state, "storage/disks/%s.img" % name)
         with open(disk, "wb") as f:
             f.write(HALTED.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
         os.chmod(disk, 0o666)
-        tree = {"slot": "-1", "config": {"virt-type": "hvm", "memory": "32", "display": "none", "notify": "dbus", "disk": {
-            "0": {"path": "/storage/disks/guest.img", "type": "file", "mode": "w", "device": "hda", "devtype": "disk"}}}}
+        tree = {"slot": "-1", "name": name, "shutdown-priority": str(priority), "config": {
+            "virt-type": "hvm", "memory": "32", "display": "none", "notify": "dbus", "disk": {
+                "0": {"path": "/storage/disks/%s.img" % name, "type": "file", "mode": "w", "device": "hda", "devtype": "disk"}}}}
         status, out, error = self.call(XM, "/", XM, "create_vm_with_template_and_json", "ss", "", json.dumps(tree))
         assert status == 0, error
         self.vm = out.split('"')[1]
@@ -88,6 +89,23 @@ def deaf_guest(stack):
     r = stack.oxt("down", "--timeout", "2")
     assert r.returncode == 0, r.stdout + r.stderr
     assert time.monotonic() - begin >= 2 and "shutting down the VM" in r.stdout and "1 VM did not shut down in 2 s" in r.stdout, r.stdout
+    stack.nothing_left()
+
+
+@with_stack
+def by_priority(stack):
+    """VMs of a higher shutdown-priority are asked first, equal ones together, and each stage has its share of the time."""
+    for name, priority in (("low", -5), ("high-1", 7), ("middle", 0), ("high-2", 7)):
+        stack.guest(name, priority)
+    p = subprocess.Popen([oxt.program("oxt"), "down", "--timeout", "6"], env=stack.env, stdout=subprocess.PIPE, text=True)
+    said = []
+    for line in p.stdout:
+        if "shutting down the VM" in line:
+            said.append((line.split("VM ")[1].split()[0], time.monotonic()))
+    assert p.wait() == 0
+    names = [name for name, _when in said]
+    assert sorted(names[:2]) == ["high-1", "high-2"] and names[2:] == ["middle", "low"], names
+    assert said[2][1] - said[1][1] >= 1 and said[3][1] - said[2][1] >= 1, "they are deaf, so each has its two seconds"
     stack.nothing_left()
 
 

@@ -10,7 +10,7 @@
 
 typedef struct VmInfo {
         char *path, *name, *uuid, *state;
-        int32_t domid, memory;
+        int32_t domid, memory, priority; /* of shutting down: higher goes first */
 } VmInfo;
 
 typedef struct VmList {
@@ -26,7 +26,8 @@ int vmlist_get(sd_bus *bus, VmList *ret);
 int stack_bus_open(const Stack *s, sd_bus **ret);
 
 /*
- * Asks xenmgr to shut all running VMs down and waits until they are. say is told of each step.
+ * Asks xenmgr to shut all running VMs down and waits until they are: those of the highest shutdown-priority first,
+ * and the next when they are down, or when their share of the time is over. say is told of each step.
  * Returns how many still run after timeout, or -errno when xenmgr cannot be asked.
  */
 int vms_shutdown(const Stack *s, uint64_t timeout_usec, void (*say)(const char *text));
