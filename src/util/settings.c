@@ -65,6 +65,8 @@ const Setting setting_table[_SETTING_MAX] = {
                                     "Requests to the database that a guest may make each second, on average" },
         [SETTING_STORAGE_BACKING] = { "storage.backing", SETTING_TEXT, "", 0, 0, NULL,
                                       "Folders, blank separated, in which images below an image may lie, besides its own and the storage folder" },
+        [SETTING_VM_MEMORY] = { "vm.memory", SETTING_INT, "0", 0, INT64_MAX / MIB, NULL,
+                                "MiB that all VMs may have together; 0: what the host has" },
         [SETTING_WATCHDOG] = { "watchdog", SETTING_INT, "60", 0, 86400, NULL,
                                "Seconds after which a daemon that gives no sign of life is started again; 0: never" },
 };

@@ -36,6 +36,7 @@ typedef enum SettingId {
         SETTING_DB_GUEST_WAITING,
         SETTING_DB_GUEST_RATE,
         SETTING_STORAGE_BACKING,
+        SETTING_VM_MEMORY,
         SETTING_WATCHDOG,
         _SETTING_MAX,
 } SettingId;

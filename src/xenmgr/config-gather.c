@@ -32,17 +32,9 @@ json_object *dbnode_to_json(const DbNode *n)
         return o;
 }
 
-/* Only Xen can let one VM serve another's devices; elsewhere the host serves nics that name nobody. */
-static bool have_driver_domains(void)
-{
-        _cleanup_free_ char *type = NULL;
-
-        return read_file("/sys/hypervisor/type", 64, &type, NULL) >= 0 && startswith(type, "xen");
-}
-
 static size_t gather_nics(Vm *vm, ConfigNic *ret)
 {
-        bool driver_domains = have_driver_domains();
+        bool driver_domains = host_is_xen(); /* elsewhere the host serves nics that name nobody */
         unsigned ids[NICS_MAX];
         size_t n = vm_record_ids(vm, "nic", ids, NICS_MAX);
 
@@ -120,6 +112,7 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
         char stubdom[37];
         ConfigInput in = { .uuid = vm->uuid, .vm = tree, .paths = paths, .nics = nics,
                            .cd_exclusive = db_bool(vm->manager, "/cd-exclusive", true),
+                           .memory_mib = vm->memory_reduced ? vm_int(vm, "config/memory-min", 0) : 0,
                            .xengfx = xengfx && access(xengfx, F_OK) == 0 };
         int r;
 

@@ -426,7 +426,7 @@ static void write_rest(Writer *w)
         write_cd_drives(w);
         if (memory <= 0)
                 fail(w, "config/memory", get(w, "config/memory", ""), "the memory in MiB, above 0");
-        line_int(w, "memory", memory);
+        line_int(w, "memory", w->in->memory_mib > 0 ? w->in->memory_mib : memory);
         line_int(w, "memory-max", max > 0 ? max : memory);
         if (*sound && !streq(sound, "none") && get_bool(w, "policies/audio-access", true))
                 line(w, "sound", sound);

@@ -26,6 +26,7 @@ typedef struct ConfigInput {
         char *const *missing;     /* paths of vhd files that do not exist: left out */
         const char *ovf_iso;      /* or NULL */
         const char *stubdom_uuid; /* fresh, for a VM with stub domain */
+        int64_t memory_mib;       /* in place of what is configured; 0: that */
         bool cd_exclusive;
         bool xengfx; /* /config/xengfx exists */
 } ConfigInput;

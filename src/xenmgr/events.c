@@ -6,6 +6,7 @@
 #include "hooks.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "memory.h"
 #include "monitor-client.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -85,6 +86,7 @@ static void on_stopped(Vm *vm)
                                "i", (int32_t) vm->domid);
         cd_drives_released(vm);
         guest_nodes_forget(vm);
+        memory_release(vm);
         vm->domid = vm->stubdomid = -1;
         vm->acpi_state = 5;
 }
@@ -227,6 +229,9 @@ static void handle(Vm *vm, const char *status)
                 char shown[256];
 
                 log_warning("%s: %s", vm->uuid, log_untrusted(shown, sizeof shown, rest));
+        } else if ((rest = startswith(status, "memory/actual:"))) {
+                if (parse_i64(rest, &n) >= 0)
+                        memory_changed(vm, n);
         } else if ((rest = strchr(status, ':'))) {
                 _cleanup_free_ char *node = strndup(status, (size_t) (rest - status));
 
@@ -318,6 +323,8 @@ void events_adopt(Vm *vm, VmState state)
         vm->reason = REASON_HALT;
         log_info("%s was found %s", vm->uuid, vm_state_word(state));
         guest_nodes_adopt(vm);
+        if (vm_is_running(vm))
+                memory_adopt(vm);
         if (state == VM_RUNNING)
                 on_running(vm);
 }

@@ -88,6 +88,13 @@ int64_t host_free_memory_mib(_unused_ Manager *m)
         return meminfo_mib("MemAvailable");
 }
 
+bool host_is_xen(void)
+{
+        _cleanup_free_ char *type = NULL;
+
+        return read_file("/sys/hypervisor/type", 64, &type, NULL) >= 0 && startswith(type, "xen");
+}
+
 int64_t host_storage_mib(Manager *m, bool only_free)
 {
         struct statvfs v;

@@ -32,6 +32,7 @@ struct Job {
         const char *deadline_text;
         uint32_t state_mask;   /* waits for one of these states */
         bool waits_monitor;
+        bool waits_memory;     /* for another start to get its own */
         bool waits_sentinel;   /* for nothing else, and so gives way to any other job */
         unsigned waits_others; /* other VMs' jobs */
         MonitorCall *call;
@@ -77,6 +78,12 @@ void job_wait_monitor(Job *j, uint64_t usec, JobStep step);
 void job_hook(Job *j, const char *key, const char *argument, JobStep step);
 /* Calls the guest's agent; the answer does not matter (the state that follows does). */
 void job_agent(Job *j, const char *member);
+
+/* memory.c: finds memory, then goes on with start_granted(). */
+void start_memory(Job *j);
+void start_granted(Job *j);
+/* j needs it no more (or ends): the next one has its turn. */
+void memory_turn_over(Manager *m, Job *j);
 
 /* A failed or interrupted start leaves nothing: writes down that one is under way, and takes it back. */
 void start_intent_set(Vm *vm, bool on);

@@ -11,6 +11,7 @@
 #include "fs.h"
 #include "guest-nodes.h"
 #include "log.h"
+#include "memory.h"
 #include "networks.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -80,6 +81,8 @@ void start_resume(Vm *vm)
 static void on_rolled_back(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
 {
         vm->building = false;
+        if (!vm_is_running(vm))
+                memory_release(vm);
         if (error)
                 log_warning("%s could not be destroyed after its start failed: %s", vm->uuid, strempty(error->message));
         lifecycle_rest(vm);
@@ -90,6 +93,8 @@ void start_roll_back(Vm *vm)
         if (!vm->monitor || !(vm_is_running(vm) || vm->building) ||
             monitor_call(vm, "destroy", NULL, CREATED_USEC, on_rolled_back, NULL, NULL) < 0)
                 vm->building = false;
+        if (!vm_is_running(vm) && !vm->building)
+                memory_release(vm);
 }
 
 /* 1: what has to be known and to run before */
@@ -288,6 +293,12 @@ static void start_hibernated(Job *j)
                 (void) db_tx_write(tx, vm_db_path(j->vm, path, "hibernated"), "false");
                 manager_commit_quietly(j->vm->manager, tx, "hibernated");
         }
+        start_memory(j);
+}
+
+void start_granted(Job *j)
+{
+        timeline_mark(j->vm, "memory");
         start_pre_boot(j);
 }
 

@@ -4,6 +4,7 @@
 
 #include "events.h"
 #include "log.h"
+#include "memory.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "vm-look.h"
@@ -44,7 +45,7 @@ static void job_stop_waiting(Job *j)
         j->progress = sd_event_source_disable_unref(j->progress);
         j->deadline = 0;
         j->state_mask = 0;
-        j->waits_monitor = j->waits_sentinel = false;
+        j->waits_monitor = j->waits_memory = j->waits_sentinel = false;
         j->step = NULL;
         j->on_deadline = NULL;
         if (j->waits_others > 0)
@@ -58,6 +59,7 @@ static void job_free(Job *j, const char *error)
         Waiter *waiters = TAKE_PTR(j->waiters);
 
         job_stop_waiting(j);
+        memory_turn_over(j->vm->manager, j);
         free(j->file);
         free(j->reply);
         free(j->reply_error);
@@ -114,6 +116,8 @@ void job_end(Job *j, const char *error)
                         timeline_fail(vm, error);
                         if (j->launched)
                                 start_roll_back(vm);
+                        else if (!vm_is_running(vm))
+                                memory_release(vm);
                 }
         }
         job_free(j, error);
@@ -213,7 +217,7 @@ static void job_go_on(Job *j)
         j->step = NULL;
         j->on_deadline = NULL;
         j->state_mask = 0;
-        j->waits_monitor = j->waits_sentinel = false;
+        j->waits_monitor = j->waits_memory = j->waits_sentinel = false;
         step(j);
 }
 

@@ -65,6 +65,7 @@ typedef struct Manager {
         Call *script_waiting[16];
         size_t n_script_waiting;
         sd_event_source *config_timer;
+        struct Job *memory_turn; /* the start that is being found memory for */
         struct Autostart *autostart;
         bool no_autostart;
 } Manager;

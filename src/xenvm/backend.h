@@ -38,6 +38,7 @@ typedef struct VmEvents {
         /* The VM is gone though nobody asked for it: a crash. Only free() is left to do. */
         void (*gone)(void *userdata, const char *why);
         void (*power_state)(void *userdata, int acpi_state);
+        void (*node)(void *userdata, const char *untrusted_node, const char *untrusted_value); /* as in xenstore */
         void (*clock_changed)(void *userdata, int64_t offset); /* seconds against UTC */
         void (*stopped)(void *userdata, const char *why);      /* by itself, on a disk error */
         void (*progress)(void *userdata, uint64_t done, uint64_t total); /* of save() */

@@ -630,6 +630,13 @@ static void on_power_state(void *userdata, int state)
         op_power_state_changed(m);
 }
 
+static void on_node(void *userdata, const char *untrusted_node, const char *untrusted_value)
+{
+        Monitor *m = userdata;
+
+        notify_send(m->notify, NOTIFY_NODE, "%s:%s", untrusted_node, untrusted_value);
+}
+
 static void on_clock_changed(void *userdata, int64_t offset)
 {
         Monitor *m = userdata;
@@ -662,5 +669,6 @@ const VmEvents monitor_vm_events = {
         .power_state = on_power_state,
         .clock_changed = on_clock_changed,
         .stopped = on_stopped,
+        .node = on_node,
         .progress = on_progress,
 };

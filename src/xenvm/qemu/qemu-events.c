@@ -112,6 +112,14 @@ static void on_shutdown(Vm *vm, json_object *data)
         }
 }
 
+static void tell_number(Vm *vm, const char *node, int64_t value)
+{
+        char text[24];
+
+        snprintf(text, sizeof text, "%lld", (long long) value);
+        vm->spec.events->node(vm->spec.userdata, node, text);
+}
+
 static void on_event(void *userdata, const char *untrusted_name, json_object *untrusted_data)
 {
         Vm *vm = userdata;
@@ -138,6 +146,8 @@ static void on_event(void *userdata, const char *untrusted_name, json_object *un
         else if (streq(name, "RTC_CHANGE") && untrusted_data)
                 vm->spec.events->clock_changed(vm->spec.userdata,
                                                vm->clock_base + json_get_int(untrusted_data, "offset", 0));
+        else if (streq(name, "BALLOON_CHANGE") && untrusted_data)
+                tell_number(vm, "memory/actual", json_get_int(untrusted_data, "actual", 0) / 1024);
         else if (streq(name, "BLOCK_IO_ERROR") && untrusted_data) {
                 char device[80];
 

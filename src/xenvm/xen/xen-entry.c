@@ -25,12 +25,14 @@ OUT(phase, (_unused_ void *u, TimelinePhase phase), phase)
 OUT(ended, (_unused_ void *u, VmEnd end), end)
 OUT(gone, (_unused_ void *u, const char *why), why)
 OUT(power_state, (_unused_ void *u, int acpi_state), acpi_state)
+OUT(node, (_unused_ void *u, const char *node, const char *value), node, value)
 OUT(clock_changed, (_unused_ void *u, int64_t offset), offset)
 OUT(stopped, (_unused_ void *u, const char *why), why)
 OUT(progress, (_unused_ void *u, uint64_t done, uint64_t total), done, total)
 
 static const VmEvents out_events = {
         .phase = out_phase, .ended = out_ended, .gone = out_gone, .power_state = out_power_state,
+        .node = out_node,
         .clock_changed = out_clock_changed, .stopped = out_stopped, .progress = out_progress,
 };
 

@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Memory of the host at starts: counted once, asked back from running VMs, refused with error 101."""
+import json
+import os
+import threading
+
+import oxt
+import whole
+from life import VM, with_life
+from xenmgr import XM, uuid_of
+
+
+def limited(life, mib):
+    """All VMs together may have so many MiB."""
+    life.stack.env["OXT_VM_MEMORY"] = str(mib)
+    life.restart_manager()
+
+
+def start_all(life, vms):
+    results = {}
+
+    def start(vm):
+        status, _, error = life.stack.call(XM, vm, VM, "start")
+        results[vm] = error if status else None
+    threads = [threading.Thread(target=start, args=(vm,)) for vm in vms]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return [results[vm] for vm in vms]
+
+
+@with_life
+def counted_once(life):
+    """Starts at once do not all get the last memory: as many run as fit, the others fail with 101 and fit later."""
+    vms = [life.guest(config={"memory": "64"}) for _ in range(4)]
+    limited(life, 170)
+    results = start_all(life, vms)
+    running = [vm for vm in vms if life.state(vm) == "running"]
+    assert len(running) == 2 and [r is None for r in results] == [vm in running for vm in vms], results
+    assert all("101:" in r for r in results if r), results
+    waiting = [vm for vm in vms if vm not in running]
+    found = json.loads(life.call(waiting[0], "org.oxt.Xenmgr1", "DryRun"))
+    assert [f["check"] for f in found] == ["memory"] and found[0]["error"].startswith("101:"), found
+    life.restart_manager()  # and a new xenmgr counts them too
+    assert "101:" in start_all(life, waiting[:1])[0]
+    life.call(running[0], VM, "destroy")
+    life.start(waiting[0])
+    life.set(waiting[1], VM, "run-pre-boot", "/bin/false")
+    life.call(running[1], VM, "destroy")
+    assert life.fails(waiting[1], VM, "start")[1].startswith("223:")
+    life.start(running[1])  # a start that failed left nothing counted
+    life.call(running[1], VM, "destroy")
+    life.set(waiting[1], VM, "run-pre-boot", "")
+    life.start(waiting[1])
+
+
+@with_life
+def with_less(life):
+    """A VM with a memory-min starts with that where more is not free."""
+    first, second = life.guest(config={"memory": "64"}), life.guest(config={"memory": "64", "memory-min": "32"})
+    limited(life, 120)
+    life.start(first)
+    assert json.loads(life.call(second, "org.oxt.Xenmgr1", "DryRun")) == []
+    life.start(second)
+    with open(os.path.join(life.stack.runtime, "vm", uuid_of(second), "xenvm.conf")) as f:
+        assert "memory=32" in f.read().split()
+    life.call(second, VM, "destroy")
+    life.call(first, VM, "destroy")
+    life.start(second)
+    with open(os.path.join(life.stack.runtime, "vm", uuid_of(second), "xenvm.conf")) as f:
+        assert "memory=64" in f.read().split()
+
+
+@oxt.case
+def given_back():
+    """A running guest gives back what it has above its memory-min for one that starts."""
+    os.environ["OXT_VM_MEMORY"] = "420"
+    stack = whole.WholeStack()
+    try:
+        rich, poor = whole.LinuxVm(stack, "rich", ""), whole.LinuxVm(stack, "poor", "")
+        for vm, memory, least in ((rich, 256, 160), (poor, 192, 0)):
+            for key, value in (("memory", memory), ("memory-min", least)):
+                vm.object.Set(whole.VM, key, whole.dbus.Int32(value), dbus_interface=whole.dbus.PROPERTIES_IFACE)
+        rich.start()
+        rich.wait_for("guest is up", 60)
+        poor.start()
+        assert rich.get("state") == poor.get("state") == "running"
+        assert "is asked for" in stack.log_of("xenmgr")
+        poor.wait_for("guest is up", 60)
+    finally:
+        del os.environ["OXT_VM_MEMORY"]
+        stack.stop()
+
+
+if __name__ == "__main__":
+    oxt.main()
