@@ -274,6 +274,39 @@ void xl_format_nic(const VmConfig *config, const VmNic *n, size_t position, StrB
                 snprintf(number, sizeof number, "%lld", (long long) n->backend_domid);
                 add_field(b, start, "backend", number);
         }
+        if (n->rate > 0) {
+                snprintf(number, sizeof number, "%lldB/s", (long long) n->rate);
+                add_field(b, start, "rate", number);
+        }
+}
+
+/*
+ * xl: a number, K, M or G (of 1000), B for bytes or b for bits, "/s"; and behind '@' how often that is given out, which
+ * xenvm does not say. Returns bytes in a second, or -1.
+ */
+static int64_t read_rate(const char *s, bool *lossy)
+{
+        static const char units[] = "KMG";
+        char *end;
+        int64_t rate = strtoll(s, &end, 10);
+        const char *unit = end > s && *end ? strchr(units, *end) : NULL;
+
+        if (end == s || rate <= 0)
+                return -1;
+        for (const char *u = units; unit && u <= unit; u++)
+                if (__builtin_mul_overflow(rate, 1000, &rate))
+                        return -1;
+        if (unit)
+                end++;
+        if (*end == 'b')
+                rate = MAX2(rate / 8, (int64_t) 1);
+        else if (*end != 'B')
+                return -1;
+        end = startswith(end + 1, "/s") ? end + 3 : NULL;
+        if (!end || (*end && *end != '@'))
+                return -1;
+        *lossy |= *end == '@';
+        return rate;
 }
 
 int xl_read_nic(Conversion *c, const XlItem *item, const char *s, StrBuf *b, bool *lossy)
@@ -283,7 +316,7 @@ int xl_read_nic(Conversion *c, const XlItem *item, const char *s, StrBuf *b, boo
         } fields[] = {
                 { "devid", "id" },      { "mac", "mac" },   { "bridge", "bridge" },
                 { "model", "model" },   { "type", NULL },   { "backend", "backend-domid" },
-                { "wireless", "wireless" },
+                { "wireless", "wireless" }, { "rate", "rate" },
         };
         _cleanup_strv_ char **words = NULL;
         size_t start = b->len;
@@ -316,6 +349,17 @@ int xl_read_nic(Conversion *c, const XlItem *item, const char *s, StrBuf *b, boo
                                                item->line, s, value);
                 if (!fields[i].xenvm || (vif_only && streq(word, "model")) || (streq(word, "backend") && number == 0))
                         continue;
+                if (streq(word, "rate")) {
+                        char text[24];
+
+                        number = read_rate(value, lossy);
+                        if (number < 0)
+                                return conversion_fail(c, "line %u: vif '%s': rate '%s' is not such as 10Mb/s or 250KB/s", item->line,
+                                                       s, value);
+                        snprintf(text, sizeof text, "%lld", (long long) number);
+                        add_field(b, start, "rate", text);
+                        continue;
+                }
                 bridge |= streq(word, "bridge");
                 /* OpenXT's xl took the path of a network object as bridge. */
                 add_field(b, start, streq(word, "bridge") && value[0] == '/' ? "network" : fields[i].xenvm, value);

@@ -482,10 +482,12 @@ static int effective(const VmConfig *c, XenvmKey key, size_t i, char **ret)
         if (key == XENVM_KEY_serial && !*form)
                 *ret = strdup("pty");
         else if (key == XENVM_KEY_nic) {
-                const VmNic *n = &c->nic.items[i];
+                VmNic n = c->nic.items[i]; /* borrowed */
+                StrBuf b = STRBUF_INIT;
 
-                *ret = strformat("%lld %s %s %s %s %d %lld", (long long) n->id, n->bridge, n->network, n->model, n->mac,
-                                 n->wireless, (long long) n->backend_domid);
+                n.mac_given = true;
+                value_format_nic(NULL, &n, false, &b);
+                return strbuf_take(&b, ret);
         } else if (key == XENVM_KEY_pci) {
                 const VmPci *p = &c->pci.items[i];
 
