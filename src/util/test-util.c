@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <assert.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -251,6 +252,38 @@ static void test_spawn(void)
         assert(spawn(SPAWN_HOOK, args, &o, &pid, NULL) == -ENOENT);
 }
 
+/* Descriptors in any order, also such as have the numbers that others are to get, or lie right behind those. */
+static void test_spawn_descriptors(void)
+{
+        SpawnOptions o = SPAWN_OPTIONS_INIT;
+        char *args[] = { "-c", "for fd in 3 4 5 6; do read word <&$fd; echo $word; done", NULL };
+        char buf[64] = "";
+        int order[] = { 3, 1, 0, 2 }, fds[4], out[2], status;
+        ssize_t n = 0, r;
+        pid_t pid;
+
+        for (int i = 0; i < 4; i++) {
+                char word[8];
+                int p[2];
+
+                assert(pipe(p) == 0);
+                snprintf(word, sizeof word, "word%d\n", i);
+                assert(write(p[1], word, 6) == 6 && close(p[1]) == 0);
+                /* 7 to 10: the numbers behind those that the child gets them as. */
+                fds[order[i]] = fcntl(p[0], F_DUPFD_CLOEXEC, 7);
+        }
+        assert(pipe(out) == 0);
+        o.path = "/bin/sh";
+        o.stdout_fd = out[1];
+        o.fds = fds;
+        o.n_fds = 4;
+        assert(spawn(SPAWN_HOOK, args, &o, &pid, NULL) == 0);
+        assert(waitpid(pid, &status, 0) == pid && status == 0 && close(out[1]) == 0);
+        while ((r = read(out[0], buf + n, sizeof buf - 1 - (size_t) n)) > 0)
+                n += r;
+        assert(streq(buf, "word2\nword1\nword3\nword0\n"));
+}
+
 static void test_log(void)
 {
         char buf[12];
@@ -337,6 +370,7 @@ int main(void)
         test_paths();
         test_settings();
         test_spawn();
+        test_spawn_descriptors();
         test_log();
         test_sha();
         return 0;
