@@ -134,6 +134,31 @@ def card():
 
 
 @oxt.case
+def suspend_plugged():
+    """Restored with a card that was plugged in and without a disk that was unplugged, Linux goes on with both and plugs anew"""
+    m = World.get()
+    image, saved = (os.path.join(stack.root, n) for n in ("again.img", "saved with changes"))
+    with open(image, "wb") as f:
+        f.truncate(1 << 20)
+    m.cmd("device", "disk", "add", image + ":file:xvdb:w:disk")
+    m.cmd("device", "nic", "add", "id=1,bridge=user,mac=%s,model=virtio" % MAC)
+    m.look(lambda look: (look[2], look[3]) == (["vda"], ["eth0"]), what="both")
+    m.cmd("device", "disk", "del", "xvdb")
+    before = m.look(lambda look: look[2] == ["vd*"], what="the disk's end")[0]
+    m.cmd("suspend", saved)
+    m.kill_monitor()
+    m.monitor()
+    m.cmd("restore", saved)
+    after = m.look(what="a look after the restore")
+    assert after[0] > before and after[2:] == (["vd*"], ["eth0"]), (before, after)
+    m.cmd("device", "disk", "add", image + ":file:xvdb:w:disk")
+    m.look(lambda look: look[2] == ["vda"], what="the disk, again")
+    m.cmd("device", "disk", "del", "xvdb")
+    m.cmd("device", "nic", "del", "1")
+    m.look(lambda look: (look[2], look[3]) == (["vd*"], ["eth*"]), what="the end of both")
+
+
+@oxt.case
 def halt():
     """A guest that listens to its power button is halted by it, without an agent"""
     m = World.get()

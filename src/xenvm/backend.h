@@ -54,6 +54,8 @@ typedef struct VmSpec {
         int restore_fd;         /* a saved state to begin with, or -EBADF; taken over */
         bool runs_at_once;      /* run() follows as soon as create() is done: a back end may prepare for that */
         const char *restore_shape; /* what shape() said when it was saved; only looked at in create() */
+        const VmConfig *shape_config; /* then: the config at the VM's start, if devices were changed since; or NULL */
+        uint32_t plugged_nics;     /* then: cards (a bit for each id) that were plugged in */
         const VmEvents *events;
         void *userdata;         /* of the events */
 } VmSpec;
@@ -114,7 +116,8 @@ typedef struct Backend {
         void (*save_cancel)(Vm *vm);
         /* Why the VM cannot be saved (to free), or NULL. */
         char *(*cannot_save)(const Vm *vm);
-        /* What the saved state depends on, as text (to free). May be NULL itself: the back end checks that alone. */
+        bool restores_plugging; /* a VM into which devices were plugged while it ran can be saved, and restored with those */
+        /* After save(): what the saved state depends on, as text (to free). May be NULL itself: the back end checks that alone. */
         char *(*shape)(const Vm *vm);
 
         int (*attach)(Vm *vm, const VmDevice *device, VmDone done, void *userdata);

@@ -351,45 +351,22 @@ static void run_device(Monitor *m, Request *q, const Values *a)
         devices_command(m, q, a->v[0].text, a->v[1].text, a->v[2].text);
 }
 
-static const VmDisk *find_drive(Monitor *m, Request *q, const char *virtpath)
-{
-        for (size_t i = 0; i < m->config->disk.n; i++)
-                if (streq(m->config->disk.items[i].virtpath, virtpath) && m->config->disk.items[i].cdrom)
-                        return &m->config->disk.items[i];
-        request_fail(q, REQUEST_FAILED, "there is no CD drive %s", virtpath);
-        return NULL;
-}
-
 static void run_cd_eject(Monitor *m, Request *q, const Values *a)
 {
-        const VmDisk *d = running(m, q) ? find_drive(m, q, a->v[0].text) : NULL;
-
-        if (d)
-                ASYNC(q, m->backend->set_medium(m->vm, d, NULL, on_simple, q));
+        if (running(m, q))
+                devices_set_medium(m, q, a->v[0].text, NULL);
 }
 
 static void run_cd_insert(Monitor *m, Request *q, const Values *a)
 {
-        const VmDisk *d = running(m, q) ? find_drive(m, q, a->v[0].text) : NULL;
-
-        if (!d)
-                return;
-        if (access(a->v[1].text, R_OK) < 0)
-                request_fail(q, REQUEST_FAILED, "%s cannot be read: %s", a->v[1].text, strerror(errno));
-        else
-                ASYNC(q, m->backend->set_medium(m->vm, d, a->v[1].text, on_simple, q));
+        if (running(m, q))
+                devices_set_medium(m, q, a->v[0].text, a->v[1].text);
 }
 
 static void run_nic_network_switch(Monitor *m, Request *q, const Values *a)
 {
-        if (!running(m, q))
-                return;
-        for (size_t i = 0; i < m->config->nic.n; i++)
-                if (m->config->nic.items[i].id == a->v[0].number) {
-                        ASYNC(q, m->backend->set_link(m->vm, &m->config->nic.items[i], a->v[1].text, on_simple, q));
-                        return;
-                }
-        request_fail(q, REQUEST_FAILED, "there is no network card %lld", (long long) a->v[0].number);
+        if (running(m, q))
+                devices_switch_network(m, q, a->v[0].number, a->v[1].text);
 }
 
 static void run_set_nic_backend_dom(Monitor *m, Request *q, const Values *a)

@@ -94,13 +94,17 @@ bool config_problems_stop(const ConfigProblems *p, bool strict)
 
 /* ---- settings ---- */
 
+static void setting_free(VmConfig *c, size_t i)
+{
+        free(c->settings[i].value);
+        memmove(c->settings + i, c->settings + i + 1, (--c->n_settings - i) * sizeof *c->settings);
+}
+
 static void setting_drop(VmConfig *c, XenvmKey key)
 {
         for (size_t i = 0; i < c->n_settings; i++)
                 if (c->settings[i].key == key) {
-                        free(c->settings[i].value);
-                        memmove(c->settings + i, c->settings + i + 1,
-                                (--c->n_settings - i) * sizeof *c->settings);
+                        setting_free(c, i);
                         return;
                 }
 }
@@ -613,6 +617,38 @@ int vmconfig_add(VmConfig *c, XenvmKey key, const char *value, char **ret_why)
                 *tried = t;
         }
         return r;
+}
+
+int vmconfig_changed(VmConfig *c, XenvmKey key)
+{
+        size_t before = c->n_settings;
+        int r = 0;
+
+        for (size_t i = 0; i < vmconfig_count(c, key) && r >= 0; i++) {
+                _cleanup_free_ char *form = NULL;
+
+                r = vmconfig_format(c, key, i, &form);
+                if (r >= 0)
+                        r = setting_record(c, key, form, 0, false);
+        }
+        /* The old settings of the list, which come first; after a failure the new ones. */
+        for (size_t i = r < 0 ? before : 0; i < (r < 0 ? c->n_settings : before);)
+                if (c->settings[i].key == key) {
+                        setting_free(c, i);
+                        before -= r >= 0;
+                } else
+                        i++;
+        return r;
+}
+
+int vmconfig_remove(VmConfig *c, XenvmKey key, size_t i)
+{
+        const ValueType *t = &value_types[xenvm_keys[key].type];
+        ValueList *l = config_field(c, key);
+
+        value_free(t, l->items + i * t->size);
+        memmove(l->items + i * t->size, l->items + (i + 1) * t->size, (--l->n - i) * t->size);
+        return vmconfig_changed(c, key);
 }
 
 static int parse_element(XenvmKey key, const char *value, void *ret, char **ret_why)

@@ -266,6 +266,12 @@ int vmconfig_set(VmConfig *c, const char *field, const char *value, char **ret_w
  * -EINVAL with *ret_why, or -ENOMEM. Pointers into the lists are void afterwards.
  */
 int vmconfig_add(VmConfig *c, XenvmKey key, const char *value, char **ret_why);
+/*
+ * Takes an element out of a list; or says that one was changed in place. Others keep what was assigned to them (ids,
+ * addresses), also in copies. Return 0 or -ENOMEM.
+ */
+int vmconfig_remove(VmConfig *c, XenvmKey key, size_t i);
+int vmconfig_changed(VmConfig *c, XenvmKey key);
 /* Reads one element without a config, for `device add`: the caller frees with vm_disk_done() and so on. */
 int vmconfig_parse_disk(const char *value, VmDisk *ret, char **ret_why);
 int vmconfig_parse_nic(const char *value, VmNic *ret, char **ret_why);

@@ -5,26 +5,8 @@
 
 #include "fs.h"
 #include "log.h"
+#include "parse.h"
 #include "strbuf.h"
-
-static bool is_unplugged(const Monitor *m, const char *kind, const char *id)
-{
-        for (char **u = m->vm ? m->unplugged : NULL; u && *u; u++) {
-                const char *rest = startswith(*u, kind);
-
-                if (rest && *rest == ' ' && streq(rest + 1, id))
-                        return true;
-        }
-        return false;
-}
-
-static bool nic_is_unplugged(const Monitor *m, const VmNic *n)
-{
-        char id[24];
-
-        snprintf(id, sizeof id, "%lld", (long long) n->id);
-        return is_unplugged(m, "nic", id);
-}
 
 char *devices_list_disks(const Monitor *m)
 {
@@ -36,8 +18,6 @@ char *devices_list_disks(const Monitor *m)
         for (size_t i = 0; i < c->disk.n; i++) {
                 const VmDisk *d = &c->disk.items[i];
 
-                if (is_unplugged(m, "disk", d->virtpath))
-                        continue;
                 strbuf_addf(&b, "%sphyspath: %s, type: %s, virtpath: %s, mode: %s, devtype: %s", b.len > 0 ? "\n" : "", d->path,
                             d->type == VM_DISK_PHY ? "phys" : vm_disk_type_to_text(d->type), d->virtpath,
                             d->writable ? "w" : "r", d->cdrom ? "cdrom" : "disk");
@@ -55,8 +35,6 @@ char *devices_nic_table(const Monitor *m)
         for (size_t i = 0; i < c->nic.n; i++) {
                 const VmNic *n = &c->nic.items[i];
 
-                if (nic_is_unplugged(m, n))
-                        continue;
                 strbuf_addf(&b, "\n%3lld | %24s | %18s | %30s", (long long) n->id, n->network[0] ? n->network : n->bridge, n->mac,
                             n->model);
         }
@@ -96,8 +74,6 @@ static char *list_nics(const Monitor *m)
         for (size_t i = 0; i < c->nic.n; i++) {
                 const VmNic *n = &c->nic.items[i];
 
-                if (nic_is_unplugged(m, n))
-                        continue;
                 strbuf_addf(&b, "%sid: %lld, network:%s, mac:%s", b.len > 0 ? "\n" : "", (long long) n->id,
                             n->network[0] ? n->network : n->bridge, n->mac);
         }
@@ -149,20 +125,21 @@ static const Kind kinds[] = {
 };
 
 /*
- * What was plugged and unplugged while the VM runs is written down, a line each, so that the next monitor
- * shows the same lists: "+disk VALUE" and "-nic ID".
+ * Changes to a running VM, a line each: "+disk VALUE", "-nic ID", "=disk VIRTPATH PATH" (another medium) and
+ * "=nic ID BRIDGE". The current configuration follows them, the next one does not. They are in m->changes, in the file
+ * `plugged` for the next monitor, and in the header of a saved VM, which is restored with them.
  */
 static char *plugged_path(Monitor *m)
 {
         return path_join(m->dir, "plugged");
 }
 
-static void write_down(Monitor *m, char sign, const char *kind, const char *text)
+static void write_down(Monitor *m, const char *line)
 {
         _cleanup_free_ char *path = plugged_path(m);
         _cleanup_fclose_ FILE *f = path ? fopen(path, "ae") : NULL;
 
-        if (!f || fprintf(f, "%c%s %s\n", sign, kind, text) < 0)
+        if (!f || fprintf(f, "%s\n", line) < 0)
                 log_warning("A device change cannot be written down; a restarted monitor will not show it");
 }
 
@@ -172,9 +149,8 @@ void devices_forget(Monitor *m)
 
         if (path)
                 (void) unlink(path);
-        m->unplugged = strv_free(m->unplugged);
+        m->changes = strv_free(m->changes);
         m->usb = strv_free(m->usb);
-        m->plugged = false;
 }
 
 static void apply_usb(Monitor *m, char sign, const char *name)
@@ -195,51 +171,190 @@ static void apply_usb(Monitor *m, char sign, const char *name)
                 *to = NULL;
 }
 
-static void apply(Monitor *m, const Kind *k, char sign, const char *text)
+static VmDisk *find_disk(const VmConfig *c, const char *virtpath)
+{
+        for (size_t i = 0; i < c->disk.n; i++)
+                if (streq(c->disk.items[i].virtpath, virtpath))
+                        return &c->disk.items[i];
+        return NULL;
+}
+
+static VmNic *find_nic(const VmConfig *c, int64_t id)
+{
+        for (size_t i = 0; i < c->nic.n; i++)
+                if (c->nic.items[i].id == id)
+                        return &c->nic.items[i];
+        return NULL;
+}
+
+static int set_field(VmConfig *c, XenvmKey key, char **field, const char *value)
+{
+        char *copy = strdup(value);
+
+        if (!copy)
+                return -ENOMEM;
+        free(*field);
+        *field = copy;
+        return vmconfig_changed(c, key);
+}
+
+/* text is "ID REST" for a change, "ID" for a removal. -ENOENT: there is no such device. */
+static int change_element(VmConfig *c, const Kind *k, char sign, const char *text)
+{
+        _cleanup_free_ char *id = strndup(text, strcspn(text, " "));
+        const char *rest = strchr(text, ' ');
+        VmDisk *d = id && k->kind == VM_DEVICE_DISK ? find_disk(c, id) : NULL;
+        int64_t number;
+        VmNic *n = id && k->kind == VM_DEVICE_NIC && parse_i64(id, &number) >= 0 ? find_nic(c, number) : NULL;
+
+        if (!id)
+                return -ENOMEM;
+        if (!d && !n)
+                return -ENOENT;
+        if (sign == '-')
+                return vmconfig_remove(c, k->key, d ? (size_t) (d - c->disk.items) : (size_t) (n - c->nic.items));
+        rest = rest ? rest + 1 : "";
+        return d ? set_field(c, k->key, &d->path, rest) : set_field(c, k->key, n->network[0] ? &n->network : &n->bridge, rest);
+}
+
+static const Kind *line_kind(const char *line, const char **ret_text)
+{
+        for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+                const char *rest = strchr("+-=", line[0]) && line[0] ? startswith(line + 1, kinds[i].name) : NULL;
+
+                if (rest && *rest == ' ') {
+                        *ret_text = rest + 1;
+                        return &kinds[i];
+                }
+        }
+        return NULL;
+}
+
+static int change_config(VmConfig *c, const char *line, char **ret_why)
+{
+        const char *text;
+        const Kind *k = line_kind(line, &text);
+
+        if (!k)
+                return -EINVAL;
+        if (k->kind == VM_DEVICE_USB)
+                return 0;
+        return line[0] == '+' ? vmconfig_add(c, k->key, text, ret_why) : change_element(c, k, line[0], text);
+}
+
+static void apply(Monitor *m, const char *line)
 {
         _cleanup_free_ char *why = NULL;
+        const char *text;
+        const Kind *k = line_kind(line, &text);
+        int r;
 
-        m->plugged = true;
+        if (!k)
+                return;
+        if (strv_extend(&m->changes, line) < 0)
+                log_oom();
         if (k->kind == VM_DEVICE_USB) {
-                apply_usb(m, sign, text);
+                apply_usb(m, line[0], text);
                 return;
         }
         if (!m->next && vmconfig_copy(m->config, &m->next) < 0) /* the next start is without it */
                 log_oom();
-        if (sign == '-')
-                (void) strv_extendf(&m->unplugged, "%s %s", k->name, text);
-        else if (vmconfig_add(m->config, k->key, text, &why) < 0)
-                log_warning("A device is not listed: %s", strempty(why));
+        r = change_config(m->config, line, &why);
+        if (r < 0 && k->kind != VM_DEVICE_PCI)
+                log_warning("A change of devices is not listed: %s", why ? why : strerror(-r));
+}
+
+/* lines is changed. */
+static void apply_all(Monitor *m, char *lines)
+{
+        for (char *line; (line = strsep(&lines, "\n"));)
+                if (line[0])
+                        apply(m, line);
 }
 
 void devices_replay(Monitor *m)
 {
         _cleanup_free_ char *path = plugged_path(m), *text = NULL;
-        char *line, *rest;
 
-        if (!path || read_file(path, 256 * KIB, &text, NULL) < 0)
+        if (path && read_file(path, 256 * KIB, &text, NULL) >= 0)
+                apply_all(m, text);
+}
+
+bool devices_plugged(const Monitor *m)
+{
+        for (char **c = m->changes; c && *c; c++)
+                if ((*c)[0] != '=')
+                        return true;
+        return false;
+}
+
+char *devices_changes(const Monitor *m)
+{
+        StrBuf b = STRBUF_INIT;
+        char *text;
+
+        strbuf_add(&b, "");
+        for (char **c = m->changes; c && *c; c++)
+                strbuf_addf(&b, "%s\n", *c);
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
+int devices_saved_config(const Monitor *m, const char *devices, VmConfig **ret, char **ret_why)
+{
+        _cleanup_free_ char *copy = strdup(strempty(devices));
+        _cleanup_config_ VmConfig *c = NULL;
+        int r = copy ? vmconfig_copy(monitor_next_config(m), &c) : -ENOMEM;
+        char *line, *rest = copy;
+
+        while (r >= 0 && (line = strsep(&rest, "\n")))
+                if (line[0])
+                        r = change_config(c, line, ret_why);
+        if (r >= 0)
+                *ret = TAKE_PTR(c);
+        return r;
+}
+
+void devices_restore(Monitor *m, const char *devices)
+{
+        _cleanup_free_ char *copy = strdup(strempty(devices));
+
+        devices_forget(m);
+        if (!copy)
                 return;
-        for (rest = text; (line = strsep(&rest, "\n"));)
-                for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
-                        const char *value = line[0] ? startswith(line + 1, kinds[i].name) : NULL;
+        apply_all(m, copy);
+        for (char **c = m->changes; c && *c; c++)
+                write_down(m, *c);
+}
 
-                        if (value && *value == ' ')
-                                apply(m, &kinds[i], line[0], value + 1);
-                }
+uint32_t devices_plugged_nics(const Monitor *m)
+{
+        uint32_t ids = 0;
+
+        /* A card of the start whose id is taken again was unplugged before. */
+        for (char **c = m->changes; c && *c; c++) {
+                const char *value = startswith(*c, "+nic ");
+                _cleanup_free_ char *why = NULL;
+                VmNic n;
+
+                if (!value || vmconfig_parse_nic(value, &n, &why) < 0)
+                        continue;
+                if (n.id >= 0 && n.id < 32)
+                        ids |= UINT32_C(1) << n.id;
+                vm_nic_done(&n);
+        }
+        return ids;
 }
 
 typedef struct Change {
         Monitor *monitor;
         Request *request;
-        const Kind *kind;
-        char sign;
-        char *text;
+        char *line;
 } Change;
 
 static void change_free(Change *c)
 {
         request_unref(c->request);
-        free(c->text);
+        free(c->line);
         free(c);
 }
 
@@ -248,8 +363,8 @@ static void on_changed(void *userdata, int r, const char *text)
         Change *c = userdata;
 
         if (r >= 0) {
-                apply(c->monitor, c->kind, c->sign, c->text);
-                write_down(c->monitor, c->sign, c->kind->name, c->text);
+                apply(c->monitor, c->line);
+                write_down(c->monitor, c->line);
                 request_done(c->request, NULL);
         } else
                 request_fail(c->request, REQUEST_FAILED, "%s", text);
@@ -262,8 +377,8 @@ static Change *change_new(Monitor *m, Request *q, const Kind *k, char sign, cons
 
         if (!c)
                 return NULL;
-        *c = (Change) { .monitor = m, .request = request_ref(q), .kind = k, .sign = sign, .text = strdup(text) };
-        if (!c->text) {
+        *c = (Change) { .monitor = m, .request = request_ref(q), .line = strformat("%c%s %s", sign, k->name, text) };
+        if (!c->line) {
                 change_free(c);
                 return NULL;
         }
@@ -278,6 +393,15 @@ static void refuse(Request *q, int r, const char *why)
                      : r == -EOPNOTSUPP   ? "this machine cannot be given devices while it runs"
                      : r == -ENXIO        ? "this device cannot be plugged into a running VM; disks can be xvd ones without snapshot"
                                           : strerror(-r));
+}
+
+static void change_begun(Request *q, Change *change, int r)
+{
+        if (r >= 0)
+                return;
+        refuse(q, r, NULL);
+        if (change)
+                change_free(change);
 }
 
 /* The element gets its id and address as if it stood in the file, on a copy; the config changes when it is there. */
@@ -311,12 +435,7 @@ static void add(Monitor *m, Request *q, const Kind *k, const char *extra)
         else
                 device.pci = &c->pci.items[index];
         change = change_new(m, q, k, '+', text);
-        r = change ? m->backend->attach(m->vm, &device, on_changed, change) : -ENOMEM;
-        if (r >= 0)
-                return;
-        refuse(q, r, NULL);
-        if (change)
-                change_free(change);
+        change_begun(q, change, change ? m->backend->attach(m->vm, &device, on_changed, change) : -ENOMEM);
 }
 
 static void add_usb(Monitor *m, Request *q, const Kind *k, const char *name)
@@ -339,24 +458,56 @@ static void add_usb(Monitor *m, Request *q, const Kind *k, const char *name)
                 return;
         }
         change = change_new(m, q, k, '+', usb.name);
-        r = change ? m->backend->attach(m->vm, &device, on_changed, change) : -ENOMEM;
-        if (r >= 0)
-                return;
-        refuse(q, r, NULL);
-        if (change)
-                change_free(change);
+        change_begun(q, change, change ? m->backend->attach(m->vm, &device, on_changed, change) : -ENOMEM);
 }
 
 static void del(Monitor *m, Request *q, const Kind *k, const char *id)
 {
         Change *change = change_new(m, q, k, '-', id);
-        int r = change ? m->backend->detach(m->vm, k->kind, id, on_changed, change) : -ENOMEM;
 
-        if (r >= 0)
+        change_begun(q, change, change ? m->backend->detach(m->vm, k->kind, id, on_changed, change) : -ENOMEM);
+}
+
+static Change *change_element_new(Monitor *m, Request *q, VmDeviceKind kind, const char *id, const char *value)
+{
+        _cleanup_free_ char *text = strformat("%s %s", id, value);
+        const Kind *k = kinds;
+
+        while (k->kind != kind)
+                k++;
+        return text ? change_new(m, q, k, '=', text) : NULL;
+}
+
+void devices_set_medium(Monitor *m, Request *q, const char *virtpath, const char *path)
+{
+        const VmDisk *d = find_disk(m->config, virtpath);
+        Change *change;
+
+        if (!d || !d->cdrom) {
+                request_fail(q, REQUEST_FAILED, "there is no CD drive %s", virtpath);
                 return;
-        refuse(q, r, NULL);
-        if (change)
-                change_free(change);
+        }
+        if (path && access(path, R_OK) < 0) {
+                request_fail(q, REQUEST_FAILED, "%s cannot be read: %s", path, strerror(errno));
+                return;
+        }
+        change = change_element_new(m, q, VM_DEVICE_DISK, virtpath, strempty(path));
+        change_begun(q, change, change ? m->backend->set_medium(m->vm, d, path, on_changed, change) : -ENOMEM);
+}
+
+void devices_switch_network(Monitor *m, Request *q, int64_t id, const char *network)
+{
+        const VmNic *n = find_nic(m->config, id);
+        char number[24];
+        Change *change;
+
+        if (!n) {
+                request_fail(q, REQUEST_FAILED, "there is no network card %lld", (long long) id);
+                return;
+        }
+        snprintf(number, sizeof number, "%lld", (long long) id);
+        change = change_element_new(m, q, VM_DEVICE_NIC, number, network);
+        change_begun(q, change, change ? m->backend->set_link(m->vm, n, network, on_changed, change) : -ENOMEM);
 }
 
 void devices_command(Monitor *m, Request *q, const char *type, const char *cmd, const char *extra)

@@ -7,6 +7,19 @@ char *devices_list_disks(const Monitor *m);
 char *devices_nic_table(const Monitor *m);
 char *devices_pci_table(const Monitor *m);
 void devices_command(Monitor *m, Request *q, const char *type, const char *cmd, const char *extra);
+/* The running VM's; path NULL: the drive is emptied. */
+void devices_set_medium(Monitor *m, Request *q, const char *virtpath, const char *path);
+void devices_switch_network(Monitor *m, Request *q, int64_t id, const char *network);
+
 /* After an adoption: what was plugged and unplugged before. */
 void devices_replay(Monitor *m);
+/* Whether devices were plugged in or unplugged since its start, and all changes as text for a saved VM (to free). */
+bool devices_plugged(const Monitor *m);
+char *devices_changes(const Monitor *m);
+/* The configuration with which a saved VM is restored: the next one, and the changes that are in its file. -EINVAL: *ret_why. */
+int devices_saved_config(const Monitor *m, const char *devices, VmConfig **ret, char **ret_why);
+/* The same for the current configuration, from now on. */
+void devices_restore(Monitor *m, const char *devices);
+/* Cards that were plugged in, a bit for each id. */
+uint32_t devices_plugged_nics(const Monitor *m);
 void devices_forget(Monitor *m);

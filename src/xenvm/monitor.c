@@ -199,9 +199,21 @@ void monitor_quit(Monitor *m, int status)
  * What was going on when the former monitor died is given up: a VM that was not complete is killed, a halt
  * or suspend was the monitor's doing and is forgotten, the VM itself decides what its state is.
  */
+static void on_goes_on(void *userdata, int r, const char *text)
+{
+        Monitor *m = userdata;
+
+        if (r < 0)
+                log_warning("The VM stays paused: %s", text);
+        else
+                monitor_set_state(m, STATE_RUNNING);
+        m->adopted(m);
+}
+
 static void on_adopted(void *userdata, int r, const char *text)
 {
         Monitor *m = userdata;
+        bool go_on;
 
         if (r < 0 && !m->op) {
                 monitor_vm_events.gone(m, text);
@@ -236,11 +248,14 @@ static void on_adopted(void *userdata, int r, const char *text)
                 m->adopted(m);
                 return;
         }
+        go_on = m->state == STATE_PAUSED && streq(m->intent, "save");
         m->intent[0] = '\0';
         monitor_announce(m);
         log_notice("Found the VM running, domid %lld", (long long) m->domid);
         monitor_set_state(m, m->state);
-        m->adopted(m);
+        /* It was stopped to be saved, which came to nothing. */
+        if (!go_on || m->backend->run(m->vm, on_goes_on, m) < 0)
+                m->adopted(m);
 }
 
 int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor *m))
@@ -314,7 +329,7 @@ Monitor *monitor_free(Monitor *m)
         notify_free(m->notify);
         vmconfig_free(m->config);
         vmconfig_free(m->next);
-        strv_free(m->unplugged);
+        strv_free(m->changes);
         strv_free(m->usb);
         timeline_done(&m->timeline);
         safe_close(m->lock_fd);

@@ -85,8 +85,7 @@ struct Monitor {
         int acpi_state;       /* 5: none */
         char start[33];       /* of this start of the VM; "": none */
         char intent[16];
-        bool plugged;         /* devices were changed while it ran */
-        char **unplugged;     /* "disk xvdb", … : no longer there */
+        char **changes;       /* of its devices while it ran (devices.c) */
         char **usb;           /* names of USB devices that were plugged in */
         Op *op;
         uint64_t started_at;  /* monotonic; of the last start */

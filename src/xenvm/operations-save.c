@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "devices.h"
 #include "log.h"
 #include "operations.h"
 #include "strbuf.h"
@@ -107,6 +108,7 @@ static void on_saved(void *userdata, int r, const char *text)
                 save_failed(m, text);
                 return;
         }
+        m->op->header.shape = m->backend->shape ? m->backend->shape(m->vm) : NULL;
         r = fstat(m->op->fd, &st) < 0 ? -errno : st.st_size <= SAVEFILE_HEADER_SIZE ? -ENODATA : 0;
         if (r >= 0) {
                 m->op->header.size = st.st_size - SAVEFILE_HEADER_SIZE;
@@ -131,7 +133,10 @@ static void save_begin(Monitor *m, OpKind kind, Request *q, const char *file, bo
                 request_fail(q, REQUEST_FAILED, "file %s: an absolute path of a file is accepted", file);
                 return;
         }
-        why = m->plugged ? strdup("devices were plugged or unplugged while it ran") : m->backend->cannot_save(m->vm);
+        why = m->usb && *m->usb                                      ? strdup("USB devices of the host are plugged in")
+              : m->config->pci.n > 0                                 ? strdup("devices of the host are given to the VM (pci)")
+              : devices_plugged(m) && !m->backend->restores_plugging ? strdup("devices were plugged or unplugged while it ran")
+                                                                     : m->backend->cannot_save(m->vm);
         if (why) {
                 request_fail(q, REQUEST_FAILED, "the VM cannot be saved: %s", why);
                 return;
@@ -144,14 +149,16 @@ static void save_begin(Monitor *m, OpKind kind, Request *q, const char *file, bo
         op->file = strdup(file);
         op->header.backend = strdup(m->backend->name);
         op->header.uuid = strdup(m->uuid);
-        op->header.shape = m->backend->shape ? m->backend->shape(m->vm) : NULL;
+        op->header.devices = devices_changes(m);
         op->header.memory_kib = m->config->memory_kib;
-        r = op->file && op->header.backend && op->header.uuid ? savefile_create(file, &op->tmp_file) : -ENOMEM;
+        r = op->file && op->header.backend && op->header.uuid && op->header.devices ? savefile_create(file, &op->tmp_file) : -ENOMEM;
         if (r < 0) {
                 op_fail(m, "%s cannot be made: %s", file, strerror(-r));
                 return;
         }
         op->fd = r;
+        if (op->before == STATE_RUNNING) /* for the next monitor, should this one not live to see the end of it */
+                snprintf(m->intent, sizeof m->intent, "save");
         monitor_set_state(m, STATE_SUSPENDING);
         r = m->backend->save(m->vm, op->fd, live, on_saved, m);
         if (r < 0)
@@ -234,7 +241,7 @@ static int on_sum_step(_unused_ sd_event_source *s, void *userdata)
 void op_restore(Monitor *m, Request *q, const char *file, bool paused, bool delete_file)
 {
         _cleanup_free_ char *why = NULL;
-        const VmConfig *c = monitor_next_config(m);
+        _cleanup_config_ VmConfig *c = NULL;
         Op *op;
         int r;
 
@@ -267,9 +274,19 @@ void op_restore(Monitor *m, Request *q, const char *file, bool paused, bool dele
                 op_fail(m, "%s was saved by the back end %.16s, this is %s", file, op->header.backend, m->backend->name);
                 return;
         }
+        r = devices_saved_config(m, op->header.devices, &c, &why);
+        if (r < 0) {
+                op_fail(m, "the devices with which %s was saved do not fit the config: %s", file, why ? why : strerror(-r));
+                return;
+        }
         if (op->header.memory_kib != c->memory_kib) {
                 op_fail(m, "%s was saved with %lld MiB of memory, the config says %lld", file,
                         (long long) op->header.memory_kib / 1024, (long long) c->memory_kib / 1024);
+                return;
+        }
+        why = op_check_files(c);
+        if (why) {
+                op_fail(m, "%s", why);
                 return;
         }
         monitor_set_state(m, STATE_RESTORING);

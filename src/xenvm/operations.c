@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <unistd.h>
 
+#include "devices.h"
 #include "domid.h"
 #include "fs.h"
 #include "log.h"
@@ -162,7 +163,7 @@ static void on_created(void *userdata, int r, const char *text)
                 on_start_ran(m, r, strerror(-r));
 }
 
-static char *check_files(const VmConfig *c)
+char *op_check_files(const VmConfig *c)
 {
         const char *const files[] = { c->kernel, strempty(c->initrd) };
 
@@ -217,6 +218,11 @@ void op_start_begin(Monitor *m)
         int r;
 
         monitor_switch_config(m);
+        if (m->op->header.devices && m->op->header.devices[0]) {
+                devices_restore(m, m->op->header.devices);
+                spec.shape_config = m->next;
+                spec.plugged_nics = devices_plugged_nics(m);
+        }
         spec.config = m->config;
         timeline_begin(&m->timeline);
         if (m->config->startup.mode == VM_STARTUP_PAUSED)
@@ -224,11 +230,12 @@ void op_start_begin(Monitor *m)
         spec.runs_at_once = !m->op->paused;
         r = vmconfig_check_start(m->config, &why);
         if (r >= 0 && !why)
-                why = check_files(m->config);
+                why = op_check_files(m->config);
         if (!why)
                 why = check_memory(m);
         if (why) {
                 safe_close(spec.restore_fd);
+                devices_forget(m);
                 timeline_fail(&m->timeline, why);
                 if (m->state != STATE_SHUTDOWN)
                         monitor_set_state(m, STATE_SHUTDOWN);
@@ -588,7 +595,8 @@ static void on_gone(void *userdata, const char *why)
         log_error("The VM is gone: %s", why);
         snprintf(intent, sizeof intent, "%s", m->intent);
         monitor_drop_vm(m);
-        if (!op && intent[0] && !streq(intent, "start") && !streq(intent, "halt")) { /* the former monitor's doing */
+        if (!op && intent[0] && !streq(intent, "start") && !streq(intent, "halt") && !streq(intent, "save")) {
+                /* the former monitor's doing */
                 snprintf(m->intent, sizeof m->intent, "%s", intent);
                 op_resume(m);
                 return;

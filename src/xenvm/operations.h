@@ -10,6 +10,8 @@ void op_done(Monitor *m, const char *text);
 void op_fail(Monitor *m, const char *fmt, ...) _printf_(2, 3);
 /* Expect m->op. */
 void op_start_begin(Monitor *m);
+/* What a start needs and cannot be read, in words (to free), or NULL. */
+char *op_check_files(const VmConfig *c);
 void op_kill_begin(Monitor *m, bool gently, VmState then, bool restart);
 /* operations-save.c */
 void op_forget_file(Op *op);

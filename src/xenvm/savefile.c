@@ -11,13 +11,47 @@
 
 #define MAGIC "OxtSavedDomain 1\n"
 #define STEP (16 * MIB)
+#define SUM_LENGTH 16
 
 void save_header_done(SaveHeader *h)
 {
         free(h->backend);
         free(h->uuid);
         free(h->shape);
+        free(h->devices);
         *h = (SaveHeader) { 0 };
+}
+
+/* Finds damage, not malice: four lanes of 8 bytes each, multiplied and mixed; about as fast as memory. */
+static void add_block(SaveSum *s, const unsigned char *p, size_t n)
+{
+        for (; n >= 32; p += 32, n -= 32)
+                for (int i = 0; i < 4; i++) {
+                        uint64_t v;
+
+                        memcpy(&v, p + 8 * i, 8);
+                        s->state[i] = (s->state[i] ^ v) * UINT64_C(0x9e3779b97f4a7c15);
+                        s->state[i] ^= s->state[i] >> 29;
+                }
+        for (size_t i = 0; i < n; i++)
+                s->state[i % 4] = (s->state[i % 4] ^ p[i]) * UINT64_C(0xbf58476d1ce4e5b9);
+}
+
+static void sum_text(const SaveSum *s, char text[static SUM_LENGTH + 1])
+{
+        uint64_t sum = 0;
+
+        for (int i = 0; i < 4; i++)
+                sum = (sum ^ s->state[i]) * UINT64_C(0x94d049bb133111eb) + (sum >> 31);
+        snprintf(text, SUM_LENGTH + 1, "%016llx", (unsigned long long) sum);
+}
+
+static void header_sum(const char *text, size_t length, char ret[static SUM_LENGTH + 1])
+{
+        SaveSum s = { .state = { 1, 2, 3, 4 } };
+
+        add_block(&s, (const unsigned char *) text, length);
+        sum_text(&s, ret);
 }
 
 int savefile_create(const char *file, char **ret_tmp)
@@ -62,6 +96,7 @@ int savefile_finish(int fd, const char *tmp, const char *file, const SaveHeader 
         _cleanup_free_ char *block = calloc(1, SAVEFILE_HEADER_SIZE);
         uint32_t length;
         const char *text;
+        char sum[SUM_LENGTH + 1];
 
         if (!o || !block)
                 return -ENOMEM;
@@ -71,13 +106,16 @@ int savefile_finish(int fd, const char *tmp, const char *file, const SaveHeader 
         json_object_object_add(o, "size", json_object_new_int64(h->size));
         json_object_object_add(o, "sum", json_object_new_string(h->sum));
         json_object_object_add(o, "shape", json_object_new_string(strempty(h->shape)));
+        json_object_object_add(o, "devices", json_object_new_string(strempty(h->devices)));
         text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
-        if (strlen(MAGIC) + 4 + strlen(text) > SAVEFILE_HEADER_SIZE)
+        if (strlen(MAGIC) + 4 + strlen(text) + SUM_LENGTH > SAVEFILE_HEADER_SIZE)
                 return -E2BIG;
         length = htobe32((uint32_t) strlen(text));
         memcpy(block, MAGIC, strlen(MAGIC));
         memcpy(block + strlen(MAGIC), &length, 4);
         memcpy(block + strlen(MAGIC) + 4, text, strlen(text));
+        header_sum(text, strlen(text), sum);
+        memcpy(block + strlen(MAGIC) + 4 + strlen(text), sum, SUM_LENGTH);
         if (pwrite(fd, block, SAVEFILE_HEADER_SIZE, 0) != SAVEFILE_HEADER_SIZE)
                 return errno ? -errno : -EIO;
         if (fsync(fd) < 0 || rename(tmp, file) < 0)
@@ -90,7 +128,8 @@ static int read_header(int fd, SaveHeader *ret, const char **ret_why)
         _cleanup_free_ char *block = malloc(SAVEFILE_HEADER_SIZE);
         _cleanup_json_ json_object *o = NULL;
         _cleanup_(save_header_done) SaveHeader h = { 0 };
-        const char *sum;
+        char expected[SUM_LENGTH + 1];
+        const char *sum, *own_sum;
         struct stat st;
         uint32_t length;
 
@@ -103,18 +142,24 @@ static int read_header(int fd, SaveHeader *ret, const char **ret_why)
         *ret_why = "its header is damaged";
         memcpy(&length, block + strlen(MAGIC), 4);
         length = be32toh(length);
-        if (length > SAVEFILE_HEADER_SIZE - strlen(MAGIC) - 4 ||
-            json_parse(block + strlen(MAGIC) + 4, length, 4, &o) < 0 || !json_object_is_type(o, json_type_object))
+        if (length > SAVEFILE_HEADER_SIZE - strlen(MAGIC) - 4 - SUM_LENGTH)
+                return -EBADMSG;
+        own_sum = block + strlen(MAGIC) + 4 + length;
+        header_sum(block + strlen(MAGIC) + 4, length, expected);
+        if (*own_sum && memcmp(own_sum, expected, SUM_LENGTH) != 0)
+                return -EBADMSG;
+        if (json_parse(block + strlen(MAGIC) + 4, length, 4, &o) < 0 || !json_object_is_type(o, json_type_object))
                 return -EBADMSG;
         h.backend = strdup(json_get_text(o, "backend", ""));
         h.uuid = strdup(json_get_text(o, "uuid", ""));
         h.shape = strdup(json_get_text(o, "shape", ""));
+        h.devices = strdup(json_get_text(o, "devices", ""));
         h.memory_kib = json_get_int(o, "memory_kib", -1);
         h.size = json_get_int(o, "size", -1);
         sum = json_get_text(o, "sum", "");
-        if (!h.backend || !h.uuid || !h.shape)
+        if (!h.backend || !h.uuid || !h.shape || !h.devices)
                 return -ENOMEM;
-        if (h.memory_kib <= 0 || h.size <= 0 || strlen(sum) != sizeof h.sum - 1)
+        if ((h.devices[0] && !*own_sum) || h.memory_kib <= 0 || h.size <= 0 || strlen(sum) != sizeof h.sum - 1)
                 return -EBADMSG;
         memcpy(h.sum, sum, sizeof h.sum);
         *ret_why = "it is cut short";
@@ -156,26 +201,10 @@ int savesum_begin(SaveSum *s, int fd)
         return 0;
 }
 
-/* Finds damage, not malice: four lanes of 8 bytes each, multiplied and mixed; about as fast as memory. */
-static void add_block(SaveSum *s, const unsigned char *p, size_t n)
-{
-        for (; n >= 32; p += 32, n -= 32)
-                for (int i = 0; i < 4; i++) {
-                        uint64_t v;
-
-                        memcpy(&v, p + 8 * i, 8);
-                        s->state[i] = (s->state[i] ^ v) * UINT64_C(0x9e3779b97f4a7c15);
-                        s->state[i] ^= s->state[i] >> 29;
-                }
-        for (size_t i = 0; i < n; i++)
-                s->state[i % 4] = (s->state[i % 4] ^ p[i]) * UINT64_C(0xbf58476d1ce4e5b9);
-}
-
 int savesum_step(SaveSum *s, char text[static 17])
 {
         const size_t chunk = 1 * MIB;
         _cleanup_free_ unsigned char *buf = malloc(chunk);
-        uint64_t sum = 0;
 
         if (!buf)
                 return -ENOMEM;
@@ -195,8 +224,6 @@ int savesum_step(SaveSum *s, char text[static 17])
         }
         if (s->at < s->end)
                 return 0;
-        for (int i = 0; i < 4; i++)
-                sum = (sum ^ s->state[i]) * UINT64_C(0x94d049bb133111eb) + (sum >> 31);
-        snprintf(text, 17, "%016llx", (unsigned long long) sum);
+        sum_text(s, text);
         return 1;
 }

@@ -4,7 +4,8 @@
  * The file of a saved VM: a header of SAVEFILE_HEADER_SIZE bytes, then the back end's stream.
  *
  *     "OxtSavedDomain 1\n", 4 bytes big-endian length, that much JSON, zeros
- *     JSON: {"backend", "uuid", "memory_kib", "size" and "sum" of the stream, "shape"}
+ *     JSON: {"backend", "uuid", "memory_kib", "size" and "sum" of the stream, "shape", "devices"}; behind it its own sum,
+ *     16 hex digits (none in files of older builds, which have no "devices")
  *
  * It is written as FILE.tmp and renamed once it is whole; the header comes last, so that an interrupted save
  * leaves nothing that could be taken for a good one.
@@ -15,6 +16,7 @@
 
 typedef struct SaveHeader {
         char *backend, *uuid, *shape;
+        char *devices; /* what was plugged and unplugged, a line each (devices.h); NULL or "": nothing */
         int64_t memory_kib, size;
         char sum[17];
 } SaveHeader;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From xenvm to xl. What has the same meaning in both is a row of xl_scalars. */
+#include "config-values.h"
 #include "xl-convert-internal.h"
 
 

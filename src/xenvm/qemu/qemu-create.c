@@ -138,6 +138,27 @@ static int open_images(Vm *vm, char **ret_why)
         return 0;
 }
 
+/*
+ * The shape is that of the VM's start, also if devices were plugged since, and of the config alone: how cards are wired
+ * and what lies below images may have changed.
+ */
+static int check_shape(Vm *vm, const QemuEnv *env, char **args, char **ret_why)
+{
+        const VmConfig *c = vm->spec.shape_config ? vm->spec.shape_config : vm->spec.config;
+        _cleanup_strv_ char **bare_args = NULL, **warnings = NULL;
+        QemuFiles files = { 0 };
+        QemuEnv bare = *env;
+        int r;
+
+        bare.links = NULL;
+        bare.images = NULL;
+        r = qemu_args(c, &bare, &bare_args, &files, &warnings, ret_why);
+        if (r >= 0)
+                r = qemu_check_shape(vm, bare_args, &files, ret_why);
+        qemu_files_done(&files);
+        return r < 0 || !vm->spec.shape_config ? r : qemu_keep_places(vm, args);
+}
+
 static int spawn_qemu(Vm *vm, char **ret_why)
 {
         _cleanup_strv_ char **args = NULL;
@@ -164,7 +185,7 @@ static int spawn_qemu(Vm *vm, char **ret_why)
                 return r;
         for (char **w = vm->warnings; w && *w; w++)
                 log_warning("%s", *w);
-        r = qemu_check_shape(vm, args, ret_why);
+        r = check_shape(vm, &env, args, ret_why);
         if (r >= 0)
                 r = qemu_files_open(&vm->files, false, ret_why);
         fds = calloc(n + vm->files.n, sizeof *fds);

@@ -36,7 +36,7 @@ static void take_errors(Vm *vm)
                 start = startswith(text, "qemu-system-x86_64: ");
                 if (!start)
                         start = text;
-                if (strstr(start, "warning: ") == start)
+                if (startswith(start, "warning: ") || streq(start, "**"))
                         continue;
                 if (vm->n_errors == ERROR_LINES) {
                         free(vm->errors[0]);

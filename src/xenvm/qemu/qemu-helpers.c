@@ -142,6 +142,9 @@ static void connect_user(Vm *vm, const VmNic *n, QemuLink *link)
         int pair[2], r;
 
         link->kind = QEMU_LINK_USER;
+        /* QEMU's own network is in the saved state, passt is not: what was plugged in had QEMU's. */
+        if (vm->spec.plugged_nics & UINT32_C(1) << n->id)
+                return;
         if (!tcp || !udp || !spawn_program_path(SPAWN_PASST) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
                 return;
         r = start_helper(vm, "passt", SPAWN_PASST, args, pair[1]);

@@ -12,6 +12,8 @@
 #include "strbuf.h"
 
 #define FD_NAME "oxt-state"
+#define PLACE "@ " /* begins a line of a shape: id and slot of a device */
+#define PLACES_MAX 64
 #define POLL_MIN_USEC (10 * USEC_PER_MSEC)
 #define POLL_MAX_USEC (200 * USEC_PER_MSEC)
 #define BANDWIDTH_MAX INT64_C(0x3fffffffffffffff) /* a file is not a network that others need too */
@@ -145,6 +147,28 @@ static void on_parameters(void *userdata, int r, _unused_ json_object *value, co
                 save_failed(vm, "the file cannot be handed to QEMU");
 }
 
+/* Where each device is: one that is plugged in goes where there is room, also where another was unplugged. */
+static void on_places(void *userdata, _unused_ int r, json_object *value, _unused_ const char *text)
+{
+        Vm *vm = userdata;
+        json_object *bus = json_object_is_type(value, json_type_array) ? json_object_array_get_idx(value, 0) : NULL;
+        json_object *list = json_object_is_type(bus, json_type_object) ? json_get_member(bus, "devices", json_type_array) : NULL;
+        StrBuf b = STRBUF_INIT;
+
+        for (size_t i = 0; list && i < json_object_array_length(list) && i < PLACES_MAX; i++) {
+                json_object *d = json_object_array_get_idx(list, i);
+                const char *id = json_object_is_type(d, json_type_object) ? json_get_text(d, "qdev_id", "") : "";
+                int64_t slot = id[0] ? json_get_int(d, "slot", -1) : -1;
+
+                if (slot >= 0 && slot < 32 && json_get_int(d, "function", -1) == 0 && strlen(id) < 64 &&
+                    id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0')
+                        strbuf_addf(&b, PLACE "%s %lld\n", id, (long long) slot);
+        }
+        free(TAKE_PTR(vm->saving.places));
+        if (b.len > 0 && strbuf_take(&b, &vm->saving.places) < 0)
+                vm->saving.places = NULL;
+}
+
 static void on_stopped_for_save(void *userdata, int r, _unused_ json_object *value, const char *text)
 {
         Vm *vm = userdata;
@@ -152,6 +176,8 @@ static void on_stopped_for_save(void *userdata, int r, _unused_ json_object *val
 
         if (args)
                 json_object_object_add(args, "max-bandwidth", json_object_new_int64(BANDWIDTH_MAX));
+        if (r >= 0) /* a machine without such a bus has no places */
+                (void) vm_request(vm, "query-pci", NULL, on_places, vm);
         if (r >= 0 && vm_request(vm, "migrate-set-parameters", args, on_parameters, vm) >= 0)
                 return;
         save_failed(vm, r < 0 ? text : "QEMU cannot be asked");
@@ -312,31 +338,103 @@ static int write_shape(const char *path, const char *shape)
         return write(fd, shape, strlen(shape)) == (ssize_t) strlen(shape) ? 0 : -EIO;
 }
 
-int qemu_check_shape(Vm *vm, char *const *args, char **ret_why)
+/*
+ * What counts of two shapes: not how cards are wired, which can change while the VM runs, nor what lies in a CD drive, and
+ * places only where there is something to be put in them.
+ */
+static char *essence(const char *shape)
 {
-        _cleanup_free_ char *shape = make_shape(args, vm->spec.dir, &vm->files), *path = path_join(vm->spec.dir, "qemu.args");
-        const char *a, *b;
+        StrBuf b = STRBUF_INIT;
+        bool skip = false;
+        char *text;
+
+        strbuf_add(&b, "");
+        for (size_t n; *shape; shape += n + (shape[n] != '\0')) {
+                _cleanup_free_ char *line = NULL;
+                char *cut, *end;
+
+                n = strcspn(shape, "\n");
+                line = strndup(shape, n);
+                if (!line) {
+                        strbuf_done(&b);
+                        return NULL;
+                }
+                if (skip || startswith(line, PLACE)) {
+                        skip = false;
+                        continue;
+                }
+                skip = streq(line, "-netdev");
+                if (skip)
+                        continue;
+                cut = strstr(line, ",netdev=");
+                if (!cut && strstr(line, ",media=cdrom"))
+                        cut = strstr(line, ",format=");
+                end = cut ? strstr(cut, startswith(cut, ",netdev=") ? ",mac=" : ",media=cdrom") : NULL;
+                if (end)
+                        memmove(cut, end, strlen(end) + 1);
+                strbuf_addf(&b, "%s\n", line);
+        }
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
+int qemu_check_shape(Vm *vm, char *const *args, const QemuFiles *files, char **ret_why)
+{
+        _cleanup_free_ char *shape = make_shape(args, vm->spec.dir, files), *path = path_join(vm->spec.dir, "qemu.args");
+        _cleanup_free_ char *now = NULL, *before = NULL;
         size_t n = 0;
 
         if (!shape || !path)
                 return -ENOMEM;
-        if (vm->spec.restore_fd < 0 || streq(shape, strempty(vm->spec.restore_shape)))
+        if (vm->spec.restore_fd < 0)
                 return write_shape(path, shape);
-        a = shape;
-        b = strempty(vm->spec.restore_shape);
-        while (a[n] == b[n] && a[n])
+        now = essence(shape);
+        before = essence(strempty(vm->spec.restore_shape));
+        if (!now || !before)
+                return -ENOMEM;
+        if (streq(now, before))
+                return write_shape(path, shape);
+        while (now[n] == before[n] && now[n])
                 n++;
-        while (n > 0 && a[n - 1] != '\n')
+        while (n > 0 && now[n - 1] != '\n')
                 n--;
         *ret_why = strformat("the config has changed since the VM was saved: it was `%.*s`, now it is `%.*s`",
-                             (int) strcspn(b + n, "\n"), b + n, (int) strcspn(a + n, "\n"), a + n);
+                             (int) strcspn(before + n, "\n"), before + n, (int) strcspn(now + n, "\n"), now + n);
         return -EINVAL;
+}
+
+/* The slot that the shape names for that id; -1: none. */
+static int place_of(const char *shape, const char *id, size_t length)
+{
+        for (const char *p = shape; p && *p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL) {
+                const char *rest = startswith(p, PLACE);
+
+                if (rest && strncmp(rest, id, length) == 0 && rest[length] == ' ')
+                        return (int) strtol(rest + length, NULL, 10) & 31;
+        }
+        return -1;
+}
+
+int qemu_keep_places(const Vm *vm, char **args)
+{
+        for (char **a = args; *a && a[1]; a++) {
+                char *id = streq(*a, "-device") ? strstr(a[1], ",id=") : NULL, *placed;
+                int slot = id ? place_of(vm->spec.restore_shape, id + 4, strcspn(id + 4, ",")) : -1;
+
+                if (slot < 0 || strstr(a[1], ",addr="))
+                        continue;
+                placed = strformat("%s,addr=0x%x", a[1], (unsigned) slot);
+                if (!placed)
+                        return -ENOMEM;
+                free(a[1]);
+                a[1] = placed;
+        }
+        return 0;
 }
 
 char *qemu_shape(const Vm *vm)
 {
         _cleanup_free_ char *path = path_join(vm->spec.dir, "qemu.args");
-        char *text;
+        _cleanup_free_ char *text = NULL;
 
-        return path && read_file(path, 256 * KIB, &text, NULL) >= 0 ? text : NULL;
+        return path && read_file(path, 256 * KIB, &text, NULL) >= 0 ? strformat("%s%s", text, strempty(vm->saving.places)) : NULL;
 }

@@ -79,6 +79,7 @@ struct Vm {
                 sd_event_source *poll;
                 uint64_t delay;
                 char *why;
+                char *places;          /* of the devices on the bus, when it was saved: lines of shape() */
         } saving;
         struct {
                 VmDeviceKind kind;
@@ -146,7 +147,8 @@ void qemu_save_cancel(Vm *vm);
 char *qemu_cannot_save(const Vm *vm);
 int qemu_restore_begin(Vm *vm); /* after the greeting; ends in operation create */
 void qemu_save_release(Vm *vm);
-int qemu_check_shape(Vm *vm, char *const *args, char **ret_why); /* and writes it down */
+int qemu_check_shape(Vm *vm, char *const *args, const QemuFiles *files, char **ret_why); /* and writes it down */
+int qemu_keep_places(const Vm *vm, char **args); /* for a VM whose devices were changed: each where it was */
 char *qemu_shape(const Vm *vm);
 
 /* qemu-hotplug.c */

@@ -87,6 +87,7 @@ Vm *qemu_free(Vm *vm)
         host_side_done(&vm->host);
         qemu_files_done(&vm->files);
         free(vm->saving.why);
+        free(vm->saving.places);
         free(vm->journal_prefix);
         strv_free(vm->warnings);
         free(vm);
@@ -129,7 +130,8 @@ static int on_exit_process(_unused_ sd_event_source *s, _unused_ int fd, _unused
         if (info.si_code == CLD_EXITED)
                 why = describe_exit(vm, info.si_status);
         else if (info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED)
-                why = strformat("QEMU was killed by signal %d", info.si_status);
+                why = strformat("QEMU was killed by signal %d%s%s", info.si_status, vm->n_errors > 0 ? ": " : "",
+                                vm_last_error(vm, ""));
         else
                 why = strdup("QEMU is gone");
         if (vm->kill.done)
@@ -192,6 +194,7 @@ VmStatus qemu_status_of_word(const char *word)
                 { "io-error", VM_STATUS_PAUSED },        { "postmigrate", VM_STATUS_PAUSED },
                 { "shutdown", VM_STATUS_ENDED },         { "guest-panicked", VM_STATUS_ENDED },
                 { "internal-error", VM_STATUS_ENDED },   { "watchdog", VM_STATUS_ENDED },
+                { "finish-migrate", VM_STATUS_PAUSED },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(words); i++)
@@ -252,6 +255,8 @@ static void on_adopted_greeting(void *userdata, int r, _unused_ json_object *val
         /* What the journal holds comes first: it explains the status. */
         if (r >= 0 && vm->journal && journal_drain(vm->journal) > 0)
                 return;
+        if (r >= 0 && vm->saving.cancelled) /* nobody would make a file of what it writes */
+                (void) vm_request(vm, "migrate_cancel", NULL, NULL, NULL);
         if (r >= 0)
                 r = vm_request(vm, "query-status", NULL, on_adopted_status, vm);
         if (r < 0)
@@ -295,6 +300,7 @@ static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone do
                 return -ENOMEM;
         vm->acpi_state = (int) record->acpi_state;
         vm->process = record->vm;
+        vm->saving.cancelled = record->state && streq(record->state, "suspending");
         (void) adopt_details(vm, record->details);
         vm->pidfd = record->vm.pid > 0 ? process_open(record->vm.pid, record->vm.start) : -ESRCH;
         if (vm->pidfd < 0 || poll(&(struct pollfd) { .fd = vm->pidfd, .events = POLLIN }, 1, 0) > 0) {
@@ -440,6 +446,7 @@ const Backend backend_qemu = {
         .save = qemu_save,
         .save_cancel = qemu_save_cancel,
         .cannot_save = qemu_cannot_save,
+        .restores_plugging = true,
         .shape = qemu_shape,
         .attach = qemu_attach,
         .detach = qemu_detach,
