@@ -654,9 +654,9 @@ def suspend_with_changes():
     """Suspended and restored with the disks and cards that were plugged in and unplugged, and the CD that lies in the drive"""
     m = machine("count")
     first, extra, more, iso = (os.path.join(stack.root, n) for n in ("first.img", "plug1.img", "plug2.img", "swap.iso"))
-    for path in (first, extra, more, iso):
+    for size, path in enumerate((first, extra, more, iso), 1):
         with open(path, "wb") as f:
-            f.truncate(1 << 20)
+            f.truncate(size << 20)
     m.write(disk=[m.image + ":file:hda:w:disk", first + ":file:xvda:w:disk", ":file:hdc:r:cdrom"],
             nic=["bridge=user,model=e1000", "bridge=user,model=virtio"])
     m.cmd("read-config")
@@ -685,7 +685,7 @@ def suspend_with_changes():
     m.kill_monitor()
     block = {d.get("qdev", "").split("/")[3]: d.get("inserted") for d in ask_qemu(m, "query-block")[0] if d.get("qdev", "").count("/") > 2}
     m.monitor()
-    assert block["xvdd"]["ro"] and block["xvdd"]["iops"] == 70 and block["xvdb"]["file"] == extra, block
+    assert block["xvdd"]["ro"] and block["xvdd"]["iops"] == 70 and block["xvdb"]["image"]["virtual-size"] == 2 << 20, block
     # Once more, with the restored VM's own changes on top; what is not in the config is gone after the next start.
     m.cmd("cd-eject", "hdc")
     disks = m.cmd("disk-list")
