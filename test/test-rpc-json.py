@@ -285,8 +285,8 @@ def kept_bytes():
             return [i["queued_bytes"] for i in p.status()["clients"]][0]
         oxt.wait_for(lambda: queued() == 0, what="nothing to be kept")
         for _ in range(6):
-            slow.send(method="Much", args=[120000], destination="test.json", path="/thing", interface="test.json")
-        oxt.wait_for(lambda: queued() > 300000, what="the answers that it does not read")
+            slow.send(method="Much", args=[70000], destination="test.json", path="/thing", interface="test.json")
+        oxt.wait_for(lambda: queued() > 400000, what="the answers that it does not read")
         assert queued() <= 1 << 20, queued()
         r = c.call("Much", 100000)
         assert r["type"] == "error", str(r)[:300]

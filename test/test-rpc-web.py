@@ -165,6 +165,27 @@ def nothing_else():
         assert p.get("/").status == 404
 
 
+@oxt.case
+def pages_of_others():
+    """A browser's WebSocket is taken from pages of this host alone, of whatever port; what says no origin is no browser."""
+    with WebProxy() as p:
+        def status(host, origin):
+            headers = {"Host": host, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+                       "Sec-WebSocket-Version": "13"}
+            if origin is not None:
+                headers["Origin"] = origin
+            with socket.create_connection(("127.0.0.1", p.port), timeout=20) as s:
+                s.sendall(b"GET / HTTP/1.1\r\n" + b"".join(("%s: %s\r\n" % h).encode() for h in headers.items()) + b"\r\n")
+                return int(s.recv(1000).split()[1])
+        for host, origin in [("1.0.0.0:8080", "http://1.0.0.0"), ("1.0.0.0:8080", "http://1.0.0.0:80"), ("ui", "https://UI"),
+                             ("[::1]:8080", "http://[::1]"), ("127.0.0.1:8080", None)]:
+            assert status(host, origin) == 101, (host, origin)
+        for host, origin in [("1.0.0.0:8080", "http://1.0.0.01"), ("1.0.0.0:8080", "http://1.0.0"), ("1.0.0.0", "http://evil.example"),
+                             ("1.0.0.0", "null"), ("1.0.0.0", "file://"), ("1.0.0.0", ""), (":8080", "http://:8080"),
+                             ("ui", "http://ui.evil.example"), ("[::1]:8080", "http://[::2]")]:
+            assert status(host, origin) == 403, (host, origin)
+
+
 def browser():
     for name in ("chromium-headless-shell", "chromium", "google-chrome"):
         if shutil.which(name):

@@ -211,12 +211,29 @@ static enum MHD_Result respond_file(Web *w, struct MHD_Connection *c, const char
         return respond(c, MHD_HTTP_OK, r);
 }
 
+/*
+ * A browser says from where the page comes that opens a WebSocket: any page that it shows could, so it has to come from
+ * here, from whatever port (the user interface comes from 80). What is no browser says nothing.
+ */
+static bool same_host(const char *untrusted_origin, const char *untrusted_host)
+{
+        const char *rest = startswith(untrusted_origin, "http://");
+        size_t n;
+
+        if (!rest)
+                rest = startswith(untrusted_origin, "https://");
+        n = untrusted_host[0] == '[' ? strcspn(untrusted_host, "]") : strcspn(untrusted_host, ":");
+        return rest && n > 0 && strncasecmp(rest, untrusted_host, n) == 0 &&
+               (rest[n] == '\0' || rest[n] == ':' || rest[n] == ']');
+}
+
 static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, const char *url, const char *method,
                                   const char *version, _unused_ const char *data, _unused_ size_t *n_data, void **context)
 {
         Web *w = userdata;
         const char *key = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Sec-WebSocket-Key");
         const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+        const char *origin = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_ORIGIN);
         static int seen;
 
         if (!streq(method, MHD_HTTP_METHOD_GET) && !streq(method, MHD_HTTP_METHOD_HEAD))
@@ -229,6 +246,8 @@ static enum MHD_Result on_request(void *userdata, struct MHD_Connection *c, cons
                 return url[0] == '/' ? respond_file(w, c, url) : respond_text(c, MHD_HTTP_BAD_REQUEST, "");
         if (!host || !*key || strlen(key) > 255 || !streq(method, MHD_HTTP_METHOD_GET) || !streq(version, MHD_HTTP_VERSION_1_1))
                 return respond_text(c, MHD_HTTP_BAD_REQUEST, "This is no request for a WebSocket.\n");
+        if (origin && !same_host(origin, host))
+                return respond_text(c, MHD_HTTP_FORBIDDEN, "A page of another host may not use this.\n");
         return respond_upgrade(w, c, key);
 }
 
