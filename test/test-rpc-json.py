@@ -58,10 +58,6 @@ class Thing(ServiceInterface):
         raise DBusError("test.Error", "204:text")
 
     @method()
-    def Much(self, n: "u") -> "s":
-        return "\x01" * n  # six bytes each in JSON
-
-    @method()
     def Emit(self):
         self.Happened("x", 5)
 
@@ -270,31 +266,42 @@ def one_answer_for_each():
         assert p.canary.members() == []
 
 
+class MuchService(rawbus.Service):
+    """Answers with as many control characters as it is asked for: six bytes each in JSON."""
+
+    def answer(self, m):
+        self.client.send(rawbus.RETURN, "s", ("\x01" * m.args[0],), destination=m.sender, reply_serial=m.serial)
+
+
 @oxt.case
 def kept_bytes():
     """What is kept of JSON counts for its VM: a longer answer is an error, and one that reads nothing keeps no more than that."""
-    with JsonProxy("--json-in", "--auto-auth", env={"OXT_PROXY_QUEUED": str(1 << 20)}) as p:
+    much = {"method": "Much", "destination": "test.much", "path": "/", "interface": "test.much", "dbus-signature": "u"}
+    with JsonProxy("--json-in", "--auto-auth", rules=RULES + "allow destination test.much\n",
+                   env={"OXT_PROXY_QUEUED": str(1 << 20)}) as p:
+        service = MuchService(p.stack.socket, "test.much")
         slow, c = JsonClient(p.socket), JsonClient(p.socket)
         slow.hello()
         c.hello()
-        r = c.call("Much", 200000)
-        assert r["type"] == "error" and "proxy.queued" in r["args"][0], str(r)[:300]
-        assert c.call("Much", 20000)["args"] == ["\x01" * 20000]
+
+        def ask(n):
+            return c.answer(c.send(args=[n], **much))
 
         def queued():
             return [i["queued_bytes"] for i in p.status()["clients"]][0]
+        r = ask(200000)
+        assert r["type"] == "error" and "proxy.queued" in r["args"][0], str(r)[:300]
+        assert ask(20000)["args"] == ["\x01" * 20000]
         oxt.wait_for(lambda: queued() == 0, what="nothing to be kept")
         for _ in range(6):
-            slow.send(method="Much", args=[70000], destination="test.json", path="/thing", interface="test.json")
+            slow.send(args=[70000], **much)
         oxt.wait_for(lambda: queued() > 400000, what="the answers that it does not read")
         assert queued() <= 1 << 20, queued()
-        r = c.call("Much", 100000)
-        assert r["type"] == "error", str(r)[:300]
+        assert ask(80000)["type"] == "error"
         slow.socket.close()
         oxt.wait_for(lambda: queued() == 0, what="nothing to be kept")
-        assert c.call("Much", 100000)["args"] == ["\x01" * 100000]
+        assert ask(80000)["args"] == ["\x01" * 80000]
         # One text without end.
-        c.socket.settimeout(20)
         try:
             c.socket.sendall(b'{"id":9,"x":"' + b"a" * (4 << 20))
             while c.socket.recv(65536):
@@ -302,6 +309,7 @@ def kept_bytes():
         except (BrokenPipeError, ConnectionResetError):
             pass
         assert "more bytes would be kept for it than proxy.queued allows" in p.log()
+        service.stop()
 
 
 @oxt.case

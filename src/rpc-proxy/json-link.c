@@ -132,11 +132,12 @@ static bool charge(JsonLink *j)
         return false;
 }
 
+/* Texts for clients fill half of that at most: the rest is for what comes while they are not taken. */
 static bool room_for(const JsonLink *j, size_t n)
 {
-        const size_t max = (size_t) j->spec.proxy->limits.queued;
+        const size_t max = (size_t) j->spec.proxy->limits.queued / 2;
 
-        return n <= max && j->spec.peer->queued - j->charged + kept(j) <= max - n;
+        return n <= max && j->spec.peer->queued - j->charged + j->out.len <= max - n;
 }
 
 static void flush_out(JsonLink *j)
