@@ -10,38 +10,101 @@
 #define JSON_DEPTH_MAX 2100
 #define RETRY_USEC (200 * USEC_PER_MSEC)
 
+/* A node with more children than this finds them by their names' hashes: there are thousands of VMs, and few others. */
+#define INDEX_FROM 64
+
+typedef struct DbIndex {
+        size_t size, used; /* places: a power of two; those that are taken or were once */
+        DbNode *places[];
+} DbIndex;
+
 struct DbNode {
-        DbNode *parent, *first, *last, *next;
-        char *text; /* of a leaf; NULL: an empty or inner node */
+        DbNode *parent, *first, *next;
+        DbNode *prev; /* the one before it; of the first one the last */
+        union {
+                char *text;     /* of a leaf; NULL: an empty one */
+                DbIndex *index; /* of an inner node; NULL: it has few children */
+        };
         bool inner;
+        uint16_t n_children; /* counted until there is an index */
         char name[];
 };
 
 /* Nodes */
 
-static DbNode *dbnode_free(DbNode *n)
+static void dbnode_clear(DbNode *n)
 {
-        if (!n)
-                return NULL;
         for (DbNode *k = n->first, *next; k; k = next) {
                 next = k->next;
-                dbnode_free(k);
+                dbnode_clear(k);
+                free(k);
         }
-        free(n->text);
+        n->first = NULL;
+        free(TAKE_PTR(n->text));
+        n->inner = false;
+        n->n_children = 0;
+}
+
+static DbNode *dbnode_free(DbNode *n)
+{
+        if (n)
+                dbnode_clear(n);
         free(n);
         return NULL;
 }
 DEFINE_CLEANUP(DbNode *, dbnode_free)
 
-static void dbnode_clear(DbNode *n)
+static DbNode removed_node; /* stands where one was removed, so that those behind it are found */
+
+static size_t hash_name(const char *name, size_t len)
 {
-        for (DbNode *k = n->first, *next; k; k = next) {
-                next = k->next;
-                dbnode_free(k);
+        uint32_t h = 2166136261; /* FNV-1a */
+
+        for (size_t i = 0; i < len; i++)
+                h = (h ^ (unsigned char) name[i]) * 16777619;
+        return h;
+}
+
+/* The place of the child of that name, or the free one where it would be. */
+static DbNode **index_place(DbIndex *x, const char *name, size_t len)
+{
+        for (size_t i = hash_name(name, len);; i++) {
+                DbNode **place = &x->places[i & (x->size - 1)];
+
+                if (!*place || (*place != &removed_node && strncmp((*place)->name, name, len) == 0 && !(*place)->name[len]))
+                        return place;
         }
-        n->first = n->last = NULL;
-        free(TAKE_PTR(n->text));
-        n->inner = false;
+}
+
+/* Made anew, with room for twice the children. Without memory there is none, and children are looked for in turn. */
+static void index_make(DbNode *n)
+{
+        size_t count = 0, size = 2 * INDEX_FROM;
+
+        for (DbNode *k = n->first; k; k = k->next)
+                count++;
+        while (size < count * 4)
+                size *= 2;
+        free(n->index);
+        n->index = calloc(1, sizeof *n->index + size * sizeof n->index->places[0]);
+        if (!n->index)
+                return;
+        n->index->size = size;
+        n->index->used = count;
+        for (DbNode *k = n->first; k; k = k->next)
+                *index_place(n->index, k->name, strlen(k->name)) = k;
+}
+
+static void index_add(DbNode *n, DbNode *child)
+{
+        if (!n->index && n->n_children < INDEX_FROM)
+                n->n_children++;
+        else if (!n->index || n->index->used + 1 > n->index->size / 2)
+                index_make(n);
+        else {
+                *index_place(n->index, child->name, strlen(child->name)) = child;
+                n->index->used++;
+        }
 }
 
 static DbNode *dbnode_add(DbNode *parent, const char *name, size_t len)
@@ -53,15 +116,19 @@ static DbNode *dbnode_add(DbNode *parent, const char *name, size_t len)
         memcpy(n->name, name, len);
         n->parent = parent;
         if (parent) {
-                *(parent->last ? &parent->last->next : &parent->first) = n;
-                parent->last = n;
+                n->prev = parent->first ? parent->first->prev : n;
+                *(parent->first ? &n->prev->next : &parent->first) = n;
+                parent->first->prev = n;
                 parent->inner = true;
+                index_add(parent, n);
         }
         return n;
 }
 
 static DbNode *dbnode_child(const DbNode *n, const char *name, size_t len)
 {
+        if (n->inner && n->index)
+                return *index_place(n->index, name, len);
         for (DbNode *k = n->first; k; k = k->next)
                 if (strncmp(k->name, name, len) == 0 && !k->name[len])
                         return k;
@@ -96,7 +163,7 @@ const char *dbnode_name(const DbNode *n)
 const char *dbnode_text(const DbNode *n, const char *path)
 {
         n = dbnode_find(n, path);
-        return n ? strempty(n->text) : "";
+        return n && !n->inner ? strempty(n->text) : "";
 }
 
 const DbNode *dbnode_first(const DbNode *n)
@@ -119,7 +186,8 @@ static DbNode *dbnode_make(DbNode *n, const char *path)
                 DbNode *child = dbnode_child(n, name, len);
 
                 if (!child) {
-                        free(TAKE_PTR(n->text));
+                        if (!n->inner)
+                                free(TAKE_PTR(n->text));
                         child = dbnode_add(n, name, len);
                 }
                 n = child;
@@ -129,15 +197,17 @@ static DbNode *dbnode_make(DbNode *n, const char *path)
 
 static void dbnode_unlink(DbNode *n)
 {
-        DbNode **link = &n->parent->first, *before = NULL;
+        DbNode *first = n->parent->first;
 
-        while (*link != n) {
-                before = *link;
-                link = &before->next;
-        }
-        *link = n->next;
-        if (n->parent->last == n)
-                n->parent->last = before;
+        *(n == first ? &n->parent->first : &n->prev->next) = n->next;
+        if (n->next)
+                n->next->prev = n->prev;
+        else
+                first->prev = n->prev;
+        if (n->parent->index)
+                *index_place(n->parent->index, n->name, strlen(n->name)) = &removed_node;
+        else
+                n->parent->n_children--;
 }
 
 static int dbnode_fill(DbNode *n, json_object *o)

@@ -15,7 +15,6 @@
 #include "templates.h"
 #include "vm.h"
 
-#define SLOT_MAX 9
 #define SWEEP_USEC (1 * USEC_PER_SEC)
 
 struct Create {
@@ -111,15 +110,8 @@ static int free_slot(Manager *m)
 {
         bool taken[SLOT_MAX + 1] = { 0 };
 
-        for (size_t i = 0; i < m->n_vms; i++) {
-                int64_t slot;
-
-                if (vm_is_service(m->vms[i]))
-                        continue;
-                slot = vm_int(m->vms[i], "slot", 0);
-                if (slot > 0 && slot <= SLOT_MAX)
-                        taken[slot] = true;
-        }
+        for (size_t i = 0; i < m->n_vms; i++)
+                taken[vm_taken_slot(m->vms[i])] = true;
         for (const Create *w = m->creates; w; w = w->next)
                 if (w->slot > 0)
                         taken[w->slot] = true;

@@ -279,6 +279,8 @@ static void vm_changed(Manager *m, const char *uuid_and_rest, const char *kind)
 
         snprintf(uuid, sizeof uuid, "%.36s", uuid_and_rest);
         vm = strlen(uuid) == 36 ? manager_find_vm(m, uuid) : NULL;
+        if (vm)
+                vm->slot_generation = 0;
         rest = vm && uuid_and_rest[36] == '/' ? uuid_and_rest + 37 : NULL;
         if (!rest) { /* a tree as a whole, or the first node of a new one */
                 if (vm)

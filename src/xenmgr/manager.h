@@ -16,6 +16,7 @@
 #define XENMGR_INTERFACE "com.citrix.xenclient.xenmgr"
 
 /* Limits. A caller that asks for more gets a plain error that names the limit. */
+#define SLOT_MAX 9 /* of the switcher; from 1 */
 #define VMS_MAX 4096
 #define VMS_OF_GUESTS_MAX 64 /* a guest may make VMs only while there are fewer than this */
 #define DISKS_MAX 64

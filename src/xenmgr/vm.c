@@ -148,6 +148,19 @@ bool vm_is_service(Vm *vm)
         return !streq(type, "svm") && !streq(type, "pvm");
 }
 
+/* Asked of all VMs at each creation, so it is kept until something of the VM changes. */
+int vm_taken_slot(Vm *vm)
+{
+        int64_t slot;
+
+        if (vm->slot_generation != vm->manager->generation) {
+                slot = vm_int(vm, "slot", 0);
+                vm->taken_slot = slot > 0 && slot <= SLOT_MAX && !vm_is_service(vm) ? (int) slot : 0;
+                vm->slot_generation = vm->manager->generation;
+        }
+        return vm->taken_slot;
+}
+
 bool vm_is_hvm(Vm *vm)
 {
         return streq(vm_text(vm, "config/virt-type", "pv"), "hvm");

@@ -45,6 +45,8 @@ struct Vm {
 
         const DbNode *node; /* cache, see vm_node() */
         uint64_t node_generation;
+        uint64_t slot_generation; /* 0, or that of what vm_taken_slot() found */
+        int taken_slot;
 
         VmState state;
         int64_t domid, stubdomid, acpi_state;
@@ -106,6 +108,7 @@ bool vm_autostarts(Vm *vm);
 bool vm_stubdom(Vm *vm);
 bool vm_vault_closed(Vm *vm); /* its user's vault is not mounted */
 int64_t vm_acpi_state(Vm *vm);
+int vm_taken_slot(Vm *vm); /* the switcher's slot that this VM has as a guest; 0: none */
 bool vm_is_running(const Vm *vm); /* neither shutdown nor rebooted */
 
 const char *vm_state_word(VmState s);
