@@ -4,6 +4,7 @@ import base64
 import glob
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -34,26 +35,25 @@ done
 """
 
 
+def sh(*words):
+    r = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert r.returncode == 0, "%s: %s" % (" ".join(words), r.stdout)
+
+
 def install():
     """Programs, data and the daemons' users, as the package would make them."""
-    if os.path.exists(HOME):
+    if os.path.exists(STATE + "/storage/guest"):
         return
-    os.makedirs(HOME)
-    shutil.copytree(bed.BIN, HOME + "/bin")
-    shutil.copytree("/share/data", HOME + "/data")
-    lines = [line.split() for line in open(HOME + "/data/sysusers.d/oxt.conf") if line[0] in "ugm"]
-    groups = {words[1]: [] for words in lines if words[0] in "ug"}
-    for words in lines:
-        if words[0] == "m":
-            groups[words[2]].append(words[1])
-    numbers = {name: 900 + n for n, name in enumerate(groups)}
-    with open("/etc/group", "a") as f:
-        for name, members in groups.items():
-            f.write("%s:x:%d:%s\n" % (name, numbers[name], ",".join(members)))
-    with open("/etc/passwd", "a") as f:
-        for words in lines:
-            if words[0] == "u":
-                f.write("%s:x:%d:%d::/nonexistent:/usr/sbin/nologin\n" % ((words[1],) + (numbers[words[1]],) * 2))
+    shutil.copytree(bed.BIN, HOME + "/bin", dirs_exist_ok=True)
+    shutil.copytree("/share/data", HOME + "/data", dirs_exist_ok=True)
+    for line in open(HOME + "/data/sysusers.d/oxt.conf"):
+        words = line.split() or ["#"]
+        if words[0] == "g":
+            sh("groupadd", "--force", "--system", words[1])
+        elif words[0] == "u":
+            sh("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", words[1])
+        elif words[0] == "m":
+            sh("usermod", "--append", "--groups", words[2], words[1])
     os.makedirs(STATE + "/storage/guest")
     for name in ("vmlinux", "initrd"):
         shutil.copy("/share/guest/" + name, STATE + "/storage/guest")
@@ -85,7 +85,9 @@ def up():
 
 
 def status():
-    return json.loads(good("oxt", "status", "--json"))
+    """Also of a stack that is not whole."""
+    r = subprocess.run(["oxt", "status", "--json"], env=ENVIRONMENT, stdout=subprocess.PIPE, timeout=CALL)
+    return json.loads(r.stdout)
 
 
 def processes(word):
@@ -180,11 +182,29 @@ class World:
 
 
 @case(seconds=150)
+def stack_up():
+    """The stack comes up in dom0, its daemons each as its own user."""
+    up()
+    daemons = {d["name"]: d for d in status()["supervisor"]["daemons"]}
+    for name, user in (("bus", "oxt-bus"), ("dbd", "oxt-dbd"), ("rpc-proxy", "oxt-proxy"), ("xenmgr", "oxt-mgr"),
+                       ("oxt-helper", "root")):
+        assert daemons[name]["state"] == "ready", daemons[name]
+        assert os.stat("/proc/%d" % daemons[name]["pid"]).st_uid == pwd.getpwnam(user).pw_uid, name
+
+
+@case(seconds=150)
 def stack_calls():
     """A VM made with xec from a template runs on Xen; its guest's calls come through the ring, one allowed, one denied."""
     guest = World.get()
     assert guest.get("domid") == str(guest.domid()) and guest.domid() > 0
-    assert guest.record()["backend"] == "xen"
+    record = guest.record()
+    assert record["backend"] == "xen"
+    # The monitor is root for Xen alone: what it does otherwise it does as oxt-mgr.
+    with open("/proc/%d/status" % record["monitor"]["pid"]) as f:
+        real, effective = re.search(r"^Uid:\s+(\d+)\s+(\d+)", f.read(), re.M).groups()
+    assert real == "0" and int(effective) == pwd.getpwnam("oxt-mgr").pw_uid, (real, effective)
+    for path in glob.glob("%s/vm/%s/*" % (RUNTIME, guest.uuid)) + glob.glob("%s/log/xenvm-*" % STATE):
+        assert os.stat(path).st_uid == pwd.getpwnam("oxt-mgr").pw_uid, path
     allowed, denied = guest.wait_for("allowed "), guest.wait_for("denied ")
     assert allowed.startswith("allowed 0 ") and guest.path in allowed, allowed
     assert not denied.startswith("denied 0 ") and "org.freedesktop.DBus.Error.AccessDenied" in denied, denied
@@ -193,3 +213,163 @@ def stack_calls():
     assert "member=list_vms" not in log, log
     client = next(c for c in status()["proxy"]["clients"] if c["uuid"] == guest.uuid)
     assert client["domid"] == guest.domid(), client
+
+
+def pid_of(guest, name):
+    if name == "xenvm":
+        return guest.record()["monitor"]["pid"]
+    supervisor = status()["supervisor"]
+    if name == "supervisor":
+        return supervisor["pid"]
+    return next(d["pid"] for d in supervisor["daemons"] if d["name"] == name)
+
+
+def alive(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not alive(pid), 10, "the end of process %d" % pid)
+
+
+def whole(guest, name, old):
+    """There is a new process of that name, everything is ready, and the VM is seen to run."""
+    try:
+        if pid_of(guest, name) in (0, old):
+            return False
+    except (KeyError, ValueError, OSError, StopIteration):
+        return False
+    s = status()
+    record = next((v for v in s["vms"] or [] if v["uuid"] == guest.uuid), {})
+    return s["supervisor"] and s["supervisor"]["ready"] and record.get("state") == "running"
+
+
+def killed(*names):
+    guest = World.get()
+    guest.wait_for("tick ")
+    domid = guest.domid()
+    for name in names:
+        old = pid_of(guest, name)
+        began = time.monotonic()
+        kill(old)
+        if name == "supervisor":
+            up() # adopts what runs
+        wait_for(lambda: whole(guest, name, old), CALL, "the stack to be whole after the end of %s\n%s" % (name, logs()))
+        guest.ticks_on(CALL)
+        print("# %s killed: all is whole and the guest's call answered after %.1f s" % (name, time.monotonic() - began))
+        assert guest.domid() == domid, (guest.domid(), domid)
+        assert guest.get("domid") == str(domid)
+        # The monitor obeys, be it a new one or the same.
+        assert "running" in good("xenvm-cmd", guest.uuid, "get-status")
+
+
+@case(seconds=150)
+def stack_monitor_killed():
+    """xenvm and oxt-helper, which starts it, are killed: the domain runs on, its channel comes back."""
+    killed("xenvm", "oxt-helper", "xenvm")
+
+
+@case(seconds=150)
+def stack_daemons_killed():
+    """xenmgr, dbd and rpc-proxy are killed: the domain runs on, its guest's calls are answered again."""
+    killed("xenmgr", "dbd", "rpc-proxy")
+
+
+@case(seconds=150)
+def stack_bus_killed():
+    """The bus and the supervisor are killed: the domain runs on, its guest's calls are answered again."""
+    killed("bus", "supervisor")
+
+
+@case(seconds=150)
+def stack_started_again():
+    """Destroyed and started again: another domain, and nothing of the old one's connections is left."""
+    guest = World.get()
+    guest.wait_for("tick ")
+    before = guest.domid()
+
+    def connections():
+        r = good("busctl", "--address=" + ENVIRONMENT["DBUS_SYSTEM_BUS_ADDRESS"], "list", "--no-legend") \
+            if shutil.which("busctl") else good("dbus-send", "--bus=" + ENVIRONMENT["DBUS_SYSTEM_BUS_ADDRESS"],
+                                                "--dest=org.freedesktop.DBus", "--print-reply", "/",
+                                                "org.freedesktop.DBus.ListNames")
+        return re.findall(r"org\.oxt\.conn\.d(\d+)\.", r)
+
+    with open("%s/channel/%s.json" % (RUNTIME, guest.uuid)) as f:
+        first = json.load(f)
+    assert str(before) in connections(), connections()
+    guest.call("destroy")
+    wait_for(lambda: guest.domid() < 0, CALL, "the end of the domain")
+    wait_for(lambda: not connections(), CALL, "the end of its connections: %s" % connections())
+    assert not os.path.exists("%s/channel/%s.json" % (RUNTIME, guest.uuid))
+    assert not [c for c in status()["proxy"]["clients"] if c["uuid"] == guest.uuid]
+    seen = len(guest.console())
+    guest.start()
+    assert guest.domid() > before
+    with open("%s/channel/%s.json" % (RUNTIME, guest.uuid)) as f:
+        second = json.load(f)
+    assert second["start"] != first["start"] and second["domid"] == guest.domid() != first["domid"], (first, second)
+    wait_for(lambda: any(l.startswith("allowed 0 ") for l in guest.console()[seen:]), LINE, "a call of the new domain\n" + logs())
+    assert set(connections()) <= {str(guest.domid())}, (connections(), guest.domid())
+
+
+@case(seconds=150)
+def stack_start_interrupted():
+    """xenmgr, then xenvm is killed in the middle of a start: the VM runs, or is down and starts again."""
+    guest = World.get()
+    guest.call("destroy")
+    wait_for(lambda: guest.domid() < 0, CALL, "the end of the domain")
+
+    def begin():
+        p = subprocess.Popen(["xec", "-o", guest.path, "-i", VM, "start"], env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.path.exists("%s/vm/%s/starting" % (RUNTIME, guest.uuid)), CALL, "the start to begin")
+        return p
+
+    caller = begin()
+    kill(pid_of(guest, "xenmgr"))
+    caller.wait(CALL)
+    # The new one goes on with it.
+    wait_for(lambda: run("xec", "-o", guest.path, "-i", VM, "get", "state").stdout.strip() == "running", CALL,
+             "the interrupted start to end\n" + logs())
+    assert guest.domid() > 0
+    guest.call("destroy")
+    wait_for(lambda: guest.domid() < 0, CALL, "the end of the domain")
+
+    caller = begin()
+    kill(guest.record()["monitor"]["pid"])
+    caller.wait(LINE)
+    wait_for(lambda: guest.get("state") in ("running", "stopped"), CALL, "a state\n" + logs())
+    wait_for(lambda: (guest.domid() > 0) == (guest.get("state") == "running"), CALL, "the domain to be as the state says")
+    if guest.domid() < 0:
+        guest.start()
+    seen = len(guest.console())
+    wait_for(lambda: len(guest.console()) > seen, LINE, "the guest\n" + logs())
+    assert len([d for d in bed.domains() if d == guest.uuid]) == 1
+
+
+@case(seconds=150)
+def stack_stopped():
+    """The guest is shut down by its agent, the stack ended: no domain, xenstore node or process is left."""
+    guest = World.get()
+    agent = "com.citrix.xenclient.guest.uuid_" + guest.uuid.replace("-", "_")
+    guest.wait_for("tick ")
+    domid = guest.domid()
+    guest.call("shutdown")
+    wait_for(lambda: guest.domid() < 0, LINE, "the end of the domain\n" + logs())
+    wait_for(lambda: guest.get("state") == "stopped", CALL, "the state")
+    nodes = subprocess.run(["xenstore-ls", "-f", "/"], stdout=subprocess.PIPE, text=True).stdout
+    left = [n for n in nodes.splitlines() if guest.uuid in n or "/domain/%d/" % domid in n or "/vif/%d/" % domid in n]
+    assert not left, left
+    good("xec", "-o", guest.path, "-i", VM, "delete")
+    World.guest = None
+    out = good("oxt", "down", "--timeout", "20", seconds=100)
+    assert "Nothing is left running" in out, out
+    assert not processes("--runtime-dir=" + RUNTIME) and not processes(RUNTIME), out
+    assert not bed.domains()
+    assert not os.path.exists(RUNTIME + "/vm/" + guest.uuid)
