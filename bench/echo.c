@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The peer of bench/xenmgr: a service on plain sd-bus that answers each call of org.oxt.Echo with as
- * many properties, of about the same size, as xenmgr's GetAll of a VM has, made anew for each answer.
+ * The peer of bench/xenmgr: a service on plain sd-bus that answers Echo with as many properties, of about the
+ * same size, as xenmgr's GetAll of a VM has, made anew for each answer; and Paths(n) with n paths of VMs.
  */
 #include <stdio.h>
 #include <systemd/sd-bus.h>
@@ -15,9 +15,24 @@ static int echo(sd_bus_message *call, void *userdata, sd_bus_error *error)
 
         (void) userdata;
         (void) error;
-        if (!sd_bus_message_is_method_call(call, "org.oxt.Echo", "Echo"))
+        if (!sd_bus_message_is_method_call(call, "org.oxt.Echo", NULL))
                 return 0;
         r = sd_bus_message_new_method_return(call, &reply);
+        if (sd_bus_message_is_method_call(call, NULL, "Paths")) {
+                uint32_t n = 0;
+
+                if (r >= 0)
+                        r = sd_bus_message_read(call, "u", &n);
+                if (r >= 0)
+                        r = sd_bus_message_open_container(reply, 'a', "o");
+                for (uint32_t i = 0; r >= 0 && i < n; i++) {
+                        char path[64];
+
+                        snprintf(path, sizeof path, "/vm/%08x_0000_0000_0000_000000000000", i);
+                        r = sd_bus_message_append(reply, "o", path);
+                }
+                goto send;
+        }
         if (r >= 0)
                 r = sd_bus_message_open_container(reply, 'a', "{sv}");
         for (int i = 0; r >= 0 && i < PROPERTIES; i++) {
@@ -27,6 +42,7 @@ static int echo(sd_bus_message *call, void *userdata, sd_bus_error *error)
                 r = i % 2 ? sd_bus_message_append(reply, "{sv}", name, "s", "a value")
                           : sd_bus_message_append(reply, "{sv}", name, "b", 1);
         }
+send:
         if (r >= 0)
                 r = sd_bus_message_close_container(reply);
         if (r >= 0)
