@@ -209,6 +209,7 @@ def answers_overtake():
         m = c.until(lambda m: m.kind == CALL)
         c.send(RETURN, "s", ("answer",), destination=m.sender, reply_serial=m.serial)
         assert host.reply(serial).args == ["answer"]
+        wait_for(lambda: len(p.allowed.held) >= 8, what="the window to be full")
         assert len(p.allowed.held) == 8
         p.allowed.hold = False
         p.allowed.release()
@@ -266,7 +267,7 @@ def field(code, t, value, order="<"):
 @oxt.case
 def malformed_messages():
     """Each malformed message ends its connection with a reason in the log, and reaches nobody."""
-    with Proxy() as p:
+    with Proxy(env={"OXT_PROXY_DENIALS": "1000"}) as p:
         fixed = bytearray(encode(CALL, 7, **CANARY))
 
         def patched(at, data):
@@ -324,6 +325,54 @@ def malformed_messages():
         assert c.call("test.allowed", "/a", "test.i", "M", extra=field(200, "u", 5) + b"").kind == RETURN
         assert b"\xc8\1u" not in p.allowed.calls[-1].data, "an unknown header field reached the bus"
         assert alive(c)
+
+
+@oxt.case
+def bounded_log():
+    """A guest that does wrong again and again writes proxy.denials lines in a second; what was left out is counted."""
+    with Proxy(env={"OXT_PROXY_DENIALS": "5"}) as p:
+        start = time.monotonic()
+        for _ in range(300):
+            c = p.client(auth=False, hello=False)
+            c.socket.sendall(b"x")
+            assert c.ended()
+        seconds = time.monotonic() - start
+        wait_for(lambda: p.status()["connections"] == 0, what="their ends")
+        assert p.log().count("the first byte is not NUL") <= 5 * (seconds + 2), (seconds, p.log()[-1000:])
+
+        def told():
+            p.client(auth=False, hello=False).socket.sendall(b"x")
+            return "such lines of domain 5 before this one were left out" in p.log()
+        wait_for(told, what="the count")
+
+
+@oxt.case
+def descriptors_run_out():
+    """Without descriptors new connections wait, without a busy loop; when there are some again they are served."""
+    with Proxy() as p:
+        with open("/proc/%d/limits" % p.process.pid) as f:
+            soft, hard = [int(n) for l in f if l.startswith("Max open files") for n in l.split()[3:5]]
+        assert soft >= min(hard, 65536), (soft, hard)
+
+        def limit(n):
+            command = ["prlimit", "--pid", str(p.process.pid), "--nofile=%d:%d" % (n, hard)]
+            r = p.stack.run(oxt.as_user("oxt-proxy", *command) if os.geteuid() == 0 else command)
+            assert r.returncode == 0, r.stderr
+        c = p.client()
+        limit(len(os.listdir("/proc/%d/fd" % p.process.pid)))
+        waiting = p.client(auth=False, hello=False)
+        wait_for(lambda: "Cannot accept connections" in p.log(), what="the log")
+        assert alive(c)
+
+        def cpu():
+            with open("/proc/%d/stat" % p.process.pid) as f:
+                return sum(int(x) for x in f.read().rsplit(")", 1)[1].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+        before = cpu()
+        time.sleep(1)
+        assert cpu() - before < 0.5 and p.log().count("Cannot accept connections") == 1
+        limit(soft)
+        waiting.socket.sendall(b"\0AUTH EXTERNAL 30\r\n")
+        assert waiting.line().startswith(b"OK ")
 
 
 @oxt.case

@@ -46,20 +46,38 @@ Audit *audit_free(Audit *a)
 }
 
 /* True: write it. The first of a second that passes the limit is still counted in the next record. */
-static bool within_rate(Audit *a, Peer *p)
+static bool within_rate(const Proxy *p, Rate *r)
 {
         uint64_t second = now_usec() / USEC_PER_SEC;
 
-        if (second != p->audit_second) {
-                p->audit_second = second;
-                p->audit_count = 0;
+        if (second != r->second) {
+                r->second = second;
+                r->count = 0;
         }
-        if (p->audit_count >= (unsigned) a->proxy->limits.denials) {
-                p->audit_omitted++;
+        if (r->count >= (unsigned) p->limits.denials) {
+                r->omitted++;
                 return false;
         }
-        p->audit_count++;
+        r->count++;
         return true;
+}
+
+void audit_note(Peer *p, const char *fmt, ...)
+{
+        _cleanup_free_ char *text = NULL;
+        va_list ap;
+
+        if (!within_rate(p->proxy, &p->notes))
+                return;
+        va_start(ap, fmt);
+        text = strformatv(fmt, ap);
+        va_end(ap);
+        if (p->notes.omitted > 0)
+                log_warning("%s; %u such lines of domain %lld before this one were left out", strempty(text), p->notes.omitted,
+                            (long long) p->domid);
+        else
+                log_warning("%s", strempty(text));
+        p->notes.omitted = 0;
 }
 
 static void put(json_object *o, const char *member, const char *untrusted_text)
@@ -113,8 +131,8 @@ static json_object *record_make(const Peer *p, const PolicyMessage *m, uint32_t 
                 put(n, "differs", differs);
                 json_object_object_add(o, "near", n);
         }
-        if (p->audit_omitted > 0)
-                json_object_object_add(o, "omitted", json_object_new_int64(p->audit_omitted));
+        if (p->records.omitted > 0)
+                json_object_object_add(o, "omitted", json_object_new_int64(p->records.omitted));
         return o;
 }
 
@@ -149,8 +167,8 @@ static void line_make(StrBuf *b, const Peer *p, const PolicyMessage *m, uint32_t
                 strbuf_add(b, v->allow ? " no rule denies it" : " no rule matches");
         if (near && near->rule)
                 strbuf_addf(b, "; nearest %s:%u: %s", near->rule->file, near->rule->line, strempty(differs));
-        if (p->audit_omitted > 0)
-                strbuf_addf(b, "; %u records before this one were left out", p->audit_omitted);
+        if (p->records.omitted > 0)
+                strbuf_addf(b, "; %u records before this one were left out", p->records.omitted);
 }
 
 void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial, uint32_t reply_serial,
@@ -166,7 +184,7 @@ void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial,
                 a->proxy->n_denied++;
                 peer->n_denied++;
         }
-        if (!within_rate(a, peer))
+        if (!within_rate(a->proxy, &peer->records))
                 return;
         if (!verdict->allow && !why && peer->policy) {
                 policy_explain(peer->policy, &peer->client, m, &near);
@@ -175,7 +193,7 @@ void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial,
         }
         line_make(&b, peer, m, serial, reply_serial, verdict, why, &near, differs);
         o = record_make(peer, m, serial, verdict, why, &near, differs);
-        peer->audit_omitted = 0;
+        peer->records.omitted = 0;
         text = o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
         if (!text || strbuf_take(&b, &line) < 0)
                 return;

@@ -22,5 +22,8 @@ DEFINE_CLEANUP(Audit *, audit_free)
 void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial, uint32_t reply_serial,
                   const PolicyVerdict *verdict, const char *why);
 
+/* A warning about what a guest did with its connections, bounded in the same way. */
+void audit_note(Peer *p, const char *fmt, ...) _printf_(2, 3);
+
 /* The last n records, oldest first, as a JSON array; *ret is to be freed. */
 int audit_list(const Audit *a, unsigned n, char **ret);

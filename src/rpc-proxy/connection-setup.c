@@ -2,6 +2,7 @@
 /* How a connection begins: the client authenticates, the bus connection says Hello and takes its marker. */
 #include <unistd.h>
 
+#include "audit.h"
 #include "connection-internal.h"
 #include "json-link.h"
 #include "log.h"
@@ -43,7 +44,7 @@ void connection_open_bus(Connection *c)
         fd = outgoing_connect(c->proxy->outgoing);
         r = fd < 0 ? fd : link_new_fd(c->proxy->event, fd, PRIORITY_CLIENTS, &c->bus.link);
         if (r < 0) {
-                log_errno_full(LOG_WARNING, r, "Cannot connect to %s", c->proxy->outgoing);
+                audit_note(c->peer, "Cannot connect to %s: %s", c->proxy->outgoing, strerror(-r));
                 connection_end(c, "there is no bus");
                 return;
         }
@@ -88,7 +89,7 @@ static const char *setup_message(Connection *c, const WireMessage *m)
                 return "the bus answered what nobody asked";
         if (m->type == WIRE_ERROR) {
                 (void) wire_body_texts(m, &text, 1);
-                log_warning("The bus refused %s: %s: %s", expected == 1 ? "Hello" : strempty(c->marker), m->error_name, text);
+                audit_note(c->peer, "The bus refused %s: %s: %s", expected == 1 ? "Hello" : strempty(c->marker), m->error_name, text);
                 return expected == 1 ? "the bus refused Hello" : "the bus refused the marker name";
         }
         if (expected == 1) {

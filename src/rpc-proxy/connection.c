@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "connection.h"
 
+#include "audit.h"
 #include "connection-internal.h"
 #include "filter.h"
 #include "listener.h"
@@ -28,8 +29,12 @@ void connection_end(Connection *c, const char *why)
         if (c->dead)
                 return;
         c->dead = true;
-        log_full(why ? LOG_WARNING : LOG_DEBUG, "Connection %llu of domain %lld ends: %s", (unsigned long long) c->number,
-                 (long long) c->peer->domid, why ? why : "closed by its owner");
+        if (why)
+                audit_note(c->peer, "Connection %llu of domain %lld ends: %s", (unsigned long long) c->number,
+                           (long long) c->peer->domid, why);
+        else
+                log_debug("Connection %llu of domain %lld ends: closed by its owner", (unsigned long long) c->number,
+                          (long long) c->peer->domid);
 }
 
 /* Whether bytes of the client may be looked at: its answers and what it sends must have somewhere to go. */
@@ -446,8 +451,8 @@ int connection_new(Proxy *p, Peer *peer, const Instance *instance, Link *client)
         Connection *c;
 
         if (peer->n_connections >= (unsigned) p->limits.connections) {
-                log_warning("Domain %lld has %u connections already; another one is refused", (long long) peer->domid,
-                            peer->n_connections);
+                audit_note(peer, "Domain %lld has %u connections already; another one is refused", (long long) peer->domid,
+                           peer->n_connections);
                 return -EMFILE;
         }
         c = calloc(1, sizeof *c);

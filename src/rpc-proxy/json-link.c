@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "json-link.h"
 
+#include "audit.h"
 #include "introspect.h"
 #include "json-message.h"
 #include "log.h"
@@ -128,7 +129,7 @@ static bool charge(JsonLink *j)
         }
         j->charged = now;
         j->ended = true;
-        log_warning("A JSON client of domain %lld ends: more bytes would be kept for it than proxy.queued allows", (long long) p->domid);
+        audit_note(p, "A JSON client of domain %lld ends: more bytes would be kept for it than proxy.queued allows", (long long) p->domid);
         return false;
 }
 
@@ -212,7 +213,7 @@ static void deliver(JsonLink *j, JsonMessage *m, const char *signature)
                 snprintf(id, sizeof(id), "%u", m->id);
                 answer(j, id, ERROR_INVALID_ARGS, r == -ENOMEM ? "out of memory" : why.text);
         } else {
-                log_warning("A JSON message cannot be carried: %s", why.text);
+                audit_note(j->spec.peer, "A JSON message cannot be carried: %s", why.text);
                 /* The caller is not to wait for an answer that cannot come. */
                 if (call) {
                         JsonMessage error = { .kind = JSON_ERROR, .id = m->id, .response_to = m->response_to,

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "client.h"
 #include "fs.h"
 #include "guest-channel.h"
@@ -17,6 +18,7 @@
 #include "strbuf.h"
 
 #define BACKLOG 128
+#define ACCEPTS_MAX 64 /* in 10 ms */
 
 typedef enum Kind { KIND_UNIX, KIND_TCP, KIND_VSOCK, KIND_SERIAL, KIND_GUEST, _KIND_MAX } Kind;
 
@@ -36,6 +38,7 @@ struct Listener {
         int fd;
         char *unlink_path;
         sd_event_source *accept;
+        bool full; /* there are no descriptors; told once */
         GuestChannels *guests;
 };
 
@@ -117,7 +120,11 @@ static int serve_fd(Proxy *p, int fd, uint32_t cid)
                 return -ENOMEM;
         }
         r = link_new_fd(p->event, fd, PRIORITY_CLIENTS, &link);
-        return r < 0 ? r : client_accept(p, peer, &p->instance, link);
+        if (r >= 0)
+                r = client_accept(p, peer, &p->instance, link);
+        if (r < 0 && r != -EMFILE)
+                audit_note(peer, "Cannot serve a connection of domain %lld: %s", (long long) peer->domid, strerror(-r));
+        return r;
 }
 
 static int on_accept(_unused_ sd_event_source *s, int listen_fd, _unused_ uint32_t events, void *userdata)
@@ -126,20 +133,20 @@ static int on_accept(_unused_ sd_event_source *s, int listen_fd, _unused_ uint32
         struct sockaddr_vm vm = { 0 };
         socklen_t size = sizeof vm;
         const int one = 1;
-        int fd, r;
+        int fd;
 
         fd = accept4(listen_fd, l->kind == KIND_VSOCK ? (struct sockaddr *) &vm : NULL, l->kind == KIND_VSOCK ? &size : NULL,
                      SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0) {
-                if (errno == EMFILE || errno == ENFILE)
-                        log_errno_full(LOG_WARNING, errno, "Cannot accept a connection");
+                if ((errno == EMFILE || errno == ENFILE) && !l->full)
+                        log_errno_full(LOG_WARNING, errno, "Cannot accept connections");
+                l->full = errno == EMFILE || errno == ENFILE;
                 return 0;
         }
+        l->full = false;
         if (l->kind == KIND_TCP)
                 (void) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        r = serve_fd(l->proxy, fd, vm.svm_cid);
-        if (r < 0 && r != -EMFILE)
-                log_errno_full(LOG_WARNING, r, "Cannot serve a connection");
+        (void) serve_fd(l->proxy, fd, vm.svm_cid);
         return 0;
 }
 
@@ -234,6 +241,8 @@ int listener_start(Listener *l)
                 r = sd_event_add_io(p->event, &l->accept, l->fd, EPOLLIN, on_accept, l);
                 if (r >= 0)
                         r = sd_event_source_set_priority(l->accept, PRIORITY_CLIENTS);
+                if (r >= 0) /* one that cannot be accepted stays there, and is to cost little */
+                        r = sd_event_source_set_ratelimit(l->accept, 10 * USEC_PER_MSEC, ACCEPTS_MAX);
         }
         return r;
 }

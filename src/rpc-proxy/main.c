@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "audit.h"
@@ -14,6 +15,8 @@
 #include "strbuf.h"
 #include "vminfo.h"
 #include "web-process.h"
+
+#define DESCRIPTORS_MAX 65536
 
 static Proxy proxy = { .incoming = "argo:5555", .incoming_domid = -1 };
 static const char *arg_domid;
@@ -99,6 +102,17 @@ static int check_options(Daemon *d, char *words[])
         return choose_rules(d);
 }
 
+/* Each connection takes two descriptors or more, and the usual soft limit is for programs that use select(). */
+static void raise_descriptors(void)
+{
+        struct rlimit l;
+
+        if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur >= DESCRIPTORS_MAX)
+                return;
+        l.rlim_cur = MIN2(l.rlim_max, (rlim_t) DESCRIPTORS_MAX);
+        (void) setrlimit(RLIMIT_NOFILE, &l);
+}
+
 static int proxy_start(Daemon *d, void *userdata, char *words[])
 {
         Proxy *p = userdata;
@@ -115,6 +129,7 @@ static int proxy_start(Daemon *d, void *userdata, char *words[])
                 spec.service = &proxy_service;
         }
         limits_load(&p->limits);
+        raise_descriptors();
         if (getrandom(random, sizeof random, 0) != sizeof random)
                 return log_errno(errno, "Cannot get random bytes");
         for (size_t i = 0; i < sizeof random; i++)

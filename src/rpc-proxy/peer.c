@@ -5,7 +5,40 @@
 #include "vminfo.h"
 
 #define UNKNOWN_DOMID 32756 /* Xen's DOMID_INVALID */
+#define PAST 32
 #define UNKNOWN_UUID "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+/* What was said of peers that are gone: whoever comes again at once, begins with that. */
+static struct {
+        int64_t domid;
+        bool stubdom;
+        char uuid[37];
+        Rate records, notes;
+} past[PAST];
+static unsigned next_past;
+
+static void remember_rates(const Peer *p)
+{
+        past[next_past].domid = p->domid;
+        past[next_past].stubdom = p->stubdom;
+        strcpy(past[next_past].uuid, p->uuid);
+        past[next_past].records = p->records;
+        past[next_past].notes = p->notes;
+        next_past = (next_past + 1) % PAST;
+}
+
+static void recall_rates(Peer *p)
+{
+        for (unsigned i = 1; i <= PAST; i++) { /* the latest first */
+                unsigned k = (next_past + PAST - i) % PAST;
+
+                if (past[k].domid == p->domid && past[k].stubdom == p->stubdom && streq(past[k].uuid, p->uuid)) {
+                        p->records = past[k].records;
+                        p->notes = past[k].notes;
+                        return;
+                }
+        }
+}
 
 static const char *peer_property(void *userdata, const char *name)
 {
@@ -33,6 +66,7 @@ Peer *peer_get(Proxy *proxy, int64_t domid, const char *uuid, bool stubdom)
         p->client = (PolicyClient) { .domid = domid, .uuid = p->uuid[0] ? p->uuid : NULL, .stubdom = stubdom,
                                      .property = p->uuid[0] ? peer_property : NULL, .userdata = p };
         p->waiting_end = &p->waiting;
+        recall_rates(p);
         p->next = proxy->peers;
         proxy->peers = p;
         ruleset_apply(proxy->rules, p);
@@ -54,6 +88,7 @@ Peer *peer_unref(Peer *p)
                         *q = p->next;
                         break;
                 }
+        remember_rates(p);
         if (p->proxy->last_caller == p)
                 p->proxy->last_caller = NULL;
         policy_unref(p->policy);

@@ -7,6 +7,12 @@
 #include "caller.h"
 #include "proxy.h"
 
+/* How much is said of a peer: so many in a second, the others are counted. */
+typedef struct Rate {
+        uint64_t second;
+        unsigned count, omitted;
+} Rate;
+
 struct Peer {
         unsigned refs;
         Proxy *proxy;
@@ -29,8 +35,7 @@ struct Peer {
         uint64_t eager_until; /* monotonic, us: until then they do as soon as one place is free */
         Connection *waiting, **waiting_end; /* connections that wait for a place, first come first */
 
-        uint64_t audit_second;
-        unsigned audit_count, audit_omitted;
+        Rate records, notes; /* audit.h */
         uint64_t n_denied;
 };
 
