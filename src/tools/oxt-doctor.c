@@ -13,12 +13,14 @@
 #include <unistd.h>
 
 #include "accel.h"
+#include "backend.h"
 #include "daemons.h"
 #include "fs.h"
 #include "json.h"
 #include "log.h"
 #include "oxt.h"
 #include "parse.h"
+#include "settings.h"
 #include "spawn.h"
 #include "strbuf.h"
 
@@ -85,10 +87,61 @@ static void check_kvm(const Stack *s, Finding *f)
                       "switch virtualisation on in the firmware, or nested virtualisation in the host of this machine");
 }
 
-static void check_xen(_unused_ const Stack *s, Finding *f)
+static bool any_exists(const char *const paths[])
+{
+        for (; *paths; paths++)
+                if (access(*paths, F_OK) == 0)
+                        return true;
+        return false;
+}
+
+/* What the back end for Xen and the guests' channel need on a Xen host, in the order in which one misses it. */
+static void check_xen_host(const Stack *s, Finding *f)
+{
+        static const char *const control[] = { "/dev/xen/privcmd", "/proc/xen/privcmd", NULL };
+        static const char *const store[] = { "/run/xenstored/socket", "/var/run/xenstored/socket", "/dev/xen/xenbus", NULL };
+        const char *setting = setting_text(SETTING_BACKEND), *why = "";
+        _cleanup_close_ int helper = -EBADF;
+        const Backend *xen;
+
+        if (!any_exists(control)) {
+                found(f, VERDICT_BAD, "a Xen host without the hypervisor's control device", "modprobe xen-privcmd");
+                return;
+        }
+        if (!any_exists(store)) {
+                found(f, VERDICT_BAD, "a Xen host on which xenstored does not run", "start Xen's own services (xencommons, or xen-init-dom0)");
+                return;
+        }
+        xen = backend_choose("xen", &why);
+        if (!xen && s->root) {
+                f->verdict = VERDICT_BAD;
+                f->text = strformat("a Xen host, but not for VMs: %s", why);
+                f->advice = strdup("install Xen's libraries, of the hypervisor's version, and oxt's module for Xen");
+                return;
+        }
+        if (!s->root) {
+                found(f, VERDICT_NOTE, "a Xen host; VMs of a user's own stack use QEMU", "VMs on Xen need a stack that root starts");
+                return;
+        }
+        if (access("/dev/xen/evtchn", F_OK) < 0 || access("/dev/xen/gntdev", F_OK) < 0) {
+                found(f, VERDICT_BAD, "VMs run on Xen, but their guests cannot reach the host", "modprobe xen-evtchn xen-gntdev");
+                return;
+        }
+        if (words_contain("qemu", setting)) {
+                found(f, VERDICT_NOTE, "a Xen host, but the setting backend says qemu", "oxt config set backend auto");
+                return;
+        }
+        helper = unix_connect(paths_get(&s->paths, PATH_HELPER_SOCKET));
+        if (helper < 0)
+                found(f, VERDICT_NOTE, "VMs run on Xen; their monitors are started by oxt-helper, which does not run now", "oxt up");
+        else
+                found(f, VERDICT_OK, "VMs run on Xen; control device, xenstored, module and helper are there", NULL);
+}
+
+static void check_xen(const Stack *s, Finding *f)
 {
         if (file_has("/proc/xen/capabilities", "control_d"))
-                found(f, VERDICT_OK, "this is the control domain of a Xen host", NULL);
+                check_xen_host(s, f);
         else if (file_has("/sys/hypervisor/type", "xen"))
                 found(f, VERDICT_NOTE, "this runs on Xen, but not as its control domain: VMs use QEMU", NULL);
         else

@@ -64,6 +64,7 @@ static int on_connect(_unused_ sd_event_source *s, int fd, _unused_ uint32_t rev
         _cleanup_close_ int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         struct libxenvchan *ring;
         char path[64];
+        uint64_t begin;
         int r;
         AS_ROOT;
 
@@ -72,9 +73,11 @@ static int on_connect(_unused_ sd_event_source *s, int fd, _unused_ uint32_t rev
         /* The newest is the one that counts: an old proxy may not know yet that it is dead. */
         channel_drop(c);
         snprintf(path, sizeof path, "/local/domain/%u/" VCHAN_PATH, c->domid);
+        begin = now_usec();
         ring = libxenvchan_client_init(NULL, (int) c->domid, path);
         if (!ring)
                 return 0; /* the guest offers none yet: the proxy sees end-of-file and comes again */
+        log_info("The ring of domain %u is mapped, after %llu us", c->domid, (unsigned long long) (now_usec() - begin));
         r = vchan_bridge_new(ring, peer, &c->bridge);
         if (r < 0) {
                 libxenvchan_close(ring);
