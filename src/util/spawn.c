@@ -34,6 +34,7 @@ static const struct {
         [SPAWN_RPC_PROXY_WEB] = { { NULL }, "rpc-proxy-web" },
         [SPAWN_XENMGR] = { { NULL }, "xenmgr" },
         [SPAWN_HELPER] = { { NULL }, "oxt-helper" },
+        [SPAWN_EXTRACT] = { { NULL }, "oxt-extract" },
         [SPAWN_HOOK] = { { NULL }, NULL },
 };
 

@@ -23,6 +23,7 @@ typedef enum SpawnProgram {
         SPAWN_RPC_PROXY_WEB,
         SPAWN_XENMGR,
         SPAWN_HELPER,
+        SPAWN_EXTRACT,
         SPAWN_HOOK,     /* a hook program of xenmgr; the path is checked by the caller, see `path` */
         _SPAWN_MAX,
 } SpawnProgram;

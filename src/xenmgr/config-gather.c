@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "extract.h"
 #include "fs.h"
 #include "host.h"
 #include "lifecycle.h"
@@ -108,6 +109,7 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
         _cleanup_strv_ char **key_dirs = NULL, **missing = NULL, **pci = NULL;
         _cleanup_json_ json_object *tree = vm_node(vm) ? dbnode_to_json(vm_node(vm)) : NULL;
         _cleanup_free_ char *xengfx = paths_map(paths, "/config/xengfx");
+        _cleanup_free_ char *kernel = extract_target(vm, "kernel"), *initrd = extract_target(vm, "initrd");
         ConfigNic nics[NICS_MAX];
         char stubdom[37];
         ConfigInput in = { .uuid = vm->uuid, .vm = tree, .paths = paths, .nics = nics,
@@ -126,6 +128,8 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
                 r = pci_devices_of_vm(vm, &pci);
         if (r < 0)
                 return r;
+        in.kernel = kernel;
+        in.initrd = initrd;
         in.key_dirs = key_dirs;
         in.missing = missing;
         in.pci = pci;

@@ -121,6 +121,8 @@ static void write_prelude(Writer *w)
         /* hvm must never get a kernel: the monitor would boot it in place of the disk. */
         if (!w->hvm && *kernel)
                 line_path(w, "kernel", kernel);
+        else if (!w->hvm && w->in->kernel)
+                line(w, "kernel", w->in->kernel);
 }
 
 /* The fields of a disk line are separated by colons, without any escape. */
@@ -388,6 +390,8 @@ static void write_stored(Writer *w)
                 } else if (*v || !words_contain("serial boot", keys[i].key))
                         line(w, keys[i].key, v);
         }
+        if (!w->hvm && w->in->initrd && !*get(w, "config/initrd", ""))
+                line(w, "initrd", w->in->initrd);
         line(w, "hvm", w->hvm ? "true" : "false");
         line(w, "notify", "dbus");
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config-writer.h"
+#include "extract.h"
 #include "fs.h"
 #include "host.h"
 #include "log.h"
@@ -104,15 +105,15 @@ static void check_dependencies(Vm *vm, Findings *f)
         free(deps);
 }
 
-/*
- * A path below the storage folder must not leave it, whoever made links there. Paths elsewhere could
- * only be set by the host.
- */
-static int open_disk(const Paths *p, const char *path)
+int disk_open(const Paths *p, const char *path, int flags)
 {
         const char *root = paths_get(p, PATH_STORAGE), *rest = startswith(path, root);
+        int fd;
 
-        return rest && *rest == '/' ? open_below(root, path, O_PATH) : open(path, O_PATH | O_CLOEXEC);
+        if (rest && *rest == '/')
+                return open_below(root, path, flags);
+        fd = open(path, flags | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
 }
 
 static void check_disks(Vm *vm, Findings *f)
@@ -131,7 +132,7 @@ static void check_disks(Vm *vm, Findings *f)
                 snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
                 stored = vm_text(vm, path, "");
                 mapped = paths_map(p, stored);
-                fd = mapped && *mapped ? open_disk(p, mapped) : -1;
+                fd = mapped && *mapped ? disk_open(p, mapped, O_PATH) : -1;
                 if (fd >= 0 && fstat(fd, &st) >= 0 && !S_ISDIR(st.st_mode))
                         continue;
                 text = strformat("Bad Physical Path for disk %u (%s)", ids[i], stored);
@@ -141,21 +142,18 @@ static void check_disks(Vm *vm, Findings *f)
 
 static void check_kernel(Vm *vm, Findings *f)
 {
-        static const char *const keys[] = { "config/kernel", "config/initrd" };
-        bool needs_extraction = *vm_text(vm, "config/kernel-extract", "");
+        static const char *const keys[] = { "kernel", "initrd" };
 
-        if (needs_extraction && !vm_is_hvm(vm)) {
-                finding_code(f, "kernel", ERROR_IO,
-                             "kernels inside disks (kernel-extract) are not taken out; set kernel to a file");
-                return;
-        }
         for (size_t i = 0; i < ELEMENTSOF(keys) && !vm_is_hvm(vm); i++) {
-                const char *stored = vm_text(vm, keys[i], "");
-                _cleanup_free_ char *mapped = paths_map(manager_paths(vm->manager), stored), *text = NULL;
+                _cleanup_free_ char *why = extract_check(vm, keys[i]), *mapped = extract_target(vm, keys[i]), *text = NULL;
+                char extract[32];
 
-                if (!*stored || !mapped || access(mapped, R_OK) == 0)
+                snprintf(extract, sizeof extract, "config/%s-extract", keys[i]);
+                if (why)
+                        finding_code(f, "kernel", ERROR_IO, why);
+                if (!mapped || *vm_text(vm, extract, "") || access(mapped, R_OK) == 0)
                         continue;
-                text = strformat("The file %s (%s) cannot be read: %s", mapped, keys[i], strerror(errno));
+                text = strformat("The file %s (config/%s) cannot be read: %s", mapped, keys[i], strerror(errno));
                 finding_code(f, "kernel", ERROR_IO, text);
         }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /* What the files of the life cycle share: jobs and their steps. */
+#include "extract.h"
 #include "hooks.h"
 #include "lifecycle.h"
 #include "measure.h"
@@ -40,6 +41,7 @@ struct Job {
         char *reply, *reply_error;
         Hook *hook;
         Measure *measure;
+        Extract *extract;
         sd_bus_slot *slot;     /* a call of an agent */
         sd_event_source *timer;
         sd_event_source *progress; /* while it can tell how far it is */

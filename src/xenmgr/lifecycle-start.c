@@ -194,6 +194,7 @@ void start_first(Job *j)
 
 /* 2: checks and the configuration file */
 
+static void start_extract(Job *j);
 static void start_configure(Job *j);
 
 /* A VM whose disks have changed is not started, and whoever asked is told both sums; so is the host's console. */
@@ -206,7 +207,7 @@ static void on_measured(bool good, const char *why, void *userdata)
         j->progress = sd_event_source_disable_unref(j->progress);
         if (good) {
                 timeline_mark(j->vm, "measured");
-                start_configure(j);
+                start_extract(j);
                 return;
         }
         log_error("%s is not started: %s", j->vm->uuid, why);
@@ -234,11 +235,36 @@ static void start_checked(Job *j)
         if (r < 0)
                 job_end_code(j, ERROR_IO, strerror(-r));
         else if (r == 0)
-                start_configure(j);
+                start_extract(j);
         else {
                 j->doing = "measuring its disks";
                 job_tell_progress(j);
         }
+}
+
+static void on_extracted(const char *error, void *userdata)
+{
+        Job *j = userdata;
+
+        j->extract = NULL;
+        if (error) {
+                job_end_code(j, ERROR_IO, error);
+                return;
+        }
+        timeline_mark(j->vm, "kernel");
+        start_configure(j);
+}
+
+/* Only out of disks that are what they were. */
+static void start_extract(Job *j)
+{
+        int r = extract_start(j->vm, on_extracted, j, &j->extract);
+
+        j->doing = "taking the kernel out of its disk";
+        if (r < 0)
+                job_end_code(j, ERROR_IO, strerror(-r));
+        else if (r == 0)
+                start_configure(j);
 }
 
 static void start_configure(Job *j)

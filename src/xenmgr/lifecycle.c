@@ -40,6 +40,7 @@ static void job_stop_waiting(Job *j)
         j->call = monitor_call_cancel(j->call);
         j->hook = hook_cancel(j->hook);
         j->measure = measure_cancel(j->measure);
+        j->extract = extract_cancel(j->extract);
         j->slot = sd_bus_slot_unref(j->slot);
         j->timer = sd_event_source_disable_unref(j->timer);
         j->progress = sd_event_source_disable_unref(j->progress);

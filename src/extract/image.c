@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "image.h"
+
+#include <endian.h>
+#include <unistd.h>
+
+#define SECTOR 512u
+#define BLOCK_MAX (64 * MIB)
+#define UNUSED_BLOCK 0xffffffffu
+
+static uint32_t get32(const uint8_t *p)
+{
+        uint32_t v;
+
+        memcpy(&v, p, 4);
+        return be32toh(v);
+}
+
+static uint64_t get64(const uint8_t *p)
+{
+        uint64_t v;
+
+        memcpy(&v, p, 8);
+        return be64toh(v);
+}
+
+static int read_at(const Image *i, uint64_t offset, void *buf, size_t n)
+{
+        uint8_t *p = buf;
+
+        if (offset > i->file_size || n > i->file_size - offset)
+                return -EIO;
+        while (n > 0) {
+                ssize_t k = pread(i->fd, p, n, (off_t) offset);
+
+                if (k < 0 && errno == EINTR)
+                        continue;
+                if (k <= 0)
+                        return k < 0 ? -errno : -EIO;
+                p += k;
+                offset += (uint64_t) k;
+                n -= (size_t) k;
+        }
+        return 0;
+}
+
+static int open_dynamic(Image *i, uint64_t header_at, const char **ret_why)
+{
+        uint8_t header[1024];
+        int r = read_at(i, header_at, header, sizeof header);
+
+        *ret_why = "the header of the VHD is damaged";
+        if (r < 0)
+                return r;
+        if (memcmp(header, "cxsparse", 8) != 0)
+                return -EBADMSG;
+        i->table = get64(header + 16);
+        i->n_blocks = get32(header + 28);
+        i->block_size = get32(header + 32);
+        if (i->block_size < SECTOR || i->block_size > BLOCK_MAX || (i->block_size & (i->block_size - 1)) ||
+            i->n_blocks == 0 || i->table > i->file_size || (uint64_t) i->n_blocks * 4 > i->file_size - i->table ||
+            (uint64_t) i->n_blocks * i->block_size < i->size)
+                return -EBADMSG;
+        /* In front of each block, whole sectors: a bit for each sector of the block. */
+        i->bitmap_size = (i->block_size / SECTOR / 8 + SECTOR - 1) / SECTOR * SECTOR;
+        return 0;
+}
+
+static int open_vhd(Image *i, const char **ret_why)
+{
+        uint8_t footer[SECTOR];
+        uint32_t type;
+        int r;
+
+        *ret_why = "it is no VHD";
+        if (i->file_size < SECTOR)
+                return -EBADMSG;
+        r = read_at(i, i->file_size - SECTOR, footer, sizeof footer);
+        if (r >= 0 && memcmp(footer, "conectix", 8) != 0) /* a dynamic one that was cut has a copy in front */
+                r = read_at(i, 0, footer, sizeof footer);
+        if (r < 0)
+                return r;
+        if (memcmp(footer, "conectix", 8) != 0)
+                return -EBADMSG;
+        i->size = get64(footer + 48);
+        type = get32(footer + 60);
+        if (type == 3)
+                return open_dynamic(i, get64(footer + 16), ret_why);
+        *ret_why = type == 4 ? "a VHD that builds on another is not read" : "the VHD is damaged";
+        if (type != 2 || i->size > i->file_size - SECTOR)
+                return type == 4 ? -EOPNOTSUPP : -EBADMSG;
+        return 0;
+}
+
+int image_open(int fd, ImageFormat format, Image *ret, const char **ret_why)
+{
+        off_t end = lseek(fd, 0, SEEK_END);
+        Image i = { .fd = fd };
+        int r = 0;
+
+        *ret_why = "the image cannot be read";
+        if (end < 0)
+                return -errno;
+        i.file_size = i.size = (uint64_t) end;
+        if (format == IMAGE_VHD)
+                r = open_vhd(&i, ret_why);
+        if (r < 0)
+                return r;
+        i.length = i.size;
+        *ret = i;
+        return 0;
+}
+
+/* A piece that lies in one block. */
+static int read_block(const Image *i, uint64_t offset, void *buf, size_t n)
+{
+        uint64_t block = offset / i->block_size;
+        uint8_t entry[4];
+        uint32_t sector;
+        int r;
+
+        if (block >= i->n_blocks)
+                return -EIO;
+        r = read_at(i, i->table + block * 4, entry, sizeof entry);
+        if (r < 0)
+                return r;
+        sector = get32(entry);
+        if (sector == UNUSED_BLOCK) {
+                memset(buf, 0, n);
+                return 0;
+        }
+        return read_at(i, (uint64_t) sector * SECTOR + i->bitmap_size + offset % i->block_size, buf, n);
+}
+
+int image_read(const Image *i, uint64_t offset, void *buf, size_t n)
+{
+        uint8_t *p = buf;
+
+        if (offset > i->length || n > i->length - offset)
+                return -EIO;
+        offset += i->start;
+        if (i->n_blocks == 0)
+                return read_at(i, offset, buf, n);
+        while (n > 0) {
+                size_t k = MIN2(n, i->block_size - (size_t) (offset % i->block_size));
+                int r = read_block(i, offset, p, k);
+
+                if (r < 0)
+                        return r;
+                p += k;
+                offset += k;
+                n -= k;
+        }
+        return 0;
+}
