@@ -72,6 +72,10 @@ def verdicts():
             ("allow destination a.b", ["--subject", "inc-signal", "--interface", "i.j"], "deny"),
             ("deny all", CALL + ["--domid", "0"], "allow"), ("allow sender s", CALL + ["--sender", "s"], "allow"),
             ("allow dom-id 5 dom-uuid " + UUID, CALL, "allow"), ("allow dom-name n", CALL + ["--vm-name", "n"], "allow"),
+            ("allow path /", CALL, "allow"), ("allow path /a", CALL, "deny"), ("allow path /", [], "deny"),
+            ("deny all ; allow arg0 \"a b\"", CALL + ["--arg0", "a b"], "allow"), ("allow arg0 x", CALL, "deny"),
+            ("allow ; deny arg0 x", CALL, "deny"), ("allow ; deny arg0 x", CALL + ["--arg0", "y"], "allow"),
+            ("allow dom-id 5", CALL + ["--domid", "6"], "deny"), ("allow ; deny if-boolean q true", CALL, "deny"),
             ("allow dom-name n", CALL, "deny"), ("deny inc-method-return", ["--subject", "inc-method-return", "--solicited"], "deny"),
             ("deny all", ["--subject", "inc-method-return", "--solicited"], "allow")]:
         answer = test(rules, *message)

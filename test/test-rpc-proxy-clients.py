@@ -8,6 +8,7 @@ import pty
 import select
 import socket
 import subprocess
+import threading
 import time
 import tty
 
@@ -282,17 +283,65 @@ def vsock_identities():
     identities_by_cid(PretendedVsock())
 
 
-@oxt.case
-def serial_line():
-    """serial: one conversation over a line, then the process ends."""
+def line():
+    """A serial line: its far end, and its near one with its name."""
     master, slave = pty.openpty()
     tty.setraw(slave)
     name = os.ttyname(slave)
     os.chmod(name, 0o666)
+    return master, slave, name
+
+
+def has_open(process, name):
+    folder = "/proc/%d/fd" % process.pid
+    return name in [os.readlink(os.path.join(folder, f)) for f in os.listdir(folder)]
+
+
+def copy(a, b):
+    """Bytes between two far ends, until one is closed."""
+    try:
+        while True:
+            for end in select.select([a, b], [], [])[0]:
+                data = os.read(end, 4096)
+                while data:
+                    data = data[os.write(b if end == a else a, data):]
+    except OSError:
+        pass
+
+
+@oxt.case
+def serial_out():
+    """-o serial: what comes in goes on over a line, at whose other end another proxy serves it; both judge."""
+    far, slave, name = line()
+    far_too, slave_too, name_too = line()
+    threading.Thread(target=copy, args=(far, far_too), daemon=True).start()
+    with Proxy(OPEN) as p:
+        inner = p.stack.start([oxt.program("rpc-proxy"), "-i", "serial:" + name_too, "-d", "6", "-r", p.rules])
+        wait_for(lambda: has_open(inner, name_too), what="the line")
+        outer, rules = os.path.join(p.folder, "outer.sock"), os.path.join(p.stack.root, "rules2")
+        with open(rules, "w") as f:
+            f.write("allow all\nallow out-any\ndeny member No\n")
+        p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + outer, "-o", "serial:" + name, "-d", "9", "--no-marker", "-r", rules],
+                      ready=lambda: os.path.exists(outer))
+        time.sleep(0.2)  # what came before the line was set up is drained
+        c = rawbus.Client(outer)
+        text = "over a line " * 5000
+        assert c.call("test.allowed", "/a", "test.i", "M", "s", (text,)).args == [text]
+        assert c.call("test.allowed", "/a", "test.i", "No").kind == ERROR
+        assert c.call("test.canary", "/a", "test.i", "M").kind == ERROR
+        assert "(9->0) DENY" in p.log() and "(6->0) DENY" in p.log() and p.canary.calls == []
+        c.close()
+    for end in (slave, slave_too, far, far_too):
+        os.close(end)
+
+
+@oxt.case
+def serial_line():
+    """serial: one conversation over a line, then the process ends."""
+    master, slave, name = line()
     with Proxy(OPEN) as p:
         process = p.stack.start([oxt.program("rpc-proxy"), "-i", "serial:" + name, "-d", "5", "-r", p.rules])
-        folder = "/proc/%d/fd" % process.pid
-        wait_for(lambda: name in [os.readlink(os.path.join(folder, f)) for f in os.listdir(folder)], what="the line")
+        wait_for(lambda: has_open(process, name), what="the line")
         time.sleep(0.2)  # what came before it was set up is drained
 
         def read():
@@ -333,6 +382,10 @@ def options_of_old():
         name = "com.x.agent_" + UUID.replace("-", "_")
         assert host.call_bus("GetNameOwner", "s", (name,)).args == [c.unique]
         assert "(5->0) ALLOW method-call" in p.log()
+    with Proxy(rules, "--auto-auth") as p:
+        c = p.client(auth=False, hello=False)
+        assert c.call_bus("Hello").args[0].startswith(":")
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == RETURN and c.call("test.canary", "/a", "test.i", "M").kind == ERROR
     for words in (["--nonsense"], ["word"], ["-i", "nonsense:1"], ["-i", "tcp:99999"], ["-o", "tcp:1"], ["-d", "x"], ["-i", "argo:5555"],
                   ["-i"], ["--in", "unix:/x"], ["-sx"]):
         r = subprocess.run([oxt.program("rpc-proxy"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)

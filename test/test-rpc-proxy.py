@@ -60,6 +60,41 @@ def guest_channel():
 
 
 @oxt.case
+def end_of_a_vm():
+    """With the end of a VM its connections end and its rules hold for nobody; rules for others were never its."""
+    other = "11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b"
+    with GuestProxy() as p:
+        p.write("/vm/%s/rpc-firewall-rules/0" % UUID, "allow destination test.canary")
+        c, d = p.client(), rawbus.Client(p.add_guest(other, 9))
+
+        def validated(domid):
+            host = rawbus.Client(p.stack.socket)
+            proxy = ("com.citrix.xenclient.rpc_proxy", "/", "com.citrix.xenclient.rpc_proxy")
+            return host.call(*proxy, "validate_call", "isss", (domid, "test.canary", "test.i", "M")).args[0]
+        assert c.call("test.canary", "/a", "test.i", "M").kind == rawbus.RETURN and validated(7)
+        assert d.call("test.canary", "/a", "test.i", "M").kind == rawbus.ERROR and not validated(9)
+        os.unlink(os.path.join(p.stack.runtime, "channel", UUID + ".json"))
+        wait_for(lambda: p.status()["connections"] == 1, what="the end of its connection")
+        assert not validated(7)
+        assert d.call("test.allowed", "/a", "test.i", "M").kind == rawbus.RETURN
+
+
+@oxt.case
+def stub_domain():
+    """A stub domain is announced as one: only rules with `stubdom true` match it, and its marker says so."""
+    rules = RULES + "allow stubdom true destination org.freedesktop.DBus\nallow stubdom true destination test.canary member M\n" \
+                    "allow out-any stubdom true\n"
+    with GuestProxy(rules) as p:
+        c = rawbus.Client(p.add_guest("11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b", 9, stubdom=True))
+        assert c.call("test.canary", "/a", "test.i", "M").kind == rawbus.RETURN
+        assert c.call("test.canary", "/a", "test.i", "N").kind == rawbus.ERROR
+        assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.ERROR
+        names = rawbus.Client(p.stack.socket).call_bus("ListNames").args[0]
+        assert [n for n in names if n.startswith("org.oxt.conn.d9.") and ".s1." in n], names
+        assert p.client().call("test.canary", "/a", "test.i", "M").kind == rawbus.ERROR
+
+
+@oxt.case
 def many_connections():
     """64 connections of one guest work at once, and a stuck one stops no other."""
     with GuestProxy() as p:

@@ -143,10 +143,10 @@ class GuestProxy(Proxy):
     def start_dbd(self):
         self.dbd = self.stack.daemon("dbd", "com.citrix.xenclient.db")
 
-    def add_guest(self, uuid, domid, words=("--no-agent",)):
+    def add_guest(self, uuid, domid, words=("--no-agent",), stubdom=False):
         """Starts another guest; its host bus."""
         Line(self.at(uuid, "rpc"), self.at(uuid, "port"))
-        self.announce(domid, "aa", uuid)
+        self.announce(domid, "aa", uuid, stubdom)
         offered = self.at(uuid, "bus")
         before = self.status()["channels"]
         self.stack.start([oxt.program("oxt-guest"), "-c", self.at(uuid, "port"), "-l", "unix:" + offered, *words],
@@ -160,10 +160,10 @@ class GuestProxy(Proxy):
     def start_proxy(self):
         self.process = self.stack.daemon("rpc-proxy", "com.citrix.xenclient.rpc_proxy", "-s", "-i", "guest:", "-r", self.rules)
 
-    def announce(self, domid, start, uuid=UUID):
+    def announce(self, domid, start, uuid=UUID, stubdom=False):
         path = os.path.join(self.stack.runtime, "channel", uuid + ".json")
         with open(path + ".new", "w") as f:
-            json.dump({"version": 1, "uuid": uuid, "domid": domid, "stubdom": False, "start": start,
+            json.dump({"version": 1, "uuid": uuid, "domid": domid, "stubdom": stubdom, "start": start,
                        "socket": self.at(uuid, "rpc")}, f)
         os.rename(path + ".new", path)
 
