@@ -183,5 +183,84 @@ def start_writes_it():
         host.stop()
 
 
+# Where the effect of each property is shown that is neither stored alone nor a line of the configuration:
+# the case of test-NAME.py, which fails when the effect is missing. No row may be without.
+SHOWN_BY = {
+    "xenmgr-acts:amt": "amt-pt",
+    "xenmgr-acts:asleep": "auto-s3-wake",
+    "xenmgr-acts:computed": "uuid mac private-space portica-enabled memory-target stub_domid",
+    "xenmgr-acts:conditions": "domstore-read-access domstore-write-access usb-control wireless-control",
+    "xenmgr-acts:gpu": "gpu",
+    "xenmgr-acts:hibernated": "hibernated acpi-state",
+    "xenmgr-acts:hooks_of_existence": "run-post-create run-pre-delete",
+    "xenmgr-acts:icon": "image-path image_path_vg",
+    "xenmgr-acts:operating_system": "os",
+    "xenmgr-acts:policies": "policy-audio-access policy-audio-recording policy-wired-networking policy-wireless-networking",
+    "xenmgr-acts:suspend_image": "start-from-suspend-image",
+    "xenmgr-acts:waiting_for_login": "crypto-user autostart-pending",
+    "xenmgr-api:hostile_guest": "cd",
+    "xenmgr-api:overrides": "native-experience slot state",
+    "xenmgr-api:policies": "policy-modify-vm-settings",
+    "xenmgr-api:records": "wired-network wireless-network",
+    "xenmgr-api:signals": "name",
+    "xenmgr-api:templates": "type",
+    "xenmgr-guest:boot_sentinel": "boot-sentinel",
+    "xenmgr-guest:tools": "pv-addons pv-addons-version",
+    "xenmgr-life:autostart": "start-on-boot start-on-boot-priority ready",
+    "xenmgr-life:dependencies": "dependencies track-dependencies provides-default-network-backend",
+    "xenmgr-life:guest_ends": "preserve-on-reboot",
+    "xenmgr-life:hooks": "run-pre-boot run-insteadof-start run-on-state-change run-on-acpi-state-change",
+    "xenmgr-life:keep_alive": "keep-alive",
+    "xenmgr-life:measured": "measured",
+    "xenmgr-life:start_and_destroy": "domid",
+    "xenmgr-memory:with_less": "memory-min",
+    "xenmgr-peers:told": "provides-network-backend provides-graphics-fallback",
+    "down:by_priority": "shutdown-priority",
+    # Golden files of the unit test xenmgr-config, and a unit test: no host of the suite has such a device.
+    "unit:config": "policy-cd-access policy-cd-recording",
+    "unit:places": "seamless-mouse-left seamless-mouse-right",
+    # Said in src/xenmgr/README.md.
+    "nowhere:yet": "control-platform-power-state ovf-transport-iso initrd-extract kernel-extract",
+}
+
+
+@oxt.case
+def each_is_shown():
+    """Every property of the key table has its effect shown: as a line, as stored alone, or by the case that is named."""
+    rows = {r["property"]: r for r in key_table()}
+    named = {p: where for where, properties in SHOWN_BY.items() for p in properties.split()}
+    wanted = {p for p, r in rows.items() if r["effect"] not in ("config", "stored")}
+    assert set(named) == wanted, (wanted - set(named), set(named) - wanted)
+    for name, where in named.items():
+        test, case = where.split(":")
+        if test in ("unit", "nowhere"):
+            continue
+        with open(os.path.join(oxt.SOURCE, "test/test-%s.py" % test)) as f:
+            text = f.read()
+        assert "\ndef %s(" % case in text, where
+        stored = (rows[name]["path"] or name).split("/")[-1]
+        assert name in text or stored in text or name.replace("policy-", "block-") in text, (name, where)
+
+
+@oxt.case
+def stored_alone():
+    """What is stored alone changes no line of the configuration: clients keep it there, and the table does not promise more."""
+    host = Host("--no-autostart")
+    try:
+        vms = [host.create(tree=k) for k in KINDS]
+        rows = [r for r in key_table() if r["effect"] == "stored" and "read-only" not in r["flags"]]
+        assert len(rows) > 30
+        for vm in vms:
+            lasting = lambda: [line for line in config(host, vm) if not line.startswith("stubdom=")]  # new for each start
+            before = lasting()
+            assert before == lasting()
+            for row in rows:
+                for value in values(row):
+                    host.set(vm, interface_of(row), row["property"], wrapped(row, value))
+                    assert lasting() == before, row["property"]
+    finally:
+        host.stop()
+
+
 if __name__ == "__main__":
     oxt.main()
