@@ -2,10 +2,10 @@
 #include "hooks.h"
 
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lifecycle.h"
 #include "log.h"
 #include "spawn.h"
 #include "strbuf.h"
@@ -21,6 +21,7 @@ struct Hook {
         HookDone done;
         void *userdata;
         int pidfd;
+        pid_t pid; /* leads a process group: what it has started is stopped with it */
         sd_event_source *exit, *timer;
         sd_bus_slot *slot;
 };
@@ -44,7 +45,7 @@ Hook *hook_cancel(Hook *h)
         if (h->pidfd >= 0) {
                 siginfo_t si;
 
-                (void) pidfd_send_signal(h->pidfd, SIGKILL, NULL, 0);
+                (void) kill(-h->pid, SIGKILL);
                 (void) waitid(P_PIDFD, (id_t) h->pidfd, &si, WEXITED);
         }
         hook_free(h);
@@ -154,13 +155,14 @@ static int hook_rpc(Hook *h, const char *text)
         if (r >= 0 && h->argument)
                 r = sd_bus_message_append(m, "s", h->argument);
         if (r >= 0)
-                r = sd_bus_call_async(h->manager->bus, &h->slot, m, on_rpc, h, HOOK_USEC);
+                r = sd_bus_call_async(h->manager->bus, &h->slot, m, on_rpc, h, lifecycle_scaled(HOOK_USEC));
         sd_bus_message_unref(m);
         return r;
 }
 
 static int hook_program(Hook *h, char *path)
 {
+        uint64_t limit = lifecycle_scaled(HOOK_USEC);
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         char *args[] = { h->uuid, h->argument, NULL };
         int r;
@@ -168,7 +170,8 @@ static int hook_program(Hook *h, char *path)
         options.path = path;
         if (path[0] != '/')
                 return -EINVAL;
-        r = spawn(SPAWN_HOOK, args, &options, NULL, &h->pidfd);
+        options.new_session = true;
+        r = spawn(SPAWN_HOOK, args, &options, &h->pid, &h->pidfd);
         if (r < 0) {
                 h->pidfd = -EBADF;
                 return r;
@@ -176,8 +179,8 @@ static int hook_program(Hook *h, char *path)
         h->exit = sd_event_source_disable_unref(h->exit);
         r = sd_event_add_io(h->manager->event, &h->exit, h->pidfd, EPOLLIN, on_child_exit, h);
         if (r >= 0)
-                r = h->timer ? sd_event_source_set_time_relative(h->timer, HOOK_USEC)
-                             : sd_event_add_time_relative(h->manager->event, &h->timer, CLOCK_MONOTONIC, HOOK_USEC, 0,
+                r = h->timer ? sd_event_source_set_time_relative(h->timer, limit)
+                             : sd_event_add_time_relative(h->manager->event, &h->timer, CLOCK_MONOTONIC, limit, 0,
                                                           on_timeout, h);
         if (r >= 0)
                 r = sd_event_source_set_enabled(h->timer, SD_EVENT_ONESHOT);

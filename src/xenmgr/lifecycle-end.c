@@ -15,17 +15,22 @@
 #define HALT_USEC (300 * USEC_PER_SEC)
 #define FORCE_USEC (120 * USEC_PER_SEC)
 #define SLEEP_USEC (180 * USEC_PER_SEC)
+#define DESTROY_ATTEMPTS 4
 #define FILE_USEC (1800 * USEC_PER_SEC)
 
 #define GONE (STATE_BIT(VM_SHUTDOWN) | STATE_BIT(VM_REBOOTED))
 
-static bool job_nothing_runs(Job *j)
+/* true: nothing runs, and the job has ended; or the VM has no monitor at present, and `again` is called when it has. */
+static bool job_nothing_runs(Job *j, JobStep again)
 {
-        if (vm_is_running(j->vm) && j->vm->monitor)
+        Vm *vm = j->vm;
+
+        if (!vm_is_running(vm) && !vm->building && !vm->unknown_state)
+                job_end(j, NULL);
+        else if (!vm->monitor || vm->monitor_quitting)
+                job_wait_monitor(j, again);
+        else
                 return false;
-        if (vm_is_running(j->vm))
-                log_warning("%s: its monitor is not there yet; %s does nothing", j->vm->uuid, job_kind_text(j->kind));
-        job_end(j, NULL);
         return true;
 }
 
@@ -40,13 +45,11 @@ static void shutdown_force(Job *j)
 {
         static const char *const forced[] = { "forced", "true", NULL };
 
-        if (!vm_is_running(j->vm)) {
-                job_end(j, NULL);
+        if (job_nothing_runs(j, shutdown_force))
                 return;
-        }
         log_warning("%s does not shut down; it is ended", j->vm->uuid);
         j->doing = "ending it by force";
-        j->step = NULL;
+        j->attempts = 0;
         job_monitor_tolerant(j, "halt", forced, FORCE_USEC, destroy_first);
 }
 
@@ -61,10 +64,8 @@ static void shutdown_halted(Job *j)
 
 static void shutdown_halt(Job *j)
 {
-        if (!vm_is_running(j->vm)) {
-                job_end(j, NULL);
+        if (job_nothing_runs(j, shutdown_halt))
                 return;
-        }
         j->doing = "waiting for the guest to shut down";
         job_monitor_tolerant(j, "halt", NULL, HALT_USEC, shutdown_halted);
 }
@@ -92,7 +93,7 @@ static const char *const wake[] = { "params", "s3resume", NULL };
 
 void shutdown_first(Job *j)
 {
-        if (job_nothing_runs(j))
+        if (job_nothing_runs(j, shutdown_first))
                 return;
         if (j->vm->state == VM_PAUSED)
                 job_monitor_tolerant(j, "unpause", NULL, SHORT_USEC, shutdown_ask);
@@ -109,12 +110,26 @@ static void destroy_done(Job *j)
         job_wait_states(j, GONE, SHORT_USEC, "104:The VM was not destroyed", job_succeed, NULL);
 }
 
+/* Where a monitor hung, or died of it, the next one is asked. */
+static void destroy_told(Job *j)
+{
+        if (!j->reply_error)
+                destroy_done(j);
+        else if (j->attempts++ < DESTROY_ATTEMPTS)
+                destroy_first(j);
+        else {
+                _cleanup_free_ char *why = TAKE_PTR(j->reply_error);
+
+                job_end(j, why);
+        }
+}
+
 void destroy_first(Job *j)
 {
-        if (j->vm->monitor && (vm_is_running(j->vm) || j->vm->state == VM_REBOOTED || j->vm->building))
-                job_monitor(j, "destroy", NULL, FORCE_USEC, destroy_done);
-        else
-                (void) job_nothing_runs(j);
+        if (j->vm->state == VM_REBOOTED && !j->vm->monitor)
+                job_end(j, NULL);
+        else if (j->vm->state == VM_REBOOTED || !job_nothing_runs(j, destroy_first))
+                job_monitor_tolerant(j, "destroy", NULL, FORCE_USEC, destroy_told);
 }
 
 /* Reboot: the monitor leaves the VM in "rebooted"; what happens then is in events.c. */
@@ -152,7 +167,7 @@ static void reboot_ask(Job *j)
 
 void reboot_first(Job *j)
 {
-        if (job_nothing_runs(j))
+        if (job_nothing_runs(j, reboot_first))
                 return;
         reboot_ask(j);
 }
@@ -178,7 +193,7 @@ void sleep_first(Job *j)
 {
         static const char *const args[] = { "timeout", "90", NULL };
 
-        if (job_nothing_runs(j))
+        if (job_nothing_runs(j, sleep_first))
                 return;
         if (j->vm->acpi_state == 3)
                 job_end(j, NULL);
@@ -201,7 +216,7 @@ static void resume_wait(Job *j)
 
 void resume_first(Job *j)
 {
-        if (job_nothing_runs(j))
+        if (job_nothing_runs(j, resume_first))
                 return;
         job_monitor_tolerant(j, "trigger", wake, SHORT_USEC, resume_wait);
 }
@@ -225,7 +240,7 @@ void hibernate_first(Job *j)
 {
         static const char *const args[] = { "timeout", "90", NULL };
 
-        if (job_nothing_runs(j))
+        if (job_nothing_runs(j, hibernate_first))
                 return;
         if (j->vm->agent) {
                 job_agent(j, "request_hibernate");
@@ -240,13 +255,13 @@ void hibernate_first(Job *j)
 
 void pause_first(Job *j)
 {
-        if (!job_nothing_runs(j))
+        if (!job_nothing_runs(j, pause_first))
                 job_monitor(j, "pause", NULL, SHORT_USEC, job_succeed);
 }
 
 void unpause_first(Job *j)
 {
-        if (!job_nothing_runs(j))
+        if (!job_nothing_runs(j, unpause_first))
                 job_monitor(j, "unpause", NULL, SHORT_USEC, job_succeed);
 }
 
@@ -254,7 +269,7 @@ void suspend_first(Job *j)
 {
         const char *const args[] = { "file", j->file, NULL };
 
-        if (!job_nothing_runs(j))
+        if (!job_nothing_runs(j, suspend_first))
                 job_monitor(j, "suspend", args, FILE_USEC, job_succeed);
 }
 
@@ -262,6 +277,7 @@ static void restore_go(Job *j)
 {
         const char *const args[] = { "file", j->file, "delete", "false", "paused", "false", NULL };
 
+        j->launched = j->vm->building = true;
         job_monitor(j, "restore", args, FILE_USEC, job_succeed);
 }
 
@@ -281,8 +297,6 @@ void restore_first(Job *j)
         }
         if (j->vm->monitor && !j->vm->monitor_quitting)
                 job_monitor(j, "read_config", NULL, SHORT_USEC, restore_go);
-        else if (!j->vm->monitor && monitor_spawn(j->vm) < 0)
-                job_end_code(j, ERROR_MONITOR, "it cannot be started");
         else
-                job_wait_monitor(j, SHORT_USEC, restore_go);
+                job_wait_monitor(j, restore_go);
 }

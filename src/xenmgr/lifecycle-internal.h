@@ -24,7 +24,8 @@ struct Job {
         Job *next;
         Waiter *waiters;
         bool running; /* not: waits behind another */
-        bool launched; /* the monitor was told to build the VM */
+        bool launched; /* the monitor was told to build the VM: a failure must destroy it */
+        char *failure; /* of a start whose VM is being destroyed: what it ends with */
 
         /* What the job waits for. One at a time, but for the deadline. */
         const char *doing;     /* for those who ask; a static text */
@@ -76,7 +77,8 @@ void job_deadline(Job *j, uint64_t usec, const char *text, JobStep on_deadline);
 void job_monitor(Job *j, const char *member, const char *const *args, uint64_t usec, JobStep step);
 void job_monitor_tolerant(Job *j, const char *member, const char *const *args, uint64_t usec, JobStep step);
 void job_wait_states(Job *j, uint32_t mask, uint64_t usec, const char *text, JobStep step, JobStep on_deadline);
-void job_wait_monitor(Job *j, uint64_t usec, JobStep step);
+/* Until the VM has a monitor that has told its state; one is started where none is coming up. */
+void job_wait_monitor(Job *j, JobStep step);
 void job_hook(Job *j, const char *key, const char *argument, JobStep step);
 /* Calls the guest's agent; the answer does not matter (the state that follows does). */
 void job_agent(Job *j, const char *member);
@@ -92,5 +94,3 @@ void start_intent_set(Vm *vm, bool on);
 bool start_intent(Vm *vm);
 /* Queues the end of a start that was under way when we were killed. */
 void start_resume(Vm *vm);
-/* Tells the monitor to destroy what is there, whatever it answers. */
-void start_roll_back(Vm *vm);

@@ -16,7 +16,6 @@
 #include "parse.h"
 #include "strbuf.h"
 
-#define MONITOR_UP_USEC (30 * USEC_PER_SEC)
 #define START_USEC (300 * USEC_PER_SEC)
 #define SHORT_USEC (30 * USEC_PER_SEC)
 #define CREATED_USEC (60 * USEC_PER_SEC)
@@ -76,25 +75,6 @@ void start_resume(Vm *vm)
 {
         log_notice("The start of %s was interrupted; it goes on", vm->uuid);
         (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_RESUMED, NULL, NULL, NULL, NULL);
-}
-
-static void on_rolled_back(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
-{
-        vm->building = false;
-        if (!vm_is_running(vm))
-                memory_release(vm);
-        if (error)
-                log_warning("%s could not be destroyed after its start failed: %s", vm->uuid, strempty(error->message));
-        lifecycle_rest(vm);
-}
-
-void start_roll_back(Vm *vm)
-{
-        if (!vm->monitor || !(vm_is_running(vm) || vm->building) ||
-            monitor_call(vm, "destroy", NULL, CREATED_USEC, on_rolled_back, NULL, NULL) < 0)
-                vm->building = false;
-        if (!vm_is_running(vm) && !vm->building)
-                memory_release(vm);
 }
 
 /* 1: what has to be known and to run before */
@@ -292,15 +272,10 @@ static void start_monitor(Job *j)
 
         j->doing = "bringing up its monitor";
 
-        if (vm->monitor && !vm->monitor_quitting) {
+        if (vm->monitor && !vm->monitor_quitting)
                 job_monitor(j, "read_config", NULL, SHORT_USEC, start_hibernated);
-                return;
-        }
-        if (!vm->monitor && monitor_spawn(vm) < 0) {
-                job_end_code(j, ERROR_MONITOR, "it cannot be started");
-                return;
-        }
-        job_wait_monitor(j, MONITOR_UP_USEC, start_hibernated);
+        else
+                job_wait_monitor(j, start_hibernated);
 }
 
 static void start_hibernated(Job *j)

@@ -33,6 +33,8 @@ const char *job_kind_text(JobKind kind)
 
 static void job_go_on(Job *j);
 
+#define MONITOR_UP_USEC (30 * USEC_PER_SEC)
+
 /* The queue */
 
 static void job_stop_waiting(Job *j)
@@ -64,6 +66,7 @@ static void job_free(Job *j, const char *error)
         free(j->file);
         free(j->reply);
         free(j->reply_error);
+        free(j->failure);
         free(j);
         while (waiters) {
                 Waiter *w = waiters;
@@ -100,11 +103,31 @@ static void job_begin(Job *j)
                 job_end(j, "Out of memory");
 }
 
+/* A start that fails leaves nothing: what was built is destroyed before anybody is told. */
+static void job_undo(Job *j, const char *error)
+{
+        log_warning("%s of %s failed, and is undone: %s", kinds[j->kind].text, j->vm->uuid, error);
+        timeline_fail(j->vm, error);
+        j->failure = strdup(error);
+        j->launched = false;
+        j->attempts = 0;
+        j->doing = "undoing it";
+        job_stop_waiting(j);
+        destroy_first(j);
+}
+
 void job_end(Job *j, const char *error)
 {
+        _cleanup_free_ char *failure = NULL;
         Vm *vm = j->vm;
         Job **p = &vm->job;
 
+        if (error && j->launched) {
+                job_undo(j, error);
+                return;
+        }
+        failure = TAKE_PTR(j->failure);
+        error = failure ? failure : error;
         while (*p && *p != j)
                 p = &(*p)->next;
         if (*p)
@@ -115,9 +138,7 @@ void job_end(Job *j, const char *error)
                 start_intent_set(vm, false);
                 if (error) {
                         timeline_fail(vm, error);
-                        if (j->launched)
-                                start_roll_back(vm);
-                        else if (!vm_is_running(vm))
+                        if (!vm_is_running(vm) && !vm->building)
                                 memory_release(vm);
                 }
         }
@@ -186,6 +207,7 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
                 /* It takes the place at the head before the other ends, so that nothing slips in between. */
                 j->next = running->next;
                 running->next = j;
+                running->launched = false; /* the one that goes first sees to it */
                 job_end(running, "The VM was destroyed meanwhile");
                 return 0;
         }
@@ -241,7 +263,7 @@ static int on_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void
 }
 
 /* Tests lower all limits by the factor that the monitor takes too. Polls of a second stay. */
-static uint64_t scaled(uint64_t usec)
+uint64_t lifecycle_scaled(uint64_t usec)
 {
         const char *e = getenv("XENVM_TIMEOUT_SCALE");
         double factor = e ? strtod(e, NULL) : 1;
@@ -254,7 +276,7 @@ void job_deadline(Job *j, uint64_t usec, const char *text, JobStep next)
         j->timer = sd_event_source_disable_unref(j->timer);
         j->deadline_text = text;
         j->on_deadline = next;
-        usec = usec > USEC_PER_SEC ? scaled(usec) : usec;
+        usec = usec > USEC_PER_SEC ? lifecycle_scaled(usec) : usec;
         j->deadline = now_usec() + usec;
         (void) sd_event_add_time_relative(j->vm->manager->event, &j->timer, CLOCK_MONOTONIC, usec, 0, on_deadline, j);
 }
@@ -287,7 +309,7 @@ static void job_monitor_full(Job *j, const char *member, const char *const *args
 
         j->step = step;
         j->tolerant = tolerant;
-        r = monitor_call(j->vm, member, args, scaled(usec), on_reply, j, &j->call);
+        r = monitor_call(j->vm, member, args, lifecycle_scaled(usec), on_reply, j, &j->call);
         if (r < 0)
                 job_end_code(j, ERROR_MONITOR, strerror(-r));
 }
@@ -313,11 +335,22 @@ void job_wait_states(Job *j, uint32_t mask, uint64_t usec, const char *text, Job
         job_deadline(j, usec, text, on_late);
 }
 
-void job_wait_monitor(Job *j, uint64_t usec, JobStep step)
+/* One that hangs while it comes up would keep the next one from it. */
+static void on_monitor_late(Job *j)
 {
+        monitor_kill(j->vm);
+        job_end(j, "199:The VM's monitor did not come up");
+}
+
+void job_wait_monitor(Job *j, JobStep step)
+{
+        if (!j->vm->monitor && monitor_spawn(j->vm) < 0) {
+                job_end_code(j, ERROR_MONITOR, "it cannot be started");
+                return;
+        }
         j->step = step;
         j->waits_monitor = true;
-        job_deadline(j, usec, "199:The VM's monitor did not come up", NULL);
+        job_deadline(j, MONITOR_UP_USEC, "", on_monitor_late);
 }
 
 static void on_hook(const char *error, void *userdata)

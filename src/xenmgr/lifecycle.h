@@ -57,6 +57,8 @@ int lifecycle_operations_json(Vm *vm, char **ret);
 /* Forgets a done that is waiting. */
 void lifecycle_cancel_wait(Vm *vm, void *userdata);
 const char *job_kind_text(JobKind kind);
+/* A time limit, lowered by XENVM_TIMEOUT_SCALE as those of the monitor are. */
+uint64_t lifecycle_scaled(uint64_t usec);
 
 /* What the monitor tells. status: the text of its notification. */
 void lifecycle_notify(Vm *vm, const char *status);

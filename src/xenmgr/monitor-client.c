@@ -2,7 +2,9 @@
 #include "monitor-client.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -26,6 +28,10 @@
 #define RETRY_MAX_USEC (30 * USEC_PER_SEC)
 #define SPAWN_RETRY_USEC (50 * USEC_PER_MSEC)
 #define SPAWN_ATTEMPTS_MAX 60
+
+/* A monitor answers short commands from memory, whatever its VM does: one that does not hangs. */
+#define WATCH_USEC (10 * USEC_PER_SEC)
+#define WATCH_MIN_USEC (3 * USEC_PER_SEC) /* where limits are lowered */
 
 struct MonitorCall {
         Vm *vm;
@@ -68,6 +74,8 @@ static int on_reply(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error
         return 0;
 }
 
+static void monitor_watch(Vm *vm);
+
 int monitor_call(Vm *vm, const char *member, const char *const *args, uint64_t timeout_usec, MonitorReply done,
                  void *userdata, MonitorCall **ret)
 {
@@ -107,7 +115,64 @@ int monitor_call(Vm *vm, const char *member, const char *const *args, uint64_t t
         vm->calls = c;
         if (ret)
                 *ret = c;
+        monitor_watch(vm);
         return 0;
+}
+
+/* Monitors that hang. While answers are awaited they are asked again and again whether they are there. */
+
+static uint64_t watch_usec(void)
+{
+        return MAX2(lifecycle_scaled(WATCH_USEC), WATCH_MIN_USEC);
+}
+
+static void on_probed(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
+{
+        vm->probe = NULL;
+        if (!error || !vm->monitor)
+                return;
+        log_warning("The monitor of %s does not answer: it is ended, and a new one takes the VM on", vm->uuid);
+        monitor_kill(vm);
+}
+
+static int on_watch(sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Vm *vm = userdata;
+
+        if (!vm->calls || !vm->monitor)
+                return 0;
+        if (!vm->probe)
+                (void) monitor_call(vm, "get_status", NULL, watch_usec(), on_probed, NULL, &vm->probe);
+        (void) sd_event_source_set_time_relative(s, watch_usec());
+        return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static void monitor_watch(Vm *vm)
+{
+        int enabled;
+
+        if (!vm->monitor_watch)
+                (void) sd_event_add_time_relative(vm->manager->event, &vm->monitor_watch, CLOCK_MONOTONIC, watch_usec(), 0,
+                                                  on_watch, vm);
+        else if (sd_event_source_get_enabled(vm->monitor_watch, &enabled) >= 0 && enabled == SD_EVENT_OFF) {
+                (void) sd_event_source_set_time_relative(vm->monitor_watch, watch_usec());
+                (void) sd_event_source_set_enabled(vm->monitor_watch, SD_EVENT_ONESHOT);
+        }
+}
+
+void monitor_kill(Vm *vm)
+{
+        MonitorRecord record = { 0 };
+
+        if (vm->monitor_pidfd >= 0)
+                (void) pidfd_send_signal(vm->monitor_pidfd, SIGKILL, NULL, 0);
+        if (monitor_record_read(manager_paths(vm->manager), vm->uuid, &record) >= 0) {
+                _cleanup_close_ int fd = record.monitor.pid > 0 ? process_open(record.monitor.pid, record.monitor.start) : -ESRCH;
+
+                if (fd >= 0 && pidfd_send_signal(fd, SIGKILL, NULL, 0) < 0)
+                        log_errno_full(LOG_WARNING, errno, "The monitor of %s cannot be ended", vm->uuid);
+        }
+        monitor_record_done(&record);
 }
 
 /* State of a monitor that came up */
@@ -192,6 +257,9 @@ static void schedule_retry(Vm *vm)
 static void monitor_gone(Vm *vm)
 {
         free(TAKE_PTR(vm->monitor));
+        vm->probe = monitor_call_cancel(vm->probe);
+        /* What it had built so far, the next one finds. */
+        vm->unknown_state = vm->unknown_state || vm->building;
         vm->building = false;
         if (vm->monitor_quitting) {
                 vm->monitor_quitting = false;
@@ -322,6 +390,7 @@ void monitor_bus_down(Manager *m)
                 while (vm->calls)
                         monitor_call_cancel(vm->calls);
                 free(TAKE_PTR(vm->monitor));
+                vm->probe = NULL;
                 vm->monitor_quitting = vm->building = false;
                 vm->agent = false;
         }
@@ -494,6 +563,7 @@ void monitor_forget(Vm *vm)
         while (vm->calls)
                 monitor_call_cancel(vm->calls);
         vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
+        vm->monitor_watch = sd_event_source_disable_unref(vm->monitor_watch);
         vm->monitor_helper = helper_call_cancel(vm->monitor_helper);
         child_done(vm);
 }

@@ -26,6 +26,8 @@ void monitor_bus_down(Manager *m);
 int monitor_spawn(Vm *vm);
 /* Brings monitors up again for VMs that run without one (after both were killed). */
 void monitor_adopt_orphans(Manager *m);
+/* Ends a monitor that hangs, also one that is coming up. Its VM lives on. */
+void monitor_kill(Vm *vm);
 /* Tells it to end; the VM has none afterwards. */
 void monitor_quit(Vm *vm);
 void monitor_forget(Vm *vm);

@@ -90,7 +90,7 @@ bool lifecycle_cancel(Vm *vm)
         do {
                 last = NULL;
                 for (Job *j = vm->job; j; j = j->next)
-                        if (j->kind != JOB_DESTROY)
+                        if (j->kind != JOB_DESTROY && !j->failure)
                                 last = j;
                 if (last) {
                         any = true;

@@ -60,7 +60,8 @@ struct Vm {
         MonitorCall *calls;    /* waiting for answers */
         int monitor_pidfd, monitor_errors; /* of a monitor that is coming up */
         struct HelperCall *monitor_helper; /* which starts it, on a Xen host */
-        sd_event_source *monitor_exit, *monitor_retry;
+        sd_event_source *monitor_exit, *monitor_retry, *monitor_watch;
+        MonitorCall *probe; /* whether it answers at all */
         unsigned monitor_deaths; /* in a row, for the back-off */
         unsigned spawn_attempts; /* in a row, that met one which was ending */
 

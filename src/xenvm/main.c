@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* xenvm: the monitor of one VM. Start-up in the order of the monitor contract, then the event loop. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
@@ -205,21 +206,25 @@ static bool foreign_vm(const Paths *paths, const char *uuid, const Backend *b)
         return fd >= 0 || fd == -EAGAIN || (b->find && b->find(uuid) >= 0);
 }
 
-/* QEMU wrote its own number down. */
-static void record_from_pidfile(const Paths *paths, const char *uuid, MonitorRecord *r)
+/* The QEMU whose command line names the VM's folder. It may not have come to write its number down. */
+static void record_from_processes(const Paths *paths, const char *uuid, MonitorRecord *r)
 {
-        _cleanup_free_ char *path = paths_format(paths, PATH_VM, "%s/qemu.pid", uuid), *text = NULL, *cmdline = NULL,
-                            *proc = NULL;
-        int64_t pid;
-        size_t size;
+        _cleanup_free_ char *word = paths_format(paths, PATH_VM, "%s/qemu.pid", uuid);
+        DIR *d = opendir("/proc");
 
-        if (!path || read_file(path, 64, &text, NULL) < 0 || parse_i64(strstrip(text), &pid) < 0 || pid <= 1)
-                return;
-        proc = strformat("/proc/%lld/cmdline", (long long) pid);
-        if (!proc || read_file(proc, 256 * KIB, &cmdline, &size) < 0 || !memmem(cmdline, size, uuid, strlen(uuid)))
-                return;
-        if (process_start_time((pid_t) pid, &r->vm.start) >= 0)
-                r->vm.pid = (pid_t) pid;
+        for (struct dirent *e; word && d && r->vm.pid <= 0 && (e = readdir(d)); ) {
+                _cleanup_free_ char *path = strformat("/proc/%s/cmdline", e->d_name), *line = NULL;
+                int64_t pid;
+                size_t size;
+
+                if (parse_i64(e->d_name, &pid) < 0 || !path || read_file(path, 256 * KIB, &line, &size) < 0 ||
+                    !memmem(line, size, word, strlen(word)))
+                        continue;
+                if (process_start_time((pid_t) pid, &r->vm.start) >= 0)
+                        r->vm.pid = (pid_t) pid;
+        }
+        if (d)
+                closedir(d);
 }
 
 static int on_signal(_unused_ sd_event_source *s, const struct signalfd_siginfo *si, void *userdata)
@@ -328,7 +333,7 @@ static int run(Monitor *m)
         if (record.domid < 0 && m->backend->find && (arg_attach || streq_ptr(record.intent, "start")))
                 record.domid = m->backend->find(m->uuid);
         if (!m->backend->find && record.vm.pid <= 0 && (arg_attach || streq_ptr(record.intent, "start")))
-                record_from_pidfile(&m->paths, m->uuid, &record);
+                record_from_processes(&m->paths, m->uuid, &record);
         if (r >= 0 || arg_attach) {
                 r = monitor_adopt(m, &record, serve);
                 begun = r > 0 || m->op;

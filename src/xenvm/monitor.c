@@ -272,6 +272,9 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
                 if (state == STATE_REBOOTED || state == STATE_SUSPENDED)
                         m->state = state;
                 (void) channel_record_remove(&m->paths, m->uuid);
+                /* One that was killed while it built the VM has left files, and programs that were to serve it. */
+                if (!m->backend->domid && streq_ptr(record->intent, "start"))
+                        (void) m->backend->adopt(&spec, record, on_adopted, m, &m->vm);
                 return 0;
         }
         m->domid = record->domid;

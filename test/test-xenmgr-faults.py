@@ -1,0 +1,477 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""
+Failures at every step of a start and of a shutdown. Each is made from outside, as it would happen; then the caller
+must have the right error in time, nothing may be left, and the VM must start once the failure is gone.
+"""
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import dbus
+
+import oxt
+from life import IDLE, Life, POWEROFF, VM
+from xenmgr import DB, XM, uuid_of
+
+# Limits are scaled to 2 % (at least 2 s): whatever takes longer than this waits for ever.
+PATIENCE = 40
+
+
+def write(path, text, mode=0o755):
+    with open(path + ".new", "w") as f:
+        f.write(text)
+    os.chmod(path + ".new", mode)
+    os.rename(path + ".new", path)
+
+
+class Faulty(Life):
+    """A manager whose monitors and device models are scripts, which a case may change."""
+
+    def __init__(self):
+        super().__init__("--no-autostart")
+        self.bin = os.path.join(self.stack.root, "bin")
+        os.mkdir(self.bin)
+        shutil.copy(oxt.program("xenmgr"), self.bin)
+        self.xenvm()
+        self.qemu()
+        self.manager.terminate()
+        self.manager.wait()
+        self.manager = self.stack.start([os.path.join(self.bin, "xenmgr"), "--no-autostart"],
+                                        ready=lambda: self.stack.owned(XM))
+
+    def xenvm(self, text=None):
+        write(os.path.join(self.bin, "xenvm"), "#!/bin/sh\n%s\n" % (text or 'exec %s "$@"' % oxt.program("xenvm")))
+
+    def qemu(self, text=None):
+        write(os.path.join(self.bin, "qemu"), "#!/bin/sh\n%s\n" % (text or 'exec qemu-system-x86_64 "$@"'))
+
+    def lying_qemu(self, mode):
+        self.qemu("OXT_FAKE_QEMU=%s exec /usr/bin/python3 %s/test/fake-qemu.py" % (mode, oxt.SOURCE))
+
+    def machine(self, code=IDLE, config=(), **keys):
+        return self.guest(code, config=dict({"qemu-dm-path": os.path.join(self.bin, "qemu"), "qemu-dm-timeout": "2"}, **dict(config)),
+                          **keys)
+
+    def set_key(self, vm, key, value):
+        self.db("write", "/vm/%s/%s" % (uuid_of(vm), key), value)
+        oxt.wait_for(lambda: str(self.call(vm, VM, "get_db_key", key.replace("/", "."))) == value)
+
+    def disk_of(self, vm):
+        return self.stack.state + self.db("read", "/vm/%s/config/disk/0/path" % uuid_of(vm))
+
+    def folder(self, vm):
+        return os.path.join(self.stack.runtime, "vm", uuid_of(vm))
+
+    def attempt(self, vm, member="start"):
+        """The error text of the call, "" when it succeeds; it must not take for ever."""
+        began = time.monotonic()
+        try:
+            self.call(vm, VM, member, timeout=PATIENCE + 20)
+            error = ""
+        except dbus.DBusException as e:
+            error = e.get_dbus_message()
+        took = time.monotonic() - began
+        assert took < PATIENCE, "%s took %.0f s (%s)" % (member, took, error)
+        return error
+
+    def at(self, vm, word, action):
+        """Does something as soon as the VM's monitor has told a state; returns the thread."""
+        seen = threading.Event()
+        rule = "type='signal',interface='%s',member='notify'" % XM
+
+        def run():
+            p = subprocess.Popen(["busctl", "--address=" + self.stack.address, "--json=short", "monitor", "--match", rule],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            os.set_blocking(p.stderr.fileno(), True)
+            p.stderr.readline()
+            seen.set()
+            for line in p.stdout:
+                if uuid_of(vm).encode() in line and ("vm:state:" + word).encode() in line:
+                    action()
+                    break
+            p.kill()
+            p.wait()
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        seen.wait(10)
+        return thread
+
+    def kill(self, program, vm, sig=signal.SIGKILL):
+        for pid in self.pids(program, vm):
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                pass
+
+    def left(self, vm):
+        """What there is of a VM that does not run."""
+        uuid = uuid_of(vm)
+        found = ["process %s" % " ".join(p) for p in processes() if any(uuid in word for word in p[1:])]
+        files = set(os.listdir(self.folder(vm))) if os.path.isdir(self.folder(vm)) else set()
+        found += ["file " + f for f in sorted(files - {"xenvm.conf", "lock", "xenvm.log"})]
+        found += glob.glob(self.stack.runtime + "/channel/%s*" % uuid) + glob.glob(self.stack.runtime + "/xenvm/*%s" % uuid)
+        found += glob.glob(self.stack.state + "/storage/disks/*.snap*")
+        return found
+
+
+def processes():
+    """Command lines of all that run in this test; zombies have none."""
+    result = []
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as f:
+                words = f.read().decode(errors="replace").split("\0")[:-1]
+        except OSError:
+            continue
+        if words:
+            result.append([path.split("/")[2], *words])
+    return result
+
+
+class Fault:
+    """One row. make(life, vm) injects it and returns what undoes it, or None."""
+
+    def __init__(self, step, name, make, error="", state="stopped", member="start", before=None, code=IDLE, **keys):
+        self.step, self.name, self.make, self.error, self.state = step, name, make, error, state
+        self.member, self.before, self.code, self.keys = member, before, code, keys
+
+
+def run_fault(life, f):
+    vm = life.machine(f.code, **f.keys)
+    if f.before:
+        f.before(life, vm)
+    if f.member != "start":
+        life.start(vm)
+        life.wait_state(vm, "running")
+    undo = f.make(life, vm)
+    error = life.attempt(vm, f.member)
+    try:
+        assert re.match(f.error + "$" if not f.error else f.error, error), "error %r, expected %r" % (error, f.error)
+        # None: either, but it must come to rest.
+        states = [f.state] if f.state else ["running", "stopped"]
+        oxt.wait_for(lambda: life.state(vm) in states, PATIENCE, "%s; it is %s" % (states, life.state(vm)))
+    finally:
+        if undo:
+            undo()
+    if f.state == "stopped":
+        try:
+            oxt.wait_for(lambda: not life.left(vm), 10, "nothing left")
+        except AssertionError:
+            raise AssertionError("left: %s" % life.left(vm)) from None
+        assert life.attempt(vm, "start") == "", "the VM does not start again"
+        if f.code == IDLE:
+            oxt.wait_for(lambda: life.state(vm) == "running", 20, "the VM after the failure is gone")
+    assert life.attempt(vm, "destroy") == ""
+    oxt.wait_for(lambda: life.state(vm) == "stopped" and not life.left(vm), 10, "the end")
+    assert life.attempt(vm, "delete") == ""
+
+
+def rows_of(title):
+    def decorate(rows):
+        def run():
+            wrong = []
+            wanted = os.environ.get("OXT_FAULT")
+            for f in rows():
+                if wanted and wanted not in f.name:
+                    continue
+                life = Faulty()
+                try:
+                    run_fault(life, f)
+                except Exception as e:
+                    wrong.append("%s, %s: %s" % (f.step, f.name, e))
+                    print("# %s, %s: %s\n# %s" % (f.step, f.name, e, life.stack.log("xenmgr").replace("\n", "\n# ")))
+                finally:
+                    try:
+                        life.stop()
+                    except AssertionError as e:
+                        wrong.append("%s, %s: %s" % (f.step, f.name, e))
+            assert not wrong, "\n".join(wrong)
+        run.__doc__, run.__name__ = title, rows.__name__
+        return oxt.case(run)
+    return decorate
+
+
+# What is done to the world: each returns what undoes it.
+
+def renamed(path_of):
+    def make(life, vm):
+        path = path_of(life, vm)
+        os.rename(path, path + ".away")
+        return lambda: os.rename(path + ".away", path)
+    return make
+
+
+def key(name, value, back=""):
+    def make(life, vm):
+        life.set_key(vm, name, value)
+        return lambda: life.set_key(vm, name, back)
+    return make
+
+
+def script(which, text):
+    def make(life, vm):
+        getattr(life, which)(text)
+        return getattr(life, which)
+    return make
+
+
+def lying(mode):
+    def make(life, vm):
+        life.lying_qemu(mode)
+        return life.qemu
+    return make
+
+
+def killed_at(word, *programs, sig=signal.SIGKILL):
+    def make(life, vm):
+        thread = life.at(vm, word, lambda: [life.kill(p, vm, sig) for p in programs])
+        return thread.join
+    return make
+
+
+def stopped_now(program):
+    def make(life, vm):
+        life.kill(program, vm, signal.SIGSTOP)
+        return None
+    return make
+
+
+def killed_now(*programs):
+    def make(life, vm):
+        for p in programs:
+            life.kill(p, vm)
+    return make
+
+
+def locked_by_another(life, vm):
+    p = subprocess.Popen(["qemu-system-x86_64", "-S", "-display", "none", "-nodefaults", "-accel", "tcg", "-drive",
+                          "if=ide,format=raw,file=" + life.disk_of(vm)], stdin=subprocess.DEVNULL)
+
+    def locked():
+        r = subprocess.run(["qemu-io", "-f", "raw", "-c", "quit", life.disk_of(vm)], capture_output=True)
+        return r.returncode != 0
+    oxt.wait_for(locked, 20, "the other QEMU's lock")
+    return lambda: (p.kill(), p.wait())
+
+
+def folder_is_file(life, vm):
+    shutil.rmtree(life.folder(vm), ignore_errors=True)
+    os.makedirs(os.path.dirname(life.folder(vm)), exist_ok=True)
+    write(life.folder(vm), "")
+    return lambda: os.unlink(life.folder(vm))
+
+
+def folder_full(life, vm):
+    oxt.needs_root()
+    os.makedirs(life.folder(vm), exist_ok=True)
+    r = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=0777", "none", life.folder(vm)], capture_output=True)
+    if r.returncode != 0:
+        raise oxt.Skip("no file system can be mounted here")
+    try:
+        with open(os.path.join(life.folder(vm), "junk"), "wb") as f:
+            f.write(b"x" * 65536)
+    except OSError:
+        pass
+    return lambda: (subprocess.run(["umount", "-l", life.folder(vm)], check=True), os.rmdir(life.folder(vm)))
+
+
+def name_taken(life, vm):
+    other = dbus.bus.BusConnection(life.stack.address)
+    other.request_name("org.xen.vm.uuid_" + uuid_of(vm).replace("-", "_"))
+    return other.close
+
+
+def dbd(life):
+    return [p for p in life.stack.processes if p.args[0].endswith("/dbd")][-1]
+
+
+def dbd_stopped(life, vm):
+    p = dbd(life)
+    p.send_signal(signal.SIGSTOP)
+    return lambda: p.send_signal(signal.SIGCONT)
+
+
+def dbd_killed(life, vm):
+    dbd(life).kill()
+    dbd(life).wait()
+    return lambda: life.stack.daemon("dbd", DB)
+
+
+def backend_broken(life, vm):
+    """A VM that serves the network, whose disk is missing; it is needed first."""
+    net = life.machine(name="net", type="ndvm", **{"provides-network-backend": "true"})
+    life.set_key(vm, "config/nic/0/backend-uuid", uuid_of(net))
+    life.set_key(vm, "track-dependencies", "true")
+    os.rename(life.disk_of(net), life.disk_of(net) + ".away")
+
+    def undo():
+        life.set_key(vm, "config/nic/0/backend-uuid", "")
+        life.set_key(vm, "track-dependencies", "false")
+    return undo
+
+
+def hook(text):
+    def make(life, vm):
+        path = os.path.join(life.stack.root, "hook")
+        write(path, "#!/bin/sh\n# %s\n%s\n" % (uuid_of(vm), text))
+        life.set_key(vm, "run-pre-boot", path)
+        return lambda: life.set_key(vm, "run-pre-boot", "")
+    return make
+
+
+def changed_disk(life, vm):
+    life.set_key(vm, "measured", "true")
+    life.start(vm)
+    life.call(vm, VM, "destroy", timeout=60)
+    with open(life.disk_of(vm), "r+b") as f:
+        f.seek(4096)
+        f.write(b"changed")
+    return lambda: life.set_key(vm, "measured", "false")
+
+
+def unreadable(life, vm):
+    oxt.needs_root()
+    os.chmod(life.disk_of(vm), 0o600)
+    os.chown(life.disk_of(vm), 0, 0)
+    return lambda: os.chmod(life.disk_of(vm), 0o666)
+
+
+def bad_image(life, vm):
+    path = os.path.join(life.stack.state, "storage/image")
+    write(path, "this is no saved VM" * 100, 0o666)
+    life.set_key(vm, "start-from-suspend-image", "/storage/image")
+    return lambda: life.set_key(vm, "start-from-suspend-image", "")
+
+
+def agent(answer):
+    """A guest's agent: a connection that owns its name and answers as it likes."""
+    program = r"""
+import sys, time, dbus, dbus.service, dbus.mainloop.glib
+from gi.repository import GLib
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+bus = dbus.bus.BusConnection(sys.argv[1])
+class Agent(dbus.service.Object):
+    @dbus.service.method("com.citrix.xenclient.guest", async_callbacks=("ok", "bad"))
+    def request_shutdown(self, ok, bad):
+        if sys.argv[3] == "error":
+            bad(dbus.DBusException("no"))
+        elif sys.argv[3] == "leave":
+            bus.close()
+            sys.exit(0)
+        elif sys.argv[3] != "never":
+            ok()
+Agent(bus, "/")
+bus.request_name("com.citrix.xenclient.guest.uuid_" + sys.argv[2])
+print("ready", flush=True)
+GLib.MainLoop().run()
+"""
+
+    def make(life, vm):
+        p = subprocess.Popen([sys.executable, "-c", program, life.stack.address, uuid_of(vm).replace("-", "_"), answer],
+                             stdout=subprocess.PIPE)
+        p.stdout.readline()
+        return lambda: (p.kill(), p.wait())
+    return make
+
+
+@rows_of("A start that fails at its checks")
+def start_checks():
+    return [
+        Fault("checks", "disk missing", renamed(lambda life, vm: life.disk_of(vm)), "Bad Physical Path for disk 0"),
+        Fault("checks", "disk is a folder", key("config/disk/0/path", "/storage/disks", "/storage/disks/g1.img"),
+              "Bad Physical Path for disk 0"),
+        Fault("checks", "memory", key("config/memory", "99999999", "32"), "101:"),
+        Fault("checks", "backend is not there", key("config/nic/0/backend-name", "nobody"), "232:"),
+        Fault("dependencies", "backend does not start", backend_broken, ""),
+        Fault("measurement", "disk has changed", changed_disk, "[0-9]+:.*has changed"),
+        Fault("measurement", "disk cannot be read", unreadable, "[0-9]+:.*cannot be read", before=lambda life, vm: life.set_key(vm, "measured", "true")),
+        Fault("build", "disk cannot be read", unreadable, "107:.*Permission denied"),
+        Fault("configuration", "a value is wrong", key("config/vcpus", "many", "1"), ".*config/vcpus"),
+        Fault("configuration", "its folder is a file", folder_is_file, "223:"),
+        Fault("configuration", "its file system is full", folder_full, "223:"),
+        Fault("database", "it hangs", dbd_stopped, "", "running"),
+        Fault("database", "it is gone", dbd_killed, "", "running"),
+    ]
+
+
+@rows_of("A start whose monitor fails")
+def start_monitor():
+    return [
+        Fault("monitor", "ends with an error", script("xenvm", "echo no luck >&2; exit 3"), "199:.*no luck"),
+        Fault("monitor", "ends silently", script("xenvm", "exit 0"), "199:.*did not come up"),
+        Fault("monitor", "hangs", script("xenvm", "exec sleep 600 # $*"), "199:.*did not come up"),
+        Fault("monitor", "is no program", lambda life, vm: (os.chmod(life.bin + "/xenvm", 0o644), life.xenvm)[1], "199:"),
+        Fault("monitor", "its name is taken", name_taken, "199:"),
+        Fault("monitor", "killed as it begins", killed_at("creating-domain", "bin/xenvm"), "199:"),
+        Fault("monitor", "killed when the VM is built", killed_at("created", "bin/xenvm"), "(199:|$)", None),
+        Fault("monitor", "hangs as it begins", killed_at("creating-domain", "bin/xenvm", sig=signal.SIGSTOP), "199:"),
+        Fault("monitor", "hangs when the VM is built", killed_at("created", "bin/xenvm", sig=signal.SIGSTOP), "(199:|$)", None),
+    ]
+
+
+@rows_of("A start whose device model or hook fails")
+def start_device_model():
+    return [
+        Fault("hook", "fails", hook("exit 3"), "223:.*status 3"),
+        Fault("hook", "is no program", key("run-pre-boot", "/nowhere"), "223:"),
+        Fault("hook", "hangs", hook("sleep 600"), "223:.*did not end"),
+        Fault("hook", "calls nobody", key("run-pre-boot", "rpc:destination=no.body,interface=no.body,member=nothing"), "223:"),
+        Fault("build", "image locked", locked_by_another, "107:"),
+        Fault("build", "QEMU is gone at once", script("qemu", "echo no luck >&2; exit 1"), "199:.*no luck"),
+        Fault("build", "QEMU hangs", script("qemu", "exec sleep 600 # $*"), "199:"),
+        Fault("build", "QEMU says nothing", lying("silent"), "199:"),
+        Fault("build", "QEMU talks rubbish", lying("garbage"), "199:"),
+        Fault("build", "QEMU closes its door", lying("leave"), "199:"),
+        Fault("build", "QEMU answers wrongly", lying("wrong-types"), "199:"),
+        Fault("build", "QEMU goes in the middle", lying("die-later"), "199:"),
+        Fault("build", "QEMU killed as it begins", killed_at("creating-devices", "qemu-system"), "(199:|$)", None),
+        Fault("build", "QEMU killed when built", killed_at("created", "qemu-system"), "(199:|$)"),
+        Fault("build", "a file cannot be made", key("config/serial", "file:/nowhere/serial", "none"), "199:.*nowhere"),
+        Fault("build", "saved state is damaged", bad_image, "199:"),
+        Fault("run", "the guest ends at once", lambda life, vm: None, "", code=POWEROFF),
+        Fault("run", "QEMU killed when it runs", killed_at("running", "qemu-system"), ""),
+    ]
+
+
+@rows_of("A shutdown that meets failures ends the VM all the same")
+def shutdown():
+    def row(step, name, make, **more):
+        return Fault(step, name, make, more.pop("error", ""), member="shutdown", **more)
+
+    return [
+        row("agent", "says yes and does nothing", agent("yes")),
+        row("agent", "refuses", agent("error")),
+        row("agent", "never answers", agent("never")),
+        row("agent", "goes away", agent("leave")),
+        row("halt", "QEMU hangs", stopped_now("qemu-system")),
+        row("halt", "QEMU is killed", killed_now("qemu-system")),
+        row("halt", "the monitor is killed", killed_now("bin/xenvm"), error="(199:.*|$)", state=None),
+        row("halt", "the monitor hangs", stopped_now("bin/xenvm"), error="(199:.*|$)"),
+        row("halt", "both are killed", killed_now("bin/xenvm", "qemu-system")),
+        row("halt", "the database hangs", dbd_stopped),
+    ]
+
+
+@rows_of("A VM is destroyed whatever hangs")
+def destroy():
+    def row(name, make, **more):
+        return Fault("destroy", name, make, more.pop("error", ""), member="destroy", **more)
+
+    return [
+        row("QEMU hangs", stopped_now("qemu-system")),
+        row("QEMU is killed", killed_now("qemu-system")),
+        row("the monitor is killed", killed_now("bin/xenvm")),
+        row("the monitor hangs", stopped_now("bin/xenvm")),
+        row("the database hangs", dbd_stopped),
+    ]
+
+
+if __name__ == "__main__":
+    oxt.main()
