@@ -36,7 +36,8 @@ static void take_errors(Vm *vm)
                 start = startswith(text, "qemu-system-x86_64: ");
                 if (!start)
                         start = text;
-                if (startswith(start, "warning: ") || streq(start, "**"))
+                /* None of these says why it ends. */
+                if (startswith(start, "warning: ") || streq(start, "**") || startswith(start, "char device redirected to "))
                         continue;
                 if (vm->n_errors == ERROR_LINES) {
                         free(vm->errors[0]);
