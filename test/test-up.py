@@ -365,6 +365,14 @@ def doctor():
         bad = [c for c in checks.values() if c["verdict"] == "bad"]
         assert r.returncode == (1 if bad else 0)
         assert all(c["text"] for c in checks.values()) and all(c["advice"] for c in bad), checks
+        on_xen = checks["xen"]["text"] == "this is the control domain of a Xen host"
+        assert checks["backend"]["text"].startswith("VMs run on %s: the setting backend is auto" % ("xen" if on_xen else "qemu"))
+        for setting, verdict, text in (("qemu", "ok", "VMs run on qemu, as the setting backend says"),
+                                       ("xen", "ok" if on_xen else "bad", "the setting backend")):
+            assert stack.oxt("config", "set", "backend", setting).returncode == 0
+            found = {c["name"]: c for c in json.loads(stack.oxt("doctor", "--json").stdout)["checks"]}["backend"]
+            assert found["verdict"] == verdict and text in found["text"], found
+            assert verdict == "ok" or "auto" in found["advice"], found
         stack.env["PATH"] = ""
         r = stack.oxt("doctor")
         assert "KVM" in r.stdout, r.stdout

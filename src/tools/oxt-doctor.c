@@ -143,9 +143,30 @@ static void check_xen(const Stack *s, Finding *f)
         if (file_has("/proc/xen/capabilities", "control_d"))
                 check_xen_host(s, f);
         else if (file_has("/sys/hypervisor/type", "xen"))
-                found(f, VERDICT_NOTE, "this runs on Xen, but not as its control domain: VMs use QEMU", NULL);
+                found(f, VERDICT_NOTE, "this runs on Xen, but not as its control domain", NULL);
         else
-                found(f, VERDICT_NOTE, "no Xen: VMs use QEMU", NULL);
+                found(f, VERDICT_NOTE, "no Xen", NULL);
+}
+
+/* Which back end a VM gets whose config (key backend) and monitor (--backend) do not ask for one, and why. */
+static void check_backend(_unused_ const Stack *s, Finding *f)
+{
+        const char *setting = setting_text(SETTING_BACKEND), *why = NULL, *no_xen = NULL;
+        const Backend *b = backend_choose(setting, &why);
+
+        if (!b) {
+                f->verdict = VERDICT_BAD;
+                f->text = strformat("no VM can be started: the setting backend is %s, but %s", setting, strempty(why));
+                f->advice = strdup("`oxt config set backend auto` takes what the host has");
+                return;
+        }
+        f->verdict = VERDICT_OK;
+        if (!streq(setting, "auto"))
+                f->text = strformat("VMs run on %s, as the setting backend says", b->name);
+        else if (backend_choose("xen", &no_xen))
+                f->text = strdup("VMs run on xen: the setting backend is auto, and this host has it");
+        else
+                f->text = strformat("VMs run on %s: the setting backend is auto, and xen cannot be used: %s", b->name, strempty(no_xen));
 }
 
 static void check_vsock(_unused_ const Stack *s, Finding *f)
@@ -359,6 +380,7 @@ static void check_network(const Stack *s, Finding *f)
 static const Check checks[] = {
         { "kvm", "KVM", check_kvm },
         { "xen", "Xen", check_xen },
+        { "backend", "Back end", check_backend },
         { "vsock", "vsock", check_vsock },
         { "iommu", "IOMMU", check_iommu },
         { "memory", "Memory", check_memory },
