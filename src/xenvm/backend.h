@@ -97,6 +97,10 @@ typedef struct Backend {
         int64_t (*domid)(const Vm *vm);
         /* The number of a VM with that uuid, whoever made it, or -1. NULL: the host cannot be asked. */
         int64_t (*find)(const char *uuid);
+        /* Shows the monitor's state to other programs of the host; NULL as state: there is no monitor any more. May be NULL itself. */
+        void (*publish)(const char *uuid, const char *name, int64_t domid, const char *state);
+        /* The domain in which the device model runs, or -1. NULL: there are none. */
+        int64_t (*stubdomid)(const Vm *vm);
         bool checks_memory; /* create() sees itself whether there is enough */
         char *(*details)(const Vm *vm);   /* for the record: JSON, or NULL */
         unsigned (*round_trips)(const Vm *vm);
@@ -124,6 +128,8 @@ typedef struct Backend {
         int (*detach)(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
         int (*set_medium)(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata); /* NULL: eject */
         int (*set_link)(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
+        /* Gives the card another back end. NULL: there are no driver domains. */
+        int (*set_nic_backend)(Vm *vm, const VmNic *nic, int64_t domid, VmDone done, void *userdata);
         int (*set_memory)(Vm *vm, uint64_t kib, VmDone done, void *userdata);
         int (*vnc_port)(Vm *vm, VmDone done, void *userdata);
 

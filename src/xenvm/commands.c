@@ -191,9 +191,9 @@ static void run_get_domid(Monitor *m, Request *q, _unused_ const Values *a)
         reply_int(q, m->domid);
 }
 
-static void run_get_stubdomid(_unused_ Monitor *m, Request *q, _unused_ const Values *a)
+static void run_get_stubdomid(Monitor *m, Request *q, _unused_ const Values *a)
 {
-        request_done(q, "-1");
+        reply_int(q, m->vm && m->backend->stubdomid ? m->backend->stubdomid(m->vm) : -1);
 }
 
 static void run_get_status(Monitor *m, Request *q, _unused_ const Values *a)
@@ -373,9 +373,13 @@ static void run_set_nic_backend_dom(Monitor *m, Request *q, const Values *a)
 {
         for (size_t i = 0; i < m->config->nic.n; i++)
                 if (m->config->nic.items[i].id == a->v[0].number) {
-                        if (a->v[1].number == m->config->nic.items[i].backend_domid)
+                        VmNic *n = &m->config->nic.items[i];
+
+                        if (m->backend->set_nic_backend && running(m, q))
+                                ASYNC(q, m->backend->set_nic_backend(m->vm, n, a->v[1].number, on_simple, q));
+                        else if (!m->backend->set_nic_backend && a->v[1].number == n->backend_domid)
                                 request_done(q, NULL);
-                        else
+                        else if (!m->backend->set_nic_backend)
                                 request_fail(q, REQUEST_FAILED, "this back end has no driver domains");
                         return;
                 }

@@ -289,6 +289,8 @@ uint64_t vmconfig_required_kib(const VmConfig *c);
 void vm_mac_derive(int64_t id, const char *model, const char *uuid, char ret[static 18]);
 /* major * 256 + minor of hda, xvdb1, sda or a plain number; -EINVAL. */
 int vm_device_number(const char *virtpath, unsigned *ret);
+/* An image whose key lies in its key-dir is encrypted by OpenXT's tap layer: without that a guest would see, and spoil, noise. */
+bool vm_disk_has_key(const VmDisk *d);
 /* pci: the effective values, with the config's defaults. */
 bool vm_pci_msitranslate(const VmConfig *c, const VmPci *p);
 bool vm_pci_power_mgmt(const VmConfig *c, const VmPci *p);

@@ -345,9 +345,11 @@ static int run(Monitor *m)
         else if (!begun)
                 serve(m);
         r = sd_event_loop(m->event);
-        if (!m->vm)
+        if (!m->vm) {
                 (void) monitor_record_remove(&m->paths, m->uuid);
-        else
+                if (m->backend->publish)
+                        m->backend->publish(m->uuid, m->uuid, -1, NULL);
+        } else
                 monitor_save_record(m);
         return r < 0 ? EXIT_START_FAILED : m->exit_status;
 }

@@ -77,6 +77,8 @@ void monitor_set_state(Monitor *m, VmState s)
         if (s == STATE_SHUTDOWN)
                 monitor_switch_config(m);
         monitor_save_record(m);
+        if (m->backend->publish)
+                m->backend->publish(m->uuid, m->config->name ? m->config->name : m->uuid, m->vm ? m->domid : -1, vm_state_to_text(s));
         notify_send(m->notify, NOTIFY_STATE, "vm:state:%s", vm_state_to_text(s));
 }
 

@@ -311,6 +311,12 @@ void op_power_state_changed(Monitor *m)
                 op_done(m, NULL);
 }
 
+static void on_sleep_asked(_unused_ void *userdata, int r, const char *text)
+{
+        if (r < 0)
+                log_info("The guest cannot be asked to sleep: %s", text);
+}
+
 void op_sleep(Monitor *m, Request *q, OpKind kind, int64_t timeout)
 {
         const char *word = kind == OP_S3 ? "s3" : "s4";
@@ -339,4 +345,8 @@ void op_sleep(Monitor *m, Request *q, OpKind kind, int64_t timeout)
         r = monitor_bus_ask_agent(m, kind == OP_S3 ? "request_sleep" : "request_hibernate");
         if (r < 0)
                 log_info("The guest's agent cannot be asked to sleep: %s", strerror(-r));
+        /* Where the back end can ask it too, a guest without an agent hears of it. */
+        r = m->backend->ask(m->vm, kind == OP_S3 ? VM_ASK_SLEEP : VM_ASK_HIBERNATE, on_sleep_asked, m);
+        if (r < 0)
+                log_debug("The guest cannot be asked to sleep: %s", strerror(-r));
 }

@@ -345,27 +345,11 @@ static int find_firmware(Vm *vm)
         return 0;
 }
 
-/* An image whose key lies in a key-dir is encrypted by OpenXT's tap layer: the guest would see, and spoil, noise. */
 static const VmDisk *find_encrypted(const VmConfig *c)
 {
-        for (size_t i = 0; i < c->disk.n; i++) {
-                const VmDisk *d = &c->disk.items[i];
-                _cleanup_strv_ char **dirs = NULL;
-                const char *slash = strrchr(d->path, '/'), *base = slash ? slash + 1 : d->path, *dot = strrchr(base, '.');
-
-                if (!d->key_dir || d->key_file || d->type != VM_DISK_VHD || strv_split(d->key_dir, ',', &dirs) < 0)
-                        continue;
-                for (char **dir = dirs; dir && *dir; dir++) {
-                        _cleanup_free_ char *pattern = strformat("%s/%.*s,aes-xts-plain,*.key", *dir,
-                                                                 (int) (dot ? (size_t) (dot - base) : strlen(base)), base);
-                        glob_t g;
-
-                        if (pattern && glob(pattern, 0, NULL, &g) == 0) {
-                                globfree(&g);
-                                return d;
-                        }
-                }
-        }
+        for (size_t i = 0; i < c->disk.n; i++)
+                if (vm_disk_has_key(&c->disk.items[i]))
+                        return &c->disk.items[i];
         return NULL;
 }
 

@@ -4,7 +4,13 @@
 #include <unistd.h>
 
 #include "parse.h"
+#include "xen-firmware.h"
 #include "xen-ids.h"
+#include "xen-keys.h"
+
+/* The tap layer of Xen's own kind of VHD: the script comes with Xen, the program it calls only where that layer is. */
+#define TAP_SCRIPT "/etc/xen/scripts/block-tap"
+#define TAP_PROGRAM "/usr/sbin/tap-ctl"
 
 /* libxl frees what it is given with free(). */
 static int give(char **target, const char *text)
@@ -42,6 +48,28 @@ static libxl_action_on_shutdown action(VmAction a)
         return map[a];
 }
 
+static bool has_tap(void)
+{
+        return access(TAP_SCRIPT, X_OK) == 0 && access(TAP_PROGRAM, X_OK) == 0;
+}
+
+/* VHD and aio through the tap layer, as OpenXT's own configurations have it. */
+static int give_tap(const VmDisk *d, libxl_device_disk *ret)
+{
+        char *target = strformat("%s:%s", d->type == VM_DISK_VHD ? "vhd" : "aio", ret->pdev_path);
+
+        if (!target)
+                return -ENOMEM;
+        free(ret->pdev_path);
+        ret->pdev_path = target;
+        ret->format = LIBXL_DISK_FORMAT_RAW;
+        ret->backend = LIBXL_DISK_BACKEND_PHY;
+        /* The script is run in our environment. */
+        if (d->key_dir && (setenv("TAPDISK2_CRYPTO_KEYDIR", d->key_dir, 1) < 0 || setenv("TAPDISK3_CRYPTO_KEYDIR", d->key_dir, 1) < 0))
+                return -errno;
+        return give(&ret->script, "block-tap");
+}
+
 int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, char **ret_why)
 {
         static const struct {
@@ -62,7 +90,7 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
         if (d->type == VM_DISK_VDI)
                 return refuse(ret_why, "disk %s: type vdi is no longer available", d->virtpath);
         if (d->snapshot != VM_SNAPSHOT_NONE)
-                return refuse(ret_why, "disk %s: this back end has no snapshot mode '%s'", d->virtpath,
+                return refuse(ret_why, "disk %s: Xen has no snapshot mode '%s'", d->virtpath,
                               vm_snapshot_to_text(d->snapshot));
         if (d->key_file)
                 return refuse(ret_why, "disk %s: key-file needs a device-mapper device, which is not made on Xen; give "
@@ -83,6 +111,13 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
         ret->readwrite = d->writable && !d->cdrom;
         ret->is_cdrom = ret->removable = d->cdrom;
         ret->backend_domid = (libxl_domid) d->backend_domid;
+        if (d->path[0] && (d->type == VM_DISK_VHD || d->type == VM_DISK_AIO) && has_tap()) {
+                r = give_tap(d, ret);
+                if (r < 0)
+                        return r;
+        } else if (vm_disk_has_key(d))
+                return refuse(ret_why, "disk %s: %s has a key in key-dir; only the tap layer can read it, which this host has "
+                                       "not (" TAP_PROGRAM ")", d->virtpath, d->path);
         return give(&ret->vdev, d->virtpath);
 }
 
@@ -271,6 +306,7 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
                 r = give(&b->u.hvm.boot, c->boot);
         if (r >= 0 && !streq(c->serial, "none"))
                 r = give(&b->u.hvm.serial, c->serial[0] ? c->serial : "pty");
+        b->u.hvm.bios = streq(c->firmware, "uefi") ? LIBXL_BIOS_TYPE_OVMF : LIBXL_BIOS_TYPE_SEABIOS;
         if (r >= 0 && c->sound && c->sound[0])
                 r = give(&b->u.hvm.soundhw, c->sound);
         if (r >= 0 && c->time_offset)
@@ -289,9 +325,11 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
         return r < 0 || ids_restricted() ? r : make_strings(&c->extra_hvm, &b->extra_hvm);
 }
 
-static int make_pv_display(const VmConfig *c, libxl_domain_config *d)
+static int make_display_devices(const VmConfig *c, bool hvm, libxl_domain_config *d)
 {
-        if (c->vfb || (c->display.kind == VM_DISPLAY_VNC && c->display.port_given)) {
+        bool vnc = c->display.kind == VM_DISPLAY_VNC && (c->display.port_given || c->display.unused_port);
+
+        if (!hvm && (c->vfb || vnc)) {
                 d->vfbs = calloc(1, sizeof *d->vfbs);
                 if (!d->vfbs)
                         return -ENOMEM;
@@ -305,6 +343,7 @@ static int make_pv_display(const VmConfig *c, libxl_domain_config *d)
                 if (!d->vkbs)
                         return -ENOMEM;
                 libxl_device_vkb_init(&d->vkbs[d->num_vkbs++]);
+                d->vkbs[0].backend_type = LIBXL_VKB_BACKEND_QEMU;
         }
         return 0;
 }
@@ -349,27 +388,15 @@ static int make_devices(const VmConfig *c, const Paths *paths, bool emulated, li
 }
 
 /* What is given and has no effect here. */
-static void make_notes(const VmConfig *c, bool hvm, StrBuf *notes)
+static void make_notes(const VmConfig *c, unsigned guest, StrBuf *notes)
 {
-        static const struct {
-                XenvmKey key;
-                bool hvm_only; /* has an effect with hvm */
-        } rows[] = {
-                { XENVM_KEY_xci_cpuid_signature, false }, { XENVM_KEY_diskinfo_pt, false },
-                { XENVM_KEY_v4v, false },                 { XENVM_KEY_accel, false },
-                { XENVM_KEY_machine, false },             { XENVM_KEY_boot, true },
-                { XENVM_KEY_viridian, true },             { XENVM_KEY_sound, true },
-                { XENVM_KEY_extra_hvm, true },            { XENVM_KEY_stubdom, true },
-                { XENVM_KEY_cores_per_socket, false },    { XENVM_KEY_bios_string, false },
-                { XENVM_KEY_vsnd, false },
-        };
-
         static const XenvmKey not_for_root[] = { XENVM_KEY_qemu_dm_path, XENVM_KEY_extra_hvm };
 
-        for (size_t i = 0; i < ELEMENTSOF(rows); i++)
-                if (vmconfig_given(c, rows[i].key) && !(rows[i].hvm_only && hvm))
-                        strbuf_addf(notes, "%s has no effect on this back end\n", xenvm_keys[rows[i].key].name);
-        if (!hvm || !ids_restricted())
+        for (XenvmKey k = 0; k < _XENVM_KEY_MAX; k++)
+                if (vmconfig_given(c, k) && !(xen_keys[k].guests & guest))
+                        strbuf_addf(notes, "%s has no effect on a %s guest of Xen (%s)\n", xenvm_keys[k].name,
+                                    xen_guests_to_text(guest), xen_keys[k].text);
+        if (guest != XEN_HVM || !ids_restricted())
                 return;
         for (size_t i = 0; i < ELEMENTSOF(not_for_root); i++)
                 if (vmconfig_given(c, not_for_root[i]))
@@ -390,12 +417,29 @@ static int check_restricted(const VmConfig *c, char **ret_why)
         return 0;
 }
 
-int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl_domain_config *ret, StrBuf *notes,
-                    char **ret_why)
+/* An unknown label must not keep a VM from starting. */
+static int make_label(libxl_ctx *ctx, const char *label, char **ret, StrBuf *notes)
+{
+        uint32_t sid;
+
+        if (libxl_flask_context_to_sid(ctx, (char *) label, strlen(label), &sid) >= 0)
+                return give(ret, label);
+        if (notes)
+                strbuf_addf(notes, "flask-label %s is not known to the hypervisor, or it knows no labels: none is set\n", label);
+        return 0;
+}
+
+bool xen_config_is_hvm(const VmConfig *c)
+{
+        return streq(c->virt_type, "hvm") || (c->hvm && !streq(c->virt_type, "pv") && !streq(c->virt_type, "pvh"));
+}
+
+int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const FirmwareTables *tables, libxl_domain_config *ret,
+                    StrBuf *notes, char **ret_why)
 {
         libxl_domain_create_info *ci = &ret->c_info;
         libxl_domain_build_info *b = &ret->b_info;
-        bool pvh = streq(c->virt_type, "pvh"), hvm = !pvh && (c->hvm || streq(c->virt_type, "hvm"));
+        bool pvh = streq(c->virt_type, "pvh"), hvm = xen_config_is_hvm(c);
         int64_t offset = 0;
         int r;
 
@@ -412,7 +456,7 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl
         if (hvm || pvh)
                 libxl_defbool_set(&ci->hap, hap(c));
         if (c->flask_label && c->flask_label[0]) {
-                r = give(&ci->ssid_label, c->flask_label);
+                r = make_label(ctx, c->flask_label, &ci->ssid_label, notes);
                 if (r < 0)
                         return r;
         }
@@ -465,7 +509,13 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl
                 if (r < 0)
                         return refuse(ret_why, "initrd: cannot read %s: %s", b->ramdisk, strerror(-r));
         }
-        r = hvm ? make_hvm(c, b) : make_pv_display(c, ret);
+        r = hvm ? make_hvm(c, b) : 0;
+        if (r >= 0 && hvm && tables->smbios_path)
+                r = give(&b->u.hvm.smbios_firmware, tables->smbios_path);
+        if (r >= 0 && hvm && tables->acpi_path)
+                r = give(&b->u.hvm.acpi_firmware, tables->acpi_path);
+        if (r >= 0)
+                r = make_display_devices(c, hvm, ret);
         if (r >= 0)
                 r = make_devices(c, paths, hvm, ret, ret_why);
         if (r < 0)
@@ -483,6 +533,6 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, libxl
         ret->on_reboot = action(c->on_reboot);
         ret->on_crash = ret->on_watchdog = action(c->on_crash);
         if (notes)
-                make_notes(c, hvm, notes);
+                make_notes(c, hvm ? XEN_HVM : pvh ? XEN_PVH : XEN_PV, notes);
         return 0;
 }

@@ -86,6 +86,9 @@ IN(int, attach, (Vm *vm, const VmDevice *device, VmDone done, void *userdata), v
 IN(int, detach, (Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata), vm, kind, id, done, userdata)
 IN(int, set_medium, (Vm *vm, const VmDisk *d, const char *path, VmDone done, void *userdata), vm, d, path, done, userdata)
 IN(int, set_link, (Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata), vm, nic, bridge, done, userdata)
+IN(int, set_nic_backend, (Vm *vm, const VmNic *nic, int64_t domid, VmDone done, void *userdata), vm, nic, domid, done, userdata)
+IN(int64_t, stubdomid, (const Vm *vm), vm)
+IN(void, publish, (const char *uuid, const char *name, int64_t domid, const char *state), uuid, name, domid, state)
 IN(int, set_memory, (Vm *vm, uint64_t kib, VmDone done, void *userdata), vm, kib, done, userdata)
 IN(int, vnc_port, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 
@@ -112,6 +115,9 @@ __attribute__((constructor)) static void fill_table(void)
         backend_xen.detach = in_detach;
         backend_xen.set_medium = in_set_medium;
         backend_xen.set_link = in_set_link;
+        backend_xen.set_nic_backend = in_set_nic_backend;
+        backend_xen.stubdomid = in_stubdomid;
+        backend_xen.publish = in_publish;
         backend_xen.set_memory = in_set_memory;
         backend_xen.vnc_port = in_vnc_port;
 }

@@ -19,12 +19,17 @@ struct Vm {
         XenChannel *channel;
         libxl_domain_config config;
         bool config_made;
+        FirmwareTables tables;
         libxl_evgen_domain_death *death;
         uint32_t domid;
         bool exists;
         bool suspended; /* saved: run() resumes it */
+        bool saving;    /* a save is under way */
+        bool saved;     /* adopted: a former monitor had saved it, and was about to end it */
         bool killing;      /* from here on no end of the domain is news */
         bool kill_waiting; /* until the operation under way has ended */
+        bool hvm;
+        VmNic moving; /* a card on its way to another back end */
         int restore_fd;
         VmStatus status;
         unsigned round_trips;
@@ -41,19 +46,33 @@ extern const Backend xen_functions;
 
 /* Begins an operation: give the result to libxl. NULL: -EBUSY or -ENOMEM in *ret_r. */
 XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done, int *ret_r);
+/* The step that follows within the same operation; NULL: no memory. */
+XenOp *vm_continue(Vm *vm, XenOpDone then);
 /* Hands a refusal of libxl to the operation, so that failures always come through done. Returns 0. */
 int vm_started(XenOp *op, int rc);
 /* Ends it: 0 with a result, or libxl's code. */
 void vm_finish(Vm *vm, int rc, const char *text);
 /* The same for operations that have nothing to add. */
 void vm_on_plain_done(void *userdata, int rc);
+
+/* xen-store.c */
+int vm_store_open(Vm *vm); /* -ENODEV: nobody answers */
 /* A short value of xenstore, to free; NULL: none, or longer than a guest needs. */
 char *vm_store_read(Vm *vm, const char *path);
+int vm_store_write(Vm *vm, const char *node, const char *value); /* below the domain's own node */
+void vm_store_watch(Vm *vm);
+/* What OpenXT's guests and tools look for in a new domain's part of xenstore. */
+void vm_store_make_nodes(Vm *vm);
+/* Backend.publish */
+void xen_publish(const char *uuid, const char *name, int64_t domid, const char *state);
+
+/* xen-devices.c */
 
 int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
 int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
 int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata);
 int xen_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
+int xen_set_nic_backend(Vm *vm, const VmNic *nic, int64_t domid, VmDone done, void *userdata);
 int xen_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
 int xen_vnc_port(Vm *vm, VmDone done, void *userdata);
 

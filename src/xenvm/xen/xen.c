@@ -56,8 +56,7 @@ static void on_op_done(void *userdata, int rc)
                 vm->then(vm, rc);
 }
 
-/* The step that follows within the same operation. */
-static XenOp *vm_continue(Vm *vm, XenOpDone then)
+XenOp *vm_continue(Vm *vm, XenOpDone then)
 {
         vm->op = xenop_new(vm->host, on_op_done, vm);
         vm->then = then;
@@ -94,64 +93,25 @@ int vm_started(XenOp *op, int rc)
         return 0;
 }
 
-/* Xenstore: what the guest and the device model tell of it */
-
-char *vm_store_read(Vm *vm, const char *path)
-{
-        unsigned length;
-        char *value = xs_read(vm->store, XBT_NULL, path, &length);
-
-        if (value && length > XENSTORE_VALUE_MAX) {
-                free(value);
-                return NULL;
-        }
-        return value;
-}
-
-static void vm_store_changed(Vm *vm, const char *untrusted_path, const char *token)
-{
-        _cleanup_free_ char *untrusted_value = vm_store_read(vm, untrusted_path);
-        int64_t v;
-
-        if (!untrusted_value || parse_i64(untrusted_value, &v) < 0)
-                return;
-        if (streq(token, "rtc") && vm->spec.events->clock_changed)
-                vm->spec.events->clock_changed(vm->spec.userdata, v);
-        else if (streq(token, "power") && v >= 0 && v <= 5)
-                vm->spec.events->power_state(vm->spec.userdata, (int) v);
-}
-
-static int on_store(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
-{
-        Vm *vm = userdata;
-        AS_ROOT;
-        char **watch = xs_check_watch(vm->store);
-
-        if (watch)
-                vm_store_changed(vm, watch[XS_WATCH_PATH], watch[XS_WATCH_TOKEN]);
-        free(watch);
-        return 0;
-}
-
-static void vm_watch(Vm *vm)
-{
-        char path[128];
-
-        snprintf(path, sizeof path, "/vm/%s/rtc/timeoffset", vm->spec.uuid);
-        (void) xs_watch(vm->store, path, "rtc");
-        snprintf(path, sizeof path, "/local/domain/%u/power-state", vm->domid);
-        (void) xs_watch(vm->store, path, "power");
-}
-
-static int store_write(Vm *vm, const char *node, const char *value)
-{
-        char path[128];
-
-        snprintf(path, sizeof path, "/local/domain/%u/%s", vm->domid, node);
-        return xs_write(vm->store, XBT_NULL, path, value, (unsigned) strlen(value)) ? 0 : -EIO;
-}
-
 /* Events */
+
+/* libxl tells of a domain's end once: after a guest was stopped for a save it has to be asked anew. */
+static int vm_watch_end(Vm *vm)
+{
+        if (vm->death)
+                libxl_evdisable_domain_death(xenhost_ctx(vm->host), vm->death);
+        vm->death = NULL;
+        return libxl_evenable_domain_death(xenhost_ctx(vm->host), vm->domid, 0, &vm->death);
+}
+
+/* It was stopped for a save that did not come to its end. */
+static void vm_wake(Vm *vm)
+{
+        if (libxl_domain_resume(xenhost_ctx(vm->host), vm->domid, 1, NULL) != 0)
+                log_warning("Domain %u, stopped for a save, could not be resumed", vm->domid);
+        else if (vm_watch_end(vm) != 0)
+                log_warning("The end of domain %u will not be noticed", vm->domid);
+}
 
 static void on_domain(void *userdata, uint32_t domid, int reason)
 {
@@ -171,7 +131,10 @@ static void on_domain(void *userdata, uint32_t domid, int reason)
                 vm->spec.events->gone(vm->spec.userdata, "the domain was destroyed by somebody else");
                 return;
         case LIBXL_SHUTDOWN_REASON_SUSPEND:
-                return; /* our own save */
+                /* Of our own save; or of a former monitor's, which was killed in the middle of it. */
+                if (!vm->saving && vm->status == VM_STATUS_RUNNING)
+                        vm_wake(vm);
+                return;
         case LIBXL_SHUTDOWN_REASON_REBOOT:
         case LIBXL_SHUTDOWN_REASON_SOFT_RESET:
                 end = VM_END_REBOOT;
@@ -210,6 +173,7 @@ static Vm *xen_free(Vm *vm)
                 libxl_evdisable_domain_death(xenhost_ctx(vm->host), vm->death);
         if (vm->config_made)
                 libxl_domain_config_dispose(&vm->config);
+        firmware_done(&vm->tables);
         xenchannel_free(vm->channel);
         sd_event_source_disable_unref(vm->store_source);
         if (vm->store)
@@ -230,15 +194,14 @@ static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
                 return -ENOMEM;
         vm->spec = *spec;
         vm->restore_fd = -EBADF;
+        vm->tables = (FirmwareTables) FIRMWARE_TABLES_INIT;
+        vm->hvm = xen_config_is_hvm(spec->config);
         r = xenhost_new(spec->event, &host_events, vm, &vm->host, ret_why);
         if (r < 0)
                 return r;
-        vm->store = xs_open(0);
-        if (!vm->store) {
+        r = vm_store_open(vm);
+        if (r == -ENODEV)
                 *ret_why = "xenstore does not answer";
-                return -ENODEV;
-        }
-        r = sd_event_add_io(spec->event, &vm->store_source, xs_fileno(vm->store), EPOLLIN, on_store, vm);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(vm);
@@ -263,8 +226,11 @@ static int vm_make_config(Vm *vm, char **ret_why)
         _cleanup_strbuf_ StrBuf notes = STRBUF_INIT;
         int r;
 
+        r = vm->hvm ? firmware_read(vm->spec.config, &vm->tables) : 0;
+        if (r < 0)
+                return r;
         vm->config_made = true;
-        r = xen_config_make(xenhost_ctx(vm->host), vm->spec.config, vm->spec.paths, &vm->config, &notes, ret_why);
+        r = xen_config_make(xenhost_ctx(vm->host), vm->spec.config, vm->spec.paths, &vm->tables, &vm->config, &notes, ret_why);
         if (r >= 0 && notes.data)
                 for (char *line = notes.data, *next; *line; line = next) {
                         next = strchrnul(line, '\n');
@@ -302,12 +268,12 @@ static int vm_follow(Vm *vm)
         int r;
 
         vm->exists = true;
-        vm_watch(vm);
+        vm_store_watch(vm);
         r = xenchannel_new(vm->spec.event, vm->spec.dir, vm->domid, &vm->channel);
         if (r < 0)
                 log_errno_full(LOG_WARNING, r, "Domain %u has no channel to its host", vm->domid);
         /* The end of a domain that ended while nobody looked is told by this very call. */
-        return libxl_evenable_domain_death(xenhost_ctx(vm->host), vm->domid, 0, &vm->death);
+        return vm_watch_end(vm);
 }
 
 static void on_created(void *userdata, int rc)
@@ -317,6 +283,7 @@ static void on_created(void *userdata, int rc)
         vm->restore_fd = safe_close(vm->restore_fd);
         if (rc == 0) {
                 vm->status = VM_STATUS_CREATED;
+                vm_store_make_nodes(vm);
                 if (vm_follow(vm) != 0)
                         log_warning("The end of domain %u will not be noticed", vm->domid);
                 vm->spec.events->phase(vm->spec.userdata, TIMELINE_DEVICES);
@@ -379,6 +346,15 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
         return vm_started(op, r);
 }
 
+/* One that is dying is none: it may take long to go, or stay for ever, and must not keep the VM from its next start. */
+static bool domain_is(const libxl_dominfo *info, const char *uuid)
+{
+        char text[37];
+
+        snprintf(text, sizeof text, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info->uuid));
+        return !info->dying && strcasecmp(text, uuid) == 0;
+}
+
 static void on_adopted(void *userdata, int rc)
 {
         Vm *vm = userdata;
@@ -387,18 +363,19 @@ static void on_adopted(void *userdata, int rc)
         libxl_dominfo_init(&info);
         if (rc == 0)
                 rc = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid);
-        if (rc == 0 && info.dying)
+        if (rc == 0 && !domain_is(&info, vm->spec.uuid)) /* the number was used again */
                 rc = ERROR_DOMAIN_NOTFOUND;
         if (rc == 0) {
-                char uuid[37];
+                bool stopped = info.shutdown && info.shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
 
-                snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info.uuid));
-                if (strcasecmp(uuid, vm->spec.uuid) != 0) /* the number was used again */
-                        rc = ERROR_DOMAIN_NOTFOUND;
-        }
-        if (rc == 0) {
+                /* Stopped for a save: that it is on the disk is what the intent to end it says; else it goes on. */
+                if (stopped && !vm->saved)
+                        vm->status = VM_STATUS_RUNNING;
+                else if (info.shutdown)
+                        vm->status = VM_STATUS_ENDED;
+                else if (!info.paused)
+                        vm->status = VM_STATUS_RUNNING;
                 /* One that is paused was complete if the record says so; else it is half made. */
-                vm->status = info.shutdown ? VM_STATUS_ENDED : info.paused ? vm->status : VM_STATUS_RUNNING;
                 rc = vm_follow(vm);
         }
         libxl_dominfo_dispose(&info);
@@ -422,6 +399,7 @@ static int xen_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone don
         vm->status = streq_ptr(record->state, "paused")    ? VM_STATUS_PAUSED
                      : streq_ptr(record->state, "created") ? VM_STATUS_CREATED
                                                            : VM_STATUS_OTHER;
+        vm->saved = streq_ptr(record->intent, "suspend");
         libxl_dominfo_init(&info);
         r = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid);
         libxl_dominfo_dispose(&info);
@@ -450,6 +428,13 @@ static ProcessRef xen_process(_unused_ const Vm *vm)
         return (ProcessRef) { 0 };
 }
 
+static int64_t xen_stubdomid(const Vm *vm)
+{
+        uint32_t domid = vm->exists ? libxl_get_stubdom_id(xenhost_ctx(vm->host), vm->domid) : 0;
+
+        return domid > 0 && domid != (uint32_t) INVALID_DOMID ? (int64_t) domid : -1;
+}
+
 static char *xen_details(_unused_ const Vm *vm)
 {
         return NULL;
@@ -466,6 +451,8 @@ static void on_running(void *userdata, int rc)
 
         if (rc == 0) {
                 vm->status = VM_STATUS_RUNNING;
+                if (vm->suspended && vm_watch_end(vm) != 0)
+                        log_warning("The end of domain %u will not be noticed", vm->domid);
                 vm->suspended = false;
         }
         vm_finish(vm, rc, NULL);
@@ -549,10 +536,12 @@ static int xen_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
         case VM_ASK_WAKE:
                 return vm_started(op, libxl_send_trigger(ctx, vm->domid, LIBXL_TRIGGER_S3RESUME, 0, xenop_how(op)));
         case VM_ASK_SLEEP:
-                xenop_finish(op, store_write(vm, "control/shutdown", "s3") < 0 ? ERROR_FAIL : 0);
+                if (vm->spec.config->hvm)
+                        return vm_started(op, libxl_send_trigger(ctx, vm->domid, LIBXL_TRIGGER_SLEEP, 0, xenop_how(op)));
+                xenop_finish(op, vm_store_write(vm, "control/shutdown", "s3") < 0 ? ERROR_FAIL : 0);
                 return 0;
         case VM_ASK_HIBERNATE:
-                xenop_finish(op, store_write(vm, "control/shutdown", "hibernate") < 0 ? ERROR_FAIL : 0);
+                xenop_finish(op, vm_store_write(vm, "control/shutdown", "hibernate") < 0 ? ERROR_FAIL : 0);
                 return 0;
         }
         xenop_finish(op, ERROR_INVAL);
@@ -611,11 +600,12 @@ static void on_saved(void *userdata, int rc)
 {
         Vm *vm = userdata;
 
+        vm->saving = false;
         if (rc == 0) {
                 vm->suspended = true;
                 vm->status = VM_STATUS_PAUSED;
-        } else if (libxl_domain_resume(xenhost_ctx(vm->host), vm->domid, 1, NULL) != 0)
-                log_warning("Domain %u could not be resumed after a failed save", vm->domid);
+        } else
+                vm_wake(vm);
         vm_finish(vm, rc, NULL);
 }
 
@@ -627,6 +617,7 @@ static int xen_save(Vm *vm, int fd, bool live, VmDone done, void *userdata)
         op = vm_begin(vm, "Cannot save the domain", done, userdata, on_saved, &r);
         if (!op)
                 return r;
+        vm->saving = true;
         return vm_started(op, libxl_domain_suspend(xenhost_ctx(vm->host), vm->domid, fd, live ? LIBXL_SUSPEND_LIVE : 0,
                                                    xenop_how(op)));
 }
@@ -653,14 +644,9 @@ static int64_t xen_find(const char *uuid)
         if (libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, NULL) != 0)
                 return -1;
         list = libxl_list_domain(ctx, &n);
-        for (int i = 0; list && i < n; i++) {
-                char text[37];
-
-                snprintf(text, sizeof text, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(list[i].uuid));
-                /* One that is dying is no hindrance: it may take long to go, or stay for ever. */
-                if (strcasecmp(text, uuid) == 0 && !list[i].dying)
+        for (int i = 0; list && i < n; i++)
+                if (domain_is(&list[i], uuid))
                         found = list[i].domid;
-        }
         libxl_dominfo_list_free(list, n);
         (void) libxl_ctx_free(ctx);
         return found;
@@ -676,6 +662,8 @@ const Backend xen_functions = {
         .status = xen_status,
         .domid = xen_domid,
         .find = xen_find,
+        .publish = xen_publish,
+        .stubdomid = xen_stubdomid,
         .checks_memory = true,
         .process = xen_process,
         .details = xen_details,
@@ -691,6 +679,7 @@ const Backend xen_functions = {
         .detach = xen_detach,
         .set_medium = xen_set_medium,
         .set_link = xen_set_link,
+        .set_nic_backend = xen_set_nic_backend,
         .set_memory = xen_set_memory,
         .vnc_port = xen_vnc_port,
         .console = xen_console,
