@@ -32,10 +32,13 @@ def show_device_models(since):
                     print("#   " + line)
 
 
-def run(number, case):
-    """True if it passed. A case that hangs is ended; run (outside) ends the whole if even that does not help."""
-    began, wall = time.monotonic(), time.time()
-    name = case.__doc__.strip().splitlines()[0].rstrip(".")
+def faults():
+    """How many guests the emulated processor has made fault three times over: now and then it does that to PVH guests."""
+    return bed.xl("dmesg").stdout.count("Triple fault")
+
+
+def attempt(number, case, name):
+    """None, or what went wrong. A case that hangs is ended; run (outside) ends the whole if even that does not help."""
     # For the script outside, should dom0 itself hang: what runs, and for how long it may.
     with open(HERE + "/now.new", "w") as f:
         f.write("%d %d %s\n" % (number, case.seconds + 150, name))
@@ -44,18 +47,30 @@ def run(number, case):
     try:
         case()
         signal.alarm(0)
-        print("ok %d - %s (%.0f s)" % (number, name, time.monotonic() - began), flush=True)
-        return True
-    except BaseException:
+        return None
+    except BaseException as e:
         signal.alarm(0)
-        print("not ok %d - %s (%.0f s)" % (number, name, time.monotonic() - began))
         for line in traceback.format_exc().splitlines():
             print("# " + line)
-        show_device_models(wall)
-        sys.stdout.flush()
         for domain in bed.domains(): # so that the next case finds an empty host
             bed.xl("destroy", domain)
-        return False
+        return e
+
+
+def run(number, case):
+    """True if it passed."""
+    began, wall, before = time.monotonic(), time.time(), faults()
+    name = case.__doc__.strip().splitlines()[0].rstrip(".")
+    error = attempt(number, case, name)
+    if error and (faults() > before or isinstance(error, bed.Silent)):
+        print("# The emulation spoiled a guest (it %s): once more" %
+              ("said nothing" if isinstance(error, bed.Silent) else "faulted three times over"), flush=True)
+        error = attempt(number, case, name)
+    print("%s %d - %s (%.0f s)" % ("not ok" if error else "ok", number, name, time.monotonic() - began))
+    if error:
+        show_device_models(wall)
+    sys.stdout.flush()
+    return not error
 
 
 def main():

@@ -1,21 +1,44 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Devices and memory of a guest that runs."""
-from bed import CALL, LINE, ROOT, Vm, case, wait_for
+import os
+
+from bed import CALL, LINE, Vm, bridge, case, image, store, wait_for
+
+
+def master(interface):
+    """The bridge on which an interface of dom0 is."""
+    path = "/sys/class/net/%s/brport/bridge" % interface
+    return os.path.basename(os.path.realpath(path)) if os.path.exists(path) else None
 
 
 @case
 def hotplug():
-    """A disk attached while the guest runs is seen inside; memory follows its target."""
-    disk = ROOT + "/disk.raw"
-    with open(disk, "wb") as f:
-        f.truncate(8 << 20)
+    """A disk and a card plugged in and out are seen by the guest; its memory follows the target."""
+    disk, ours, other = image("disk"), bridge("oxtbr0"), bridge("oxtbr1")
     vm = Vm("pv", memory=160)
+
+    def seen(what, n):
+        wait_for(lambda: vm.lines()[-1][what] == n, CALL, "the guest to see %d %s" % (n, what))
+
     try:
         vm.command("start", LINE)
         vm.up()
-        assert vm.lines()[-1]["disks"] == 0
+        assert vm.lines()[-1]["disks"] == 0 and vm.lines()[-1]["nics"] == 0
         vm.command("device", LINE, type="disk", cmd="add", extra=disk + ":file:xvdb:w:disk")
-        wait_for(lambda: vm.lines()[-1]["disks"] == 1, CALL, "the disk inside the guest")
+        seen("disks", 1)
+        vm.command("device", LINE, type="nic", cmd="add", extra="bridge=" + ours)
+        seen("nics", 1)
+        vif = "vif%d.0" % vm.domid()
+        assert master(vif) == ours
+        vm.command("nic-network-switch", LINE, id=0, network=other)
+        assert master(vif) == other
+        assert store("/local/domain/0/backend/vif/%d/0" % vm.domid())["/local/domain/0/backend/vif/%d/0/bridge" % vm.domid()] == other
+        vm.command("set-nic-backend-dom", LINE, id=0, domid=0)
+        seen("nics", 1)
+        vm.command("device", LINE, type="nic", cmd="del", extra="0")
+        seen("nics", 0)
+        vm.command("device", LINE, type="disk", cmd="del", extra="xvdb")
+        seen("disks", 0)
         before = vm.lines()[-1]["kib"]
         vm.command("set-mem-target", mb=130)
         wait_for(lambda: vm.lines()[-1]["kib"] < before - 10000, CALL, "the balloon")

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Life of a guest: start, pause, unpause, destroy, and requests to it."""
+import subprocess
 import time
 
-from bed import CALL, LINE, Vm, case, domains, wait_for
+from bed import CALL, LINE, Vm, bridge, case, domains, image, listing, wait_for
 
 
 def life(kind):
@@ -38,6 +39,31 @@ def pv_life():
 def pvh_life():
     """PVH: start, pause, unpause, destroy."""
     life("pvh")
+
+
+@case
+def as_xl_sees_it():
+    """What `xl list -l` says of a domain agrees with its config: kind, memory, CPUs, disks, cards, actions."""
+    disk = image("listed")
+    for kind in "pv", "pvh":
+        vm = Vm(kind, memory=96, extra="memory-max=128\nvcpus=2\ndisk=%s:file:xvda:w:disk\ndisk=%s:phy:xvdb:r:disk\n"
+                "nic=bridge=%s,mac=02:00:00:00:00:07\non_halt=preserve\non_crash=restart" % (disk, "/dev/loop7", bridge("oxtbr0")))
+        subprocess.run(["losetup", "/dev/loop7", image("listed2")], check=True)
+        try:
+            vm.command("start", LINE, paused="true")
+            c = listing(vm.name)
+            told = {"type": c["c_info"]["type"], "uuid": c["c_info"]["uuid"], "name": c["c_info"]["name"],
+                    "memory": c["b_info"]["target_memkb"], "max": c["b_info"]["max_memkb"], "vcpus": c["b_info"]["max_vcpus"],
+                    "disks": [(d["vdev"], d["pdev_path"], d.get("readwrite", 0)) for d in c["disks"]],
+                    "nics": [(n["mac"], n["bridge"]) for n in c["nics"]],
+                    "actions": (c.get("on_poweroff"), c.get("on_reboot"), c.get("on_crash"), c.get("on_watchdog"))}
+            wanted = {"type": kind, "uuid": vm.uuid, "name": vm.name, "memory": 96 * 1024, "max": 128 * 1024, "vcpus": 2,
+                      "disks": [("xvda", disk, 1), ("xvdb", "/dev/loop7", 0)], "nics": [("02:00:00:00:00:07", "oxtbr0")],
+                      "actions": ("preserve", "restart", "restart", "restart")}
+            assert told == wanted, (told, wanted)
+        finally:
+            vm.end()
+            subprocess.run(["losetup", "-d", "/dev/loop7"])
 
 
 def requests(kind):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is killed, refused, leaked or not ours."""
+import glob
 import os
 import re
 import subprocess
+import threading
 import uuid as uuids
 
-from bed import CALL, LINE, ROOT, Vm, case, domains, wait_for, xl
+from bed import CALL, INITRD, KERNEL, LINE, ROOT, Vm, case, domains, image, store, wait_for, xl
 
 
 @case
@@ -29,6 +31,72 @@ def killed_monitor():
         vm.wait_state("shutdown")
         vm.command("start", LINE)
         assert vm.state() == "running"
+    finally:
+        vm.end()
+
+
+def domids():
+    """Those that xenstore knows: quicker than asking xl."""
+    r = subprocess.run(["xenstore-list", "/local/domain"], stdout=subprocess.PIPE, text=True)
+    return {int(d) for d in r.stdout.split()}
+
+
+def in_background(vm, command, **params):
+    """Begins a command and does not wait for its answer."""
+    threading.Thread(target=lambda: answers(lambda: vm.command(command, LINE, **params)), daemon=True).start()
+
+
+def answers(ask):
+    """An answer, or None where the monitor is gone in the middle of it."""
+    try:
+        return ask()
+    except (OSError, ValueError, AssertionError):
+        return None
+
+
+@case
+def killed_in_start():
+    """xenvm killed in the middle of a start: the next one finds what was made of the domain, and destroys it."""
+    vm = Vm("pv", extra="disk=%s:file:xvda:w:disk" % image("half"))
+    try:
+        # As soon as there is a domain; and once its memory is built, when its devices are made.
+        for begun in lambda: domids() > {0}, lambda: vm.state() == "creating-devices":
+            in_background(vm, "start")
+            wait_for(begun, CALL, "a domain in the middle of being made")
+            vm.monitor.kill()
+            vm.monitor.wait()
+            assert vm.states()[-1].startswith("creating-"), vm.states()
+            assert domids() > {0}
+            vm.spawn()
+            vm.wait_state("shutdown")
+            wait_for(lambda: domids() == {0}, CALL, "the domain to go")
+            assert not store("/vm/" + vm.uuid) and loops() == 0, (store("/vm/" + vm.uuid), loops())
+        vm.command("start", LINE)
+        assert vm.state() == "running"
+    finally:
+        vm.end()
+
+
+@case
+def killed_in_save():
+    """xenvm killed in the middle of a suspend: the guest goes on, and can be suspended again."""
+    vm = Vm("pv")
+    file = ROOT + "/killed.image"
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        in_background(vm, "suspend", file=file)
+        wait_for(lambda: any(os.path.getsize(p) > 4 << 20 for p in glob.glob(file + "*")), CALL, "a part of the image")
+        vm.monitor.kill()
+        vm.monitor.wait()
+        n = len(vm.lines())
+        vm.spawn()
+        vm.wait_state("running")
+        wait_for(lambda: len(vm.lines()) > n + 1, CALL, "the guest to count on; log:\n" + vm.log_text())
+        assert not os.path.exists(file)
+        vm.command("suspend", LINE, file=file)
+        vm.command("restore", LINE, file=file)
+        assert vm.state() == "running" and vm.console().count("guest: up") == 1
     finally:
         vm.end()
 
@@ -62,31 +130,45 @@ def too_much_memory():
         vm.end()
 
 
-def counts():
-    """What a start must give back: domains, xenstore nodes, loop devices."""
-    nodes = subprocess.run(["xenstore-ls", "-f", "/"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    return {"domains": len(domains()),
-            "nodes": len([n for n in nodes if n.startswith(("/local/domain", "/vm", "/libxl"))]),
-            "loops": len(subprocess.run(["losetup", "-a"], stdout=subprocess.PIPE, text=True).stdout.splitlines())}
+def loops():
+    """Loop devices in use."""
+    return len(glob.glob("/sys/block/loop*/loop"))
 
 
-@case
+def grants():
+    """The grants that Xen knows of, of all domains."""
+    xl("dmesg", "-c")
+    xl("debug-keys", "g")
+    return len(re.findall(r"^.*\[0x[0-9a-f]+\]", xl("dmesg", "-c").stdout, re.M))
+
+
+def counts(vm):
+    """What a start must give back."""
+    return {"domains": len(xl("list").stdout.splitlines()), # the nameless that cannot die, too
+            "nodes": sorted(n for n in store("/") if n.startswith(("/local/domain", "/vm", "/libxl", "/state", "/xenmgr"))),
+            "loops": loops(), "grants": grants(), "descriptors": len(os.listdir("/proc/%d/fd" % vm.monitor.pid)),
+            "files": sorted(os.listdir("/var/lib/xen"))}
+
+
+ROUNDS = 50
+
+
+@case(seconds=900)
 def no_leaks():
-    """Ten starts and stops leave no domain, xenstore node, loop device or descriptor behind."""
-    disk = ROOT + "/leak.raw"
-    with open(disk, "wb") as f:
-        f.truncate(8 << 20)
-    vm = Vm("pv", extra="disk=%s:file:xvda:w:disk" % disk)
+    """50 starts and stops leave no domain, grant, descriptor, xenstore node or loop device behind."""
+    vm = Vm("pv", extra="disk=%s:file:xvda:w:disk" % image("leak"), memory=64)
     try:
-        vm.command("start", LINE)
+        vm.command("start", LINE, paused="true")
         vm.command("destroy", LINE)
-        before, descriptors = counts(), len(os.listdir("/proc/%d/fd" % vm.monitor.pid))
-        for _ in range(10):
-            vm.command("start", LINE)
+        before = counts(vm)
+        for n in range(ROUNDS):
+            # A guest that never ran is the quickest; now and then it runs.
+            vm.command("start", LINE, paused="false" if n % 10 == 9 else "true")
             vm.command("destroy", LINE)
-        assert counts() == before, (before, counts())
-        now = len(os.listdir("/proc/%d/fd" % vm.monitor.pid))
-        assert now <= descriptors, (descriptors, now)
+        after = counts(vm)
+        assert {k: v for k, v in after.items() if k != "descriptors"} == {k: v for k, v in before.items() if k != "descriptors"}, \
+            (before, after)
+        assert after["descriptors"] <= before["descriptors"], (before["descriptors"], after["descriptors"])
     finally:
         vm.end()
 
@@ -97,12 +179,19 @@ def foreign():
     file = ROOT + "/foreign.cfg"
     identity = str(uuids.uuid4())
     with open(file, "w") as f:
-        f.write('name="foreign"\nuuid="%s"\nkernel="/share/vmlinux"\nramdisk="/share/guest.cpio"\nmemory=128\n' % identity)
+        f.write('name="foreign"\nuuid="%s"\nkernel="%s"\nramdisk="%s"\nmemory=128\n' % (identity, KERNEL, INITRD))
     assert xl("create", file).returncode == 0
     try:
         r = subprocess.run(["xenvm", "--no-daemonize", "--backend", "xen", "--uuid", identity], stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=CALL)
         assert r.returncode == 2, (r.returncode, r.stdout)
-        assert "foreign" in domains()
+        before = store("/local/domain/%d" % domains()["foreign"])
+        vm = Vm("pv")
+        try: # another one is started and ended beside it
+            vm.command("start", LINE)
+            vm.command("destroy", LINE)
+        finally:
+            vm.end()
+        assert store("/local/domain/%d" % domains()["foreign"]).keys() >= before.keys()
     finally:
         xl("destroy", "foreign")
