@@ -652,6 +652,115 @@ def survives(host):
     assert host.get(vm, XM + ".vm", "name") == "back"
 
 
+@with_host
+def creation_without_database(host):
+    """Whenever the database is killed, the VMs there are those whose creation succeeded: a failed one leaves nothing behind."""
+    known = {str(p) for p in host.call("/", XM, "list_vms")}
+    succeeded = failed = 0
+    for i in range(25):
+        answers = []
+        for _ in range(4):
+            host.call("/", XM, "create_vm_with_template", "new-vm", reply_handler=lambda p: answers.append(str(p)),
+                      error_handler=lambda e: answers.append(None), timeout=30)
+        host.turn(0.0004 * (i % 12))
+        dbd = [p for p in host.stack.processes if p.args[0].endswith("/dbd")][-1]
+        dbd.kill()
+        dbd.wait()
+        oxt.wait_for(lambda: host.turn() or len(answers) == 4, 30, "the answers")
+        host.stack.daemon("dbd", DB)
+        known |= {p for p in answers if p}
+        succeeded, failed = succeeded + sum(p is not None for p in answers), failed + answers.count(None)
+        oxt.wait_for(lambda: {"/vm/" + str(u).replace("-", "_") for u in host.db("list", "/vm")} == known, 15, "what was promised")
+        oxt.wait_for(lambda: {str(p) for p in host.call("/", XM, "list_vms")} == known, 15, "the same in xenmgr")
+    removed = host.stack.log("xenmgr").count("whose creation had failed")
+    print("# %d creations succeeded, %d failed, %d of which the database had taken" % (succeeded, failed, removed))
+    assert succeeded and failed, "the kills came at different moments"
+    host.turn(0.1)
+    assert {s[2] for s in host.signals if s[0] == "vm_created"} <= known, "what failed was never told of"
+    assert not [s for s in host.signals if s[0] == "vm_deleted"]
+
+
+@with_host
+def service_vms(host):
+    """Each start of xenmgr puts service VMs back as their templates have them, unless the settings say otherwise."""
+    uivm, ndvm, usbvm = ("00000000-0000-0000-0000-%012d" % n for n in (1, 2, 3))
+
+    def restart():
+        host.manager.terminate()
+        host.manager.wait()
+        host.manager = host.stack.daemon("xenmgr", XM, "--no-autostart")
+
+    read = lambda uuid, key: str(host.db("read", "/vm/%s/%s" % (uuid, key)))
+    original = {u: str(host.db("dump", "/vm/" + u)) for u in (uivm, ndvm)}
+    assert not host.db("exists", "/vm/" + usbvm) and read(ndvm, "config/virt-type") == "hvm"
+    for u in (uivm, ndvm):
+        host.db("write", "/vm/%s/config/memory" % u, "77")
+        host.db("write", "/vm/%s/config/nic/0/network" % u, "/x")
+        host.db("write", "/vm/%s/config/disk/0/sha1sum" % u, "ab")
+    host.db("write", "/xenmgr/overwrite-ndvm-settings", "false")
+    restart()
+    assert read(ndvm, "config/memory") == "77" and read(ndvm, "config/nic/0/network") == "/x", "kept"
+    assert read(uivm, "config/memory") == "256" and not host.db("exists", "/vm/%s/config/nic" % uivm), "written anew"
+    assert read(uivm, "config/disk/0/sha1sum") == "ab", "what was measured stays"
+    host.db("rm", "/vm/%s/config/disk/0/sha1sum" % uivm)
+    assert json.loads(str(host.db("dump", "/vm/" + uivm))) == json.loads(original[uivm])
+    host.db("write", "/xenmgr/ndvm-mode", "pv")
+    host.db("write", "/xenmgr/usbvm-enable", "true")
+    host.db("rm", "/xenmgr/overwrite-ndvm-settings")
+    restart()
+    assert read(ndvm, "config/virt-type") == "pv" and read(ndvm, "config/memory") == "192"
+    path = str(host.call("/", XM, "find_vm_by_uuid", usbvm))
+    assert host.get(path, XM + ".vm", "type") == "usbvm"
+    host.db("write", "/xenmgr/usbvm-enable", "false")
+    host.db("rm", "/vm/" + uivm)
+    restart()
+    assert read(uivm, "config/memory") == "256", "made again"
+    assert host.get(path, XM + ".vm", "type") == "usbvm", "one that is active no more stays"
+
+
+@with_host
+def creations_at_once(host):
+    """Creations at the same time get slots and uuids of their own; one uuid is made once."""
+    answers = []
+    call = lambda *args: host.call("/", XM, *args, reply_handler=lambda p: answers.append(str(p)),
+                                   error_handler=lambda e: answers.append(e), timeout=30)
+    for _ in range(12):
+        call("create_vm_with_template", "new-vm")
+    oxt.wait_for(lambda: host.turn() or len(answers) == 12)
+    assert len(set(answers)) == 12
+    assert sorted(int(host.get(p, XM + ".vm", "slot")) for p in answers) == [-1, -1, -1] + list(range(1, 10))
+    answers.clear()
+    uuid = str(uuids.uuid4())
+    for _ in range(3):
+        call("create_vm_with_template_and_uuid", "new-vm", uuid)
+    oxt.wait_for(lambda: host.turn() or len(answers) == 3)
+    made = [a for a in answers if not isinstance(a, dbus.DBusException)]
+    assert made == ["/vm/" + uuid.replace("-", "_")] and all("being created" in str(a) for a in answers if a not in made), answers
+
+
+@with_host
+def template_folders(host):
+    """A flavour's folder that is empty or missing gives no templates, and a broken one says so; the empty template is always there."""
+    folder = os.path.join(host.stack.state, "templates/default")
+    os.makedirs(folder)
+    os.chmod(os.path.dirname(folder), 0o755)
+    for name, text in (("good", '{"config": {"memory": "5"}, "ui-selectable": "true", "description": "d"}'), ("broken", "{"),
+                       ("list", "[]"), ("number", '{"a": {"b": 7}}')):
+        with open(os.path.join(folder, name), "w") as f:
+            f.write(text)
+    os.chmod(folder, 0o755)
+    listed = {str(t) for t in host.call("/", XM, "list_templates")}
+    assert {"good", "new-vm"} <= listed, listed
+    assert {"template": "good", "description": "d"} in host.call("/", XM, "list_ui_templates")
+    assert host.get(host.create("good"), XM + ".vm", "memory") == 5
+    before = len(host.call("/", XM, "list_vms"))
+    for name in ("broken", "list"):
+        error, text = host.fails("/", XM, "create_vm_with_template", name)
+        assert error == "Failed" and name in text, text
+    assert len(host.call("/", XM, "list_vms")) == before
+    assert host.get(host.create(""), XM + ".vm", "memory") == 0
+
+
 def try_set(host, vm, name):
     try:
         host.set(vm, XM + ".vm", "name", name)

@@ -16,6 +16,7 @@
 #include "vm.h"
 
 #define SWEEP_USEC (1 * USEC_PER_SEC)
+#define UNDO_USEC (500 * USEC_PER_MSEC)
 
 struct Create {
         Manager *manager;
@@ -23,20 +24,31 @@ struct Create {
         char uuid[37];
         int slot; /* taken while it is under way; -1: none */
         bool committed;
+        bool replaces; /* a VM that was there */
         Call *call;
         Hook *hook;
+        sd_event_source *retry;
 };
 
-static void create_end(Create *w, const char *error)
+static void create_free(Create *w)
 {
         Create **p = &w->manager->creates;
-        char path[48], u[37];
-        Vm *vm = manager_find_vm(w->manager, w->uuid);
 
         while (*p && *p != w)
                 p = &(*p)->next;
         if (*p)
                 *p = w->next;
+        call_unref(w->call);
+        hook_cancel(w->hook);
+        sd_event_source_disable_unref(w->retry);
+        free(w);
+}
+
+static void create_end(Create *w, const char *error)
+{
+        char path[48], u[37];
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
+
         snprintf(path, sizeof path, "/vm/%s", uuid_to_path(w->uuid, u));
         if (vm && w->committed) {
                 vm->own_create = false;
@@ -48,9 +60,52 @@ static void create_end(Create *w, const char *error)
                 (void) call_fail_text(w->call, error);
         else
                 (void) call_reply(w->call, "o", path);
-        call_unref(w->call);
-        hook_cancel(w->hook);
-        free(w);
+        create_free(w);
+}
+
+/*
+ * A database that went away without an answer may have taken the VM all the same. Its creation has failed, so it is
+ * removed as soon as the database is back; until then its uuid is not free, and nobody is told of it.
+ */
+
+static void create_undo(Create *w);
+
+static int on_undo_again(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Create *w = userdata;
+
+        w->retry = sd_event_source_disable_unref(w->retry);
+        create_undo(w);
+        return 0;
+}
+
+static void on_undone(const sd_bus_error *error, void *userdata)
+{
+        Create *w = userdata;
+
+        /* That the database refuses means that there is no such VM. */
+        if (!error || sd_bus_error_has_name(error, DB1_ERROR_FAILED) ||
+            sd_event_add_time_relative(w->manager->event, &w->retry, CLOCK_MONOTONIC, UNDO_USEC, 0, on_undo_again, w) < 0) {
+                if (!error)
+                        log_notice("VM %s, whose creation had failed, was removed", w->uuid);
+                create_free(w);
+        }
+}
+
+static void create_undo(Create *w)
+{
+        static const sd_bus_error away = SD_BUS_ERROR_MAKE_CONST(DBUS_ERROR_SERVICE_UNKNOWN, "");
+        char path[64];
+        DbTx *tx;
+
+        snprintf(path, sizeof path, "/vm/%s", w->uuid);
+        tx = w->manager->bus ? db_tx_new() : NULL;
+        if (tx) {
+                (void) db_tx_require(tx, "exists", path, "");
+                (void) db_tx_rm(tx, path);
+        }
+        if (!tx || db_tx_commit(tx, w->manager->bus, on_undone, w) < 0)
+                on_undone(&away, w);
 }
 
 bool create_is_ours(const Manager *m, const char *uuid)
@@ -73,6 +128,12 @@ void create_bus_down(Manager *m)
         }
 }
 
+void create_forget(Manager *m)
+{
+        while (m->creates)
+                create_free(m->creates);
+}
+
 static void on_hook(const char *error, void *userdata)
 {
         Create *w = userdata;
@@ -91,7 +152,13 @@ static void on_committed(const sd_bus_error *error, void *userdata)
         if (error) {
                 _cleanup_free_ char *text = strformat("The database did not take the VM: %s", strempty(error->message));
 
-                create_end(w, strempty(text));
+                if (w->replaces || sd_bus_error_has_name(error, DB1_ERROR_FAILED)) {
+                        create_end(w, strempty(text));
+                        return;
+                }
+                (void) call_fail_text(w->call, strempty(text));
+                w->call = call_unref(w->call);
+                on_undone(error, w);
                 return;
         }
         w->committed = true;
@@ -306,6 +373,7 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
                 return r;
         }
         w->call = call_ref(c);
+        w->replaces = manager_find_vm(m, w->uuid);
         w->next = m->creates;
         m->creates = w;
         r = db_tx_commit(tx, m->bus, on_committed, w);

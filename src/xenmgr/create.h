@@ -20,6 +20,8 @@ typedef struct CreateRequest {
 int create_vm(Manager *m, const CreateRequest *q, Call *c);
 /* Whether a VM that appears is one that is being made here. */
 bool create_is_ours(const Manager *m, const char *uuid);
+/* At the end of the daemon. */
+void create_forget(Manager *m);
 void create_bus_down(Manager *m);
 
 /* Deletes a VM that does not run, with its files by the rules of the contract; answers c. */

@@ -209,7 +209,8 @@ static void vm_remove(Manager *m, size_t at)
         memmove(m->vms + at, m->vms + at + 1, (m->n_vms - at - 1) * sizeof *m->vms);
         m->n_vms--;
         log_info("VM %s is gone", vm->uuid);
-        manager_emit(m, "vm_deleted", "so", vm->uuid, vm->path);
+        if (!vm->own_create) /* else nobody was told of it */
+                manager_emit(m, "vm_deleted", "so", vm->uuid, vm->path);
         monitor_quit(vm);
         vm_free(vm);
 }
@@ -517,6 +518,7 @@ void manager_end(_unused_ Daemon *d, void *userdata)
         m->serving = false;
         lifecycle_bus_down(m);
         autostart_end(m);
+        create_forget(m);
         while (m->n_vms > 0)
                 vm_free(m->vms[--m->n_vms]);
         free(m->vms);
