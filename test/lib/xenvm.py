@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 
 import dbus
@@ -109,6 +110,26 @@ class Machine:
         pid = self.pid("monitor")
         os.kill(pid, signal.SIGKILL)
         oxt.wait_for(lambda: not alive(pid), 5, "the monitor's end")
+
+    def ask_qemu(self, *commands):
+        """What QEMU itself answers. Its one connection for commands is the monitor's, which is ended for it and then starts anew."""
+        self.kill_monitor()
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(os.path.join(self.dir, "qmp.sock"))
+            answers = []
+            with s.makefile("rw") as f:
+                f.readline()
+                for command in ("qmp_capabilities", *commands):
+                    f.write(json.dumps({"execute": command} if isinstance(command, str) else command) + "\n")
+                    f.flush()
+                    answer = {}
+                    while "return" not in answer:
+                        answer = json.loads(f.readline())
+                        assert "error" not in answer, answer
+                    answers.append(answer["return"])
+        self.monitor()
+        return answers[1:]
 
     def output(self):
         try:

@@ -351,6 +351,8 @@ static void add_tpm(ArgList *l, const VmConfig *c, const QemuEnv *env)
                 arg_refuse(l, "vtpm-instance: a TPM needs the program swtpm");
                 return;
         }
+        if (c->kernel[0] && c->initrd && c->initrd[0])
+                arg_warn(l, "vtpm-instance with an initrd: QEMU puts the initrd over the ACPI tables, and the guest finds no TPM");
         arg_add(l, "-chardev", "socket,id=tpm,path=%s", env->tpm_socket);
         arg_add(l, "-tpmdev", "emulator,id=tpm0,chardev=tpm");
         arg_add(l, "-device", "tpm-tis,tpmdev=tpm0,id=tpmdev0");
