@@ -14,7 +14,6 @@ import oxt
 from dbd import Db, NAME, error_of, FAILED
 
 KILLS = int(os.environ.get("OXT_TEST_KILLS", "200"))
-FAULTS = os.path.join(oxt.BUILD, "test", "libdisk-faults.so")
 
 
 def faulty(d, fault=""):
@@ -30,9 +29,7 @@ def with_faults(d):
     d.stack.env["OXT_DISK_FAULTS"] = d.stack.root + "/faults"
     faulty(d)
     preload = d.stack.env.get("LD_PRELOAD", "")
-    # A build with AddressSanitizer wants to be the first library, but does not need to.
-    d.stack.env["ASAN_OPTIONS"] = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
-    d.stack.env["LD_PRELOAD"] = (preload + " " + FAULTS).strip()
+    d.stack.env.update(oxt.preloaded("libdisk-faults.so", d.stack.env))
     d.restart()
     d.stack.env["LD_PRELOAD"] = preload
 

@@ -358,7 +358,7 @@ def json_out():
     with JsonProxy("--json-in", "--auto-auth") as p:
         socket2 = os.path.join(p.folder, "second.sock")
         p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + socket2, "-o", "unix:" + p.socket, "--json-out",
-                       "--no-marker", "-d", "6", "-r", p.rules], ready=lambda: os.path.exists(socket2))
+                       "--no-marker", "-d", "6", "-r", p.rules], ready=lambda: oxt.listens(socket2))
         c = rawbus.Client(socket2)
         r = c.call("test.json", "/thing", "test.json", "Any", "v", (("s", "x"),))
         assert r.kind == rawbus.RETURN and r.args[0] == "s", r
@@ -469,7 +469,7 @@ def guest_channel_8080():
         offered = os.path.join(p.folder, "ws.sock")
         p.stack.processes[-1].terminate()
         p.stack.start([oxt.program("oxt-guest"), "-c", p.at(UUID, "port"), "-l", "unix:%s=8080" % offered, "--no-agent"],
-                      ready=lambda: os.path.exists(offered))
+                      ready=lambda: oxt.listens(offered))
         c = WsClient(offered)
         unique = c.hello()
         assert c.call("Any", "x")["args"] == ["s", "x"] and thing.introspected == ["/thing"]

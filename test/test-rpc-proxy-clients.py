@@ -149,7 +149,7 @@ def proxy_behind_a_proxy():
         with open(rules, "w") as f:
             f.write("allow all\nallow out-any\ndeny member No\n")
         p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + outer, "-o", "unix:" + p.socket, "-d", "9", "--no-marker",
-                       "-r", rules], ready=lambda: os.path.exists(outer))
+                       "-r", rules], ready=lambda: oxt.listens(outer))
         c = rawbus.Client(outer)
         assert c.call("test.allowed", "/a", "test.i", "M", "s", ("x",)).args == ["x"]
         assert c.call("test.allowed", "/a", "test.i", "No").kind == ERROR
@@ -157,7 +157,7 @@ def proxy_behind_a_proxy():
         assert "(9->0) DENY" in p.log() and "(5->0) DENY" in p.log()
         # Without that option it would have to name the VM itself, which the inner one does not allow.
         p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + outer + "2", "-o", "unix:" + p.socket, "-d", "9", "-r", rules],
-                      ready=lambda: os.path.exists(outer + "2"))
+                      ready=lambda: oxt.listens(outer + "2"))
         c = rawbus.Client(outer + "2", auth=False, hello=False)
         c.socket.sendall(b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n")
         c.line()
@@ -221,8 +221,7 @@ class PretendedVsock:
 
     def __init__(self):
         self.name = "oxt-test-%d" % os.getpid()
-        shim = os.path.join(oxt.BUILD, "test", "libvsock-loopback.so")
-        self.env = {"LD_PRELOAD": (os.environ.get("LD_PRELOAD", "") + " " + shim).strip(), "OXT_VSOCK": self.name}
+        self.env = dict(oxt.preloaded("libvsock-loopback.so", os.environ), OXT_VSOCK=self.name)
 
     def connect(self, cid=1):
         PretendedVsock.count += 1
@@ -322,7 +321,7 @@ def serial_out():
         with open(rules, "w") as f:
             f.write("allow all\nallow out-any\ndeny member No\n")
         p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + outer, "-o", "serial:" + name, "-d", "9", "--no-marker", "-r", rules],
-                      ready=lambda: os.path.exists(outer))
+                      ready=lambda: oxt.listens(outer))
         time.sleep(0.2)  # what came before the line was set up is drained
         c = rawbus.Client(outer)
         text = "over a line " * 5000
@@ -404,7 +403,7 @@ def service_5556():
         p.guest.terminate()
         p.guest.wait()
         p.stack.start([oxt.program("oxt-guest"), "-c", p.at(UUID, "port"), "-l", "unix:%s=5556" % offered, "--no-agent"],
-                      ready=lambda: os.path.exists(offered))
+                      ready=lambda: oxt.listens(offered))
         wait_for(lambda: p.status()["channels"] == 1, what="the channel")
         c = rawbus.Client(offered)
         assert c.call_bus("RequestName", "su", ("any.name", 0)).args == [1]

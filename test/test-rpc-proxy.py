@@ -297,7 +297,7 @@ def journal():
         if r.returncode != 0:
             raise oxt.Skip("no namespaces here: " + r.stderr)
         p.stack.start(["unshare", "-m", "sh", "-c", script, journal, oxt.program("rpc-proxy"), "-i", "unix:" + offered, "-d", "6",
-                       "-r", p.rules], ready=lambda: os.path.exists(offered))
+                       "-r", p.rules], ready=lambda: oxt.listens(offered))
         c = rawbus.Client(offered)
         assert c.call("test.canary", "/a", "test.i", "M").kind == rawbus.ERROR
         while True:

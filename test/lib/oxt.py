@@ -61,6 +61,13 @@ def as_user(user, *command):
     return ["setpriv", "--reuid", user, "--regid", user if user != "nobody" else "nogroup", "--init-groups", *command]
 
 
+def preloaded(library, env):
+    """What an environment gets besides so that a program loads test/LIBRARY of the build first."""
+    # A build with AddressSanitizer wants to be the first library, but does not need to.
+    return {"LD_PRELOAD": (env.get("LD_PRELOAD", "") + " " + os.path.join(BUILD, "test", library)).strip(),
+            "ASAN_OPTIONS": ":".join(filter(None, [env.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))}
+
+
 def wait_for(condition, seconds=10, what="condition"):
     """Polls until condition() is true and returns its value."""
     end = time.monotonic() + seconds

@@ -47,10 +47,11 @@ class Proxy:
         self.stack.env.update(env or {})
         self.process = self.stack.start(command)
         self.stack.env = env_of_others
-        if server:
-            wait_for(lambda: self.stack.owned("com.citrix.xenclient.rpc_proxy"), what="the proxy's name")
-        else:
-            wait_for(lambda: os.path.exists(self.socket), what="the proxy")
+
+        def is_ready():
+            assert self.process.poll() is None, self.log()
+            return self.stack.owned("com.citrix.xenclient.rpc_proxy") if server else oxt.listens(self.socket)
+        wait_for(is_ready, what="the proxy")
 
     def write_rules(self, text):
         with open(self.rules + ".new", "w") as f:
