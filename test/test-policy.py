@@ -189,7 +189,11 @@ def running_proxy():
         status, out, _ = run("test", "--running", "--vm-uuid", UUID, "--destination", "test.canary", "--interface", "test.i",
                              "--member", "M")
         assert status == 0 and "/vm/%s/rpc-firewall-rules/" % UUID in out, out
-        follower = subprocess.Popen([OXT, "policy", "log", "-f", "-n", "0"], env=env, stdout=subprocess.PIPE)
+        p.write("/vm/%s/name" % UUID, "a name")
+        for who, verdict in ("a name", 0), ("another", 1):
+            assert run("test", "--running", "--vm-name", who, "--destination", "test.canary", "--interface", "test.i",
+                       "--member", "M")[0] == verdict, who
+        follower = subprocess.Popen([OXT, "policy", "log", "-f", "--vm", UUID, "-n", "0"], env=env, stdout=subprocess.PIPE)
         p.stack.processes.append(follower)
         got = []
 

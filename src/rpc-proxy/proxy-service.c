@@ -104,9 +104,22 @@ static int method_validate(Call *c)
         return call_reply(c, "b", verdict.allow);
 }
 
+/* Is it about this running VM? By uuid, else domain id, else name. */
+static bool question_means(const PolicyQuestion *q, const Peer *p)
+{
+        const char *name = q->client.property(q->client.userdata, "name");
+
+        if (p->over || !p->uuid[0] || p->stubdom != q->client.stubdom)
+                return false;
+        if (q->client.uuid)
+                return streq(p->uuid, q->client.uuid);
+        return q->client.domid > 0 ? p->domid == q->client.domid
+                                   : name && streq_ptr(vminfo_property(p->proxy->vminfo, p->uuid, "name"), name);
+}
+
 /*
- * Judges a question of policy-json.h. A running VM that is named by uuid or domain id is judged as it is,
- * with its own rules and properties; any other by what the question says and the rules for all.
+ * Judges a question of policy-json.h. A running VM that it names is judged as it is, with its own rules and
+ * properties; any other by what the question says and the rules for all.
  */
 static int method_judge(Call *c)
 {
@@ -124,8 +137,7 @@ static int method_judge(Call *c)
                 return call_fail(c, DBUS_ERROR_INVALID_ARGS, "This is no question");
         client = &q.client;
         for (Peer *p = call_proxy(c)->peers; p; p = p->next)
-                if (!p->over && p->stubdom == q.client.stubdom && p->uuid[0] &&
-                    (q.client.uuid ? streq(p->uuid, q.client.uuid) : q.client.domid > 0 && p->domid == q.client.domid)) {
+                if (question_means(&q, p)) {
                         client = &p->client;
                         policy = p->policy;
                 }

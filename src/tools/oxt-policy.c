@@ -163,7 +163,7 @@ static const Option test_options[] = {
         { "vm-type", 0, "TYPE", OPTION_CALLBACK, ask_vm_type, "The VM's type", NULL },
         { "stubdom", 0, "BOOL", OPTION_CALLBACK, ask_stubdom, "Whether it is a stub domain (default: false)", "true false" },
         { "boolean", 0, "P=BOOL", OPTION_CALLBACK, ask_boolean, "A boolean property of the VM; may be repeated", NULL },
-        { "running", 0, NULL, OPTION_FLAG, &arg_running, "Ask the running proxy instead of files", NULL },
+        { "running", 0, NULL, OPTION_FLAG, &arg_running, "Ask the running proxy instead of files; a VM that runs is judged as it is", NULL },
         { "json", 0, NULL, OPTION_FLAG, &arg_json, "Print JSON", NULL },
         { 0 }
 };
