@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Golden texts: each NAME.conf of test/data/qemu and test/data/xenvm gives the command line qemu/NAME.args; each
- * refused-*.conf is refused with the words of its first line. With UPDATE_GOLDEN set, the .args are written.
+ * refused-*.conf is refused with the words of its first line. Together they have every key that there is. With
+ * UPDATE_GOLDEN set, the .args are written.
  */
 #include <assert.h>
 #include <glob.h>
@@ -10,6 +11,8 @@
 #include "log.h"
 #include "qemu-args.h"
 #include "strbuf.h"
+
+static bool seen[_XENVM_KEY_MAX];
 
 static char *run(const char *path, char **ret_why)
 {
@@ -25,7 +28,15 @@ static char *run(const char *path, char **ret_why)
         int r;
 
         assert(vmconfig_load(path, NULL, &problems, &c) == 0);
+        for (XenvmKey k = 0; k < _XENVM_KEY_MAX; k++)
+                seen[k] |= vmconfig_given(c, k) && !strstr(path, "/xenmgr.conf");
         env.uuid = c->uuid;
+        if (qemu_wants_tpm(c))
+                env.tpm_socket = "/run/oxt/vm/x/tpm.sock";
+        if (qemu_wants_uefi(c)) {
+                env.firmware_code = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+                env.firmware_vars = "/srv/vars.fd";
+        }
         if (!streq(c->accel, "auto"))
                 env.accel = c->accel;
         assert(c->nic.n <= ELEMENTSOF(links));
@@ -86,6 +97,11 @@ int main(void)
                 }
         }
         globfree(&g);
+        for (XenvmKey k = 0; k < _XENVM_KEY_MAX; k++)
+                if (!seen[k]) {
+                        fprintf(stderr, "no config of test/data/qemu or test/data/xenvm has the key %s\n", xenvm_keys[k].name);
+                        n_bad++;
+                }
         assert(n_golden >= 8 && n_refused >= 14);
         return n_bad > 0;
 }

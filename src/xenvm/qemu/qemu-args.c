@@ -379,6 +379,7 @@ static void check_unmapped(ArgList *l, const VmConfig *c)
                 { c->acpi_pt, "acpi-pt" },
                 { c->extra_vm_watch.n > 0, "extra-vm-watch" },
                 { c->stubdom && c->stubdom[0], "stubdom" },
+                { c->cdrom_pt && c->cdrom_pt[0], "cdrom-pt" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(ignored); i++)
@@ -386,6 +387,10 @@ static void check_unmapped(ArgList *l, const VmConfig *c)
                         arg_warn(l, "%s: no effect on QEMU", ignored[i].key);
         for (size_t i = 0; i < c->platform.n; i++)
                 arg_warn(l, "platform = %s: no effect on QEMU", c->platform.items[i].name);
+        for (size_t i = 0; i < c->extra_local_watch.n; i++)
+                if (!streq(c->extra_local_watch.items[i], "power-state"))
+                        arg_warn(l, "extra-local-watch = %s: no effect on QEMU, where there is only power-state",
+                                 c->extra_local_watch.items[i]);
         if (c->passthrough_io.n > 0)
                 arg_refuse(l, "passthrough-io: QEMU cannot give I/O ports of the host to a VM");
         if (c->passthrough_mmio.n > 0)
