@@ -138,6 +138,21 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
         return config_write(&in, ret, ret_why);
 }
 
+char *config_nic_line(Vm *vm, unsigned id)
+{
+        _cleanup_free_ char *text = NULL, *why = NULL;
+        _cleanup_strv_ char **lines = NULL;
+        char start[40];
+
+        snprintf(start, sizeof start, "vif=id=%u,", id);
+        if (config_for_start(vm, &text, &why) < 0 || strv_split(text, '\n', &lines) < 0)
+                return NULL;
+        for (char **l = lines; l && *l; l++)
+                if (startswith(*l, start))
+                        return strdup(*l + strlen("vif="));
+        return NULL;
+}
+
 int config_write_for_start(Vm *vm, char **ret_why)
 {
         const Paths *paths = manager_paths(vm->manager);

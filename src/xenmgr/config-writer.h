@@ -44,6 +44,9 @@ int config_for_start(Vm *vm, char **ret, char **ret_why);
 /* Writes that text to <runtime>/vm/<uuid>/xenvm.conf. Errors as above. */
 int config_write_for_start(Vm *vm, char **ret_why);
 
+/* What stands behind "vif=" for one nic of a running VM, to free; NULL: none, or it cannot be written. */
+char *config_nic_line(Vm *vm, unsigned id);
+
 /* The network of a nic record, with the names of old databases and the default. */
 const char *config_network(const char *stored);
 

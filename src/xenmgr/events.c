@@ -8,6 +8,7 @@
 #include "log.h"
 #include "memory.h"
 #include "monitor-client.h"
+#include "network-backends.h"
 #include "parse.h"
 #include "strbuf.h"
 
@@ -85,6 +86,7 @@ static void on_stopped(Vm *vm)
         manager_notify_service(m, "com.citrix.xenclient.usbdaemon", "/", "com.citrix.xenclient.usbdaemon", "vm_stopped",
                                "i", (int32_t) vm->domid);
         cd_drives_released(vm);
+        network_reconnects_drop(vm);
         guest_nodes_forget(vm);
         memory_release(vm);
         vm->domid = vm->stubdomid = -1;

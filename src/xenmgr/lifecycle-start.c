@@ -12,6 +12,7 @@
 #include "guest-nodes.h"
 #include "log.h"
 #include "memory.h"
+#include "network-backends.h"
 #include "networks.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -369,5 +370,6 @@ static void start_booted(Job *j)
 static void start_done(Job *j)
 {
         timeline_mark(j->vm, "started");
+        network_backend_up(j->vm);
         job_end(j, NULL);
 }

@@ -5,6 +5,7 @@
 #include "events.h"
 #include "log.h"
 #include "memory.h"
+#include "network-backends.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "vm-look.h"
@@ -487,6 +488,7 @@ void lifecycle_bus_down(Manager *m)
                 Vm *vm = m->vms[i];
 
                 events_drop(vm);
+                network_reconnects_drop(vm);
                 looks_drop(vm);
                 while (vm->job) {
                         Job *j = vm->job;

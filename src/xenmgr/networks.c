@@ -2,6 +2,7 @@
 #include "networks.h"
 
 #include "log.h"
+#include "network-backends.h"
 #include "parse.h"
 #include "strbuf.h"
 
@@ -226,8 +227,14 @@ static int on_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
         return 0;
 }
 
-static int on_signal(_unused_ sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error)
+static int on_signal(sd_bus_message *message, void *userdata, _unused_ sd_bus_error *error)
 {
+        const char *network, *state, *backend;
+        Networks *n = userdata;
+
+        if (sd_bus_message_is_signal(message, NETWORK_DAEMON ".notify", "network_state_changed") &&
+            sd_bus_message_read(message, "sss", &network, &state, &backend) >= 0)
+                network_backend_state(n->manager, state, backend);
         later(userdata, SETTLE_USEC);
         return 0;
 }

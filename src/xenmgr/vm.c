@@ -12,6 +12,7 @@
 #include "log.h"
 #include "mac.h"
 #include "monitor-client.h"
+#include "network-backends.h"
 #include "networks.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -75,6 +76,7 @@ Vm *vm_free(Vm *vm)
                 return NULL;
         lifecycle_forget(vm);
         monitor_forget(vm);
+        network_reconnects_drop(vm);
         guest_nodes_free(vm->guest_nodes);
         free(vm->monitor);
         free(vm);

@@ -79,6 +79,7 @@ struct Vm {
         unsigned quick_deaths; /* keep-alive: ends soon after a start, in a row */
         sd_event_source *keep_alive;
         struct Timeline *timeline;
+        struct Reconnect *reconnects;   /* of its network cards, see network-backends.h */
         struct GuestNodes *guest_nodes; /* see guest-nodes.h */
 
         uint64_t config_changed_at; /* vm_config_changed is due then; 0: not */

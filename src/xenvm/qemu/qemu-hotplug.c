@@ -171,6 +171,7 @@ int qemu_vnc_port(Vm *vm, VmDone done, void *userdata)
  * Plugging takes two requests, what is on the host's side first; unplugging waits for the guest in between.
  * A guest without a driver for hot-plug never lets go: then there is an error after a while, and nothing changed.
  */
+#define CABLE_OUT_USEC (500 * USEC_PER_MSEC)
 #define UNPLUG_MAX (10 * USEC_PER_SEC)
 
 static void plug_ended(Vm *vm)
@@ -507,10 +508,21 @@ static void on_link_up(void *userdata, int r, _unused_ json_object *value, const
         operation_done(&vm->change, why ? -EIO : r, why ? why : r < 0 ? text : NULL);
 }
 
-static void put_link_up(Vm *vm)
+static int on_cable_out(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
+        Vm *vm = userdata;
+
+        vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
         if (set_link_args(vm, vm->plug.id, true, on_link_up) < 0)
                 on_link_up(vm, -EIO, NULL, "QEMU cannot be asked");
+        return 0;
+}
+
+/* Guests look at the cable when they are told that something changed: one that is out for less time was never out. */
+static void put_link_up(Vm *vm)
+{
+        if (sd_event_add_time_relative(vm->spec.event, &vm->plug.deadline, CLOCK_MONOTONIC, CABLE_OUT_USEC, 0, on_cable_out, vm) < 0)
+                (void) on_cable_out(NULL, 0, vm);
 }
 
 /* Where the device could not be moved the card stays where it was, with its cable. */
