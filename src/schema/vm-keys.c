@@ -272,7 +272,7 @@ const VmKey vm_keys[] = {
         { "policy-modify-vm-settings", "policies/modify-vm-settings", VMKEY_BOOL, VMKEY_ALWAYS, "true", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "Changes of the VM's settings allowed" },
         { "policy-print-screen", "policies/print-screen-disallowed", VMKEY_BOOL,
-          VMKEY_ALWAYS | VMKEY_SILENT | VMKEY_INVERTED, "true", NULL,
+          VMKEY_ALWAYS | VMKEY_SILENT | VMKEY_INVERTED, "false", NULL,
           VMKEY_EFFECT_STORED, NULL, "Screen shots allowed" },
         /* Computed */
         { "acpi-state", NULL, VMKEY_INT, VMKEY_READ_ONLY, "5", NULL,

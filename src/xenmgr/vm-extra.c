@@ -13,16 +13,6 @@
 
 /* Inter-domain firewall: a list of rules */
 
-static int read_list(Vm *vm, const char *path, char ***ret)
-{
-        const DbNode *n = vm_find(vm, path);
-        int r = 0;
-
-        for (const DbNode *c = dbnode_first(n); r >= 0 && c; c = dbnode_next(c))
-                r = strv_extend(ret, dbnode_text(c, NULL));
-        return r;
-}
-
 /* A list is written anew as a whole. */
 static int write_list(Vm *vm, const char *path, char *const *l, Call *c)
 {
@@ -39,7 +29,7 @@ static int write_list(Vm *vm, const char *path, char *const *l, Call *c)
 int method_list_argo_rules(Call *c)
 {
         _cleanup_strv_ char **l = NULL;
-        int r = read_list(c->object, "argo-firewall-rules", &l);
+        int r = vm_list(c->object, "argo-firewall-rules", &l);
 
         return r < 0 ? r : call_reply_strv(c, 's', l);
 }
@@ -61,7 +51,7 @@ static int change_argo_rule(Call *c, bool add)
         if (r == -EINVAL)
                 return call_fail_code(c, ERROR_FIREWALL_RULE, rule);
         if (r >= 0)
-                r = read_list(c->object, "argo-firewall-rules", &l);
+                r = vm_list(c->object, "argo-firewall-rules", &l);
         for (char **i = l; r >= 0 && i && *i; i++) {
                 _cleanup_free_ char *other = NULL;
                 bool same = argo_rule_canonical(*i, &other) >= 0 && streq(other, canonical);

@@ -433,13 +433,16 @@ static const struct {
 };
 
 /* Lists are one text on D-Bus, their items joined with ';'. */
-static char *list_text(const DbNode *n)
+static char *list_text(Vm *vm, const char *path)
 {
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        _cleanup_strv_ char **items = NULL;
         char *text = NULL;
 
-        for (const DbNode *c = dbnode_first(n); c; c = dbnode_next(c))
-                strbuf_addf(&b, "%s%s", b.len ? ";" : "", dbnode_text(c, NULL));
+        if (vm_list(vm, path, &items) < 0)
+                return NULL;
+        for (char **i = items; i && *i; i++)
+                strbuf_addf(&b, "%s%s", b.len ? ";" : "", *i);
         return strbuf_take(&b, &text) < 0 ? NULL : text;
 }
 
@@ -476,7 +479,7 @@ static int property_get(Call *c, const BusProperty *bp, sd_bus_message *reply)
 
                 text = n ? dbnode_text(n, NULL) : k->fallback;
                 if (n && k->type == VMKEY_LIST) {
-                        joined = list_text(n);
+                        joined = list_text(vm, k->path);
                         text = strempty(joined);
                 }
         }

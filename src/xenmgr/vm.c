@@ -132,6 +132,36 @@ int64_t vm_int(Vm *vm, const char *path, int64_t fallback)
         return n && schema_parse_int(dbnode_text(n, NULL), &v) >= 0 ? v : fallback;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+        int64_t x = strtoll(dbnode_name(*(const DbNode *const *) a), NULL, 10),
+                y = strtoll(dbnode_name(*(const DbNode *const *) b), NULL, 10);
+
+        return (x > y) - (x < y);
+}
+
+int vm_list(Vm *vm, const char *path, char ***ret)
+{
+        const DbNode *list = vm_find(vm, path);
+        _cleanup_free_ const DbNode **items = NULL;
+        size_t count = 0, n = 0;
+        uint64_t number;
+        int r = 0;
+
+        for (const DbNode *c = dbnode_first(list); c; c = dbnode_next(c))
+                count++;
+        items = calloc(count + 1, sizeof *items);
+        if (!items)
+                return -ENOMEM;
+        for (const DbNode *c = dbnode_first(list); c; c = dbnode_next(c))
+                if (parse_u64(dbnode_name(c), &number) >= 0)
+                        items[n++] = c;
+        qsort(items, n, sizeof *items, compare_numbers);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = strv_extend(ret, dbnode_text(items[i], NULL));
+        return r;
+}
+
 char *vm_db_path(const Vm *vm, char buf[static VM_PATH_MAX], const char *fmt, ...)
 {
         int n = snprintf(buf, VM_PATH_MAX, "/vm/%s/", vm->uuid);

@@ -98,6 +98,8 @@ bool vm_has(Vm *vm, const char *path);
 const char *vm_text(Vm *vm, const char *path, const char *fallback);
 bool vm_bool(Vm *vm, const char *path, bool fallback);
 int64_t vm_int(Vm *vm, const char *path, int64_t fallback);
+/* The items of a list, by their numbers, whatever order the database has them in. Adds to *ret; 0 or -ENOMEM. */
+int vm_list(Vm *vm, const char *path, char ***ret);
 /* "/vm/<uuid>/<formatted>"; buf is returned. */
 #define VM_PATH_MAX 512
 char *vm_db_path(const Vm *vm, char buf[static VM_PATH_MAX], const char *fmt, ...) _printf_(3, 4);

@@ -1,0 +1,254 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Trees as OpenXT wrote them, put into the database behind xenmgr's back: each kind of node and record read through D-Bus."""
+import json
+import os
+import subprocess
+
+import oxt
+from xenmgr import PROPERTIES, XM, Host
+
+VM, DISK, NIC = XM + ".vm", "com.citrix.xenclient.vmdisk", "com.citrix.xenclient.vmnic"
+UUID = "6f1c2d3e-4a5b-4c6d-8e7f-001122334455"
+PATH = "/vm/" + UUID.replace("-", "_")
+# What is read where nothing is stored; all others read false, 0 or "".
+DEFAULTS = {
+    "type": "svm", "os": "unknown", "show-switcher": True, "ready": True, "s3-mode": "pv", "s4-mode": "pv",
+    "greedy-pciback-bind": True, "virt-type": "pv", "hpet": True, "timer-mode": "no_delay_for_missed_ticks",
+    "bios": "seabios", "authenforce": True, "hdtype": "ide", "qemu-dm-path": "/opt/xensource/libexec/qemu-dm-wrapper",
+    "qemu-dm-timeout": 30, "usb-enabled": True, "usb-auto-passthrough": True, "stubdom-memory": 96, "stub_domid": -1,
+    "domid": -1, "acpi-state": 5, "seamless-mouse-left": -1, "seamless-mouse-right": -1, "state": "stopped", "uuid": UUID,
+    "policy-cd-access": True, "policy-cd-recording": True, "policy-audio-access": True, "policy-audio-recording": True,
+    "policy-wired-networking": True, "policy-wireless-networking": True, "policy-modify-vm-settings": True,
+    "policy-print-screen": True, "dependencies": [],
+}
+# Properties whose value is more than their node.
+MORE_THAN_THE_NODE = {"stubdom", "gpu", "seamless-traffic"}
+
+
+def key_table():
+    text = subprocess.run([os.path.join(oxt.BUILD, "src/schema/vm-keys-tsv")], check=True, capture_output=True,
+                          text=True).stdout
+    names = ("property", "path", "signature", "choices", "effect", "line", "flags")
+    return [dict(zip(names, line.split("\t"))) for line in text.splitlines()]
+
+
+def with_host(function):
+    def run():
+        host = Host("--no-autostart")
+        try:
+            function(host)
+        finally:
+            host.stop()
+    run.__doc__, run.__name__ = function.__doc__, function.__name__
+    return oxt.case(run)
+
+
+def inject(host, tree, uuid=UUID):
+    host.db("inject", "/vm/" + uuid, json.dumps(dict(tree, uuid=uuid)))
+    host.wait_signal("vm_created", uuid)
+
+
+def put(tree, path, value):
+    names = path.split("/")
+    for name in names[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[names[-1]] = value
+
+
+def native(value):
+    return [str(v) for v in value] if isinstance(value, list) else value
+
+
+@with_host
+def nothing_stored(host):
+    """A VM of which only the uuid is stored reads every property, with the defaults of the table."""
+    inject(host, {})
+    for interface in (VM, VM + ".unrestricted"):
+        for name, value in host.call(PATH, PROPERTIES, "GetAll", interface).items():
+            wanted = DEFAULTS.get(str(name), type(value)())
+            assert native(value) == wanted, (name, value, wanted)
+
+
+@with_host
+def each_key(host):
+    """Every key in each of the forms in which OpenXT's programs wrote it."""
+    rows = [r for r in key_table() if r["path"] and r["property"] not in MORE_THAN_THE_NODE]
+    assert len(rows) > 120
+    for turn in range(4):
+        tree, wanted = {}, {}
+        for row in rows:
+            inverted = "inverted" in row["flags"]
+            if row["signature"] == "b":
+                text = ("true", "false", "yes", "0")[turn]
+                value = (text in ("true", "yes")) != inverted
+            elif row["signature"] == "i":
+                text, value = (("7", 7), ("0x1f", 31), (" 12 ", 12), ("3", 3))[turn]
+            elif row["choices"] == "list":
+                text, value = (({"0": "a"}, "a"), ({str(i): "i%d" % i for i in (10, 2, 0, 1, 3, 4, 5, 6, 7, 8, 9, 11)},
+                                                   ";".join("i%d" % i for i in range(12))), ({"1": "b", "0": "a"}, "a;b"), ({}, ""))[turn]
+            elif row["choices"]:
+                words = row["choices"].split()
+                text = value = words[turn % len(words)]
+            else:
+                text = value = ("a", "\u00e9\u00fc \u2603", "with: 'quotes' \"and\" \\", "x" * 4000)[turn]
+            put(tree, row["path"], text)
+            wanted[row["property"]] = value
+        tree.pop("crypto-user", None)  # a vault would make the state "locked"
+        wanted["crypto-user"] = ""
+        tree.pop("native-experience", None)  # it forces others
+        wanted["native-experience"] = False
+        inject(host, tree)
+        have = {**host.call(PATH, PROPERTIES, "GetAll", VM + ".unrestricted"), **host.call(PATH, PROPERTIES, "GetAll", VM)}
+        for name, value in wanted.items():
+            assert have[name] == value, (turn, name, have[name], value)
+        host.db("rm", "/vm/" + UUID)
+        host.wait_signal("vm_deleted", UUID)
+        host.signals.clear()
+
+
+@with_host
+def disks(host):
+    """Disk records: every type, mode, snapshot and kind, a hole in the numbers, sums, and what is missing."""
+    types = "file phy qcow vdi aio vhd raw".split()
+    snapshots = "temporary temporary-encrypted coalesce scripted scripted-author scripted-no-snapshot".split()
+    records = {}
+    for i, kind in enumerate(types):
+        records[str(3 * i)] = {"path": "/storage/disks/%s" % kind, "type": kind, "mode": "rw"[i % 2], "device": "xvd" + chr(97 + i),
+                               "devtype": ("disk", "cdrom")[i % 2], "shared": ("true", "0")[i % 2], "enable": ("no", "1")[i % 2]}
+        if i < len(snapshots):
+            records[str(3 * i)]["snapshot"] = snapshots[i]
+        if i < 3:
+            records[str(3 * i)]["managed-disktype"] = ("system", "application", "user")[i]
+    records["1"] = {"sha1sum": "0" * 40, "type": "vhd", "mode": "r", "devtype": "disk", "path": "/x", "device": "hdc"}
+    inject(host, {"config": {"disk": records}})
+    listed = [str(p) for p in host.call(PATH, VM, "list_disks")]
+    assert listed == [PATH + "/disk/%d" % n for n in sorted(map(int, records))], listed
+    for number, record in records.items():
+        have = host.call(PATH + "/disk/" + number, PROPERTIES, "GetAll", DISK)
+        assert have == {
+            "backend-name": "", "backend-uuid": "", "devtype": record["devtype"], "enabled": record.get("enable", "1") == "1",
+            "encryption-key-set": False, "managed-disktype": record.get("managed-disktype", ""), "mode": record["mode"],
+            "phys-path": record["path"], "phys-type": record["type"], "shared": record.get("shared", "0") == "true",
+            "snapshot": record.get("snapshot", "none"), "utilization-bytes": 0, "virt-path": record["device"],
+            "virtual-size-mb": 0}, (number, have)
+    assert host.get(PATH, VM, "cd") == "x", "the disk named hdc is the CD"
+    assert str(host.call(PATH, VM, "add_disk")) == PATH + "/disk/19", "one more than the last"
+
+
+@with_host
+def nics(host):
+    """Nic records: old names of networks, optional leaves, backends by uuid and name, numbers with holes."""
+    inject(host, {"name": "server"}, "11111111-2222-3333-4444-555555555555")
+    server = "/vm/11111111_2222_3333_4444_555555555555"
+    records = {"0": {}, "2": {"network": "brbridged"}, "3": {"network": "brshared"}, "5": {"network": "brwireless"},
+               "7": {"network": "brinternal"}, "8": {"id": "8", "network": "/any/0", "wireless-driver": "true", "enable": "false",
+                                                     "mac": "00:16:3e:01:02:03", "model": "rtl8139", "backend-name": "server"},
+               "9": {"network": "/wired/1/bridged", "backend-uuid": "11111111-2222-3333-4444-555555555555"}}
+    inject(host, {"config": {"nic": records}})
+    assert [str(p) for p in host.call(PATH, VM, "list_nics")] == [PATH + "/nic/" + n for n in records]
+    networks = ["/wired/0/bridged", "/wired/0/bridged", "/wired/0/shared", "/wifi/0/shared", "/internal", "/any/0", "/wired/1/bridged"]
+    for (number, record), network in zip(records.items(), networks):
+        have = host.call(PATH + "/nic/" + number, PROPERTIES, "GetAll", NIC)
+        actual = str(have.pop("mac-actual"))
+        assert have == {"backend-name": record.get("backend-name", ""), "backend-uuid": record.get("backend-uuid", ""),
+                        "enabled": "enable" not in record, "mac": record.get("mac", "auto"), "model": record.get("model", "e1000"),
+                        "network": network, "wireless-driver": "wireless-driver" in record}, (number, have)
+        assert actual == record["mac"] if "mac" in record else len(actual) == 17 and int(actual[1], 16) & 2
+    assert host.get(PATH + "/nic/0", NIC, "mac-actual") == "86:d6:8e:3c:40:aa"
+    assert [str(p) for p in host.get(PATH, VM, "dependencies")].count(server) == 1
+    assert host.get(PATH, VM, "wired-network") == "/wired/0/bridged" and host.get(PATH, VM, "wireless-network") == "/any/0"
+    assert str(host.call(PATH, VM, "add_nic")) == PATH + "/nic/10"
+
+
+@with_host
+def other_records(host):
+    """PCI rules, both kinds of firewall rules, product properties, policies, and a managed VM's disks."""
+    vhd = str(host.call("/", XM, "create_vhd", 1))
+    inject(host, {
+        "config": {"pci": {"0": {"class": "0x0200", "force-slot": "false"}, "4": {"vendor": "32902", "device": "0x1234"},
+                           "9": {"bdf": "0000:00:1b.0@1f"}},
+                   "disk": {"0": {"path": vhd, "type": "vhd", "mode": "w", "devtype": "disk", "device": "hda"}}},
+        "argo-firewall-rules": {"1": "myself -> 0:22", "0": "0:15555 -> myself:5555", "10": "myself -> *", "2": "my-stubdom -> 0:5100"},
+        "rpc-firewall-rules": {"0": "allow all"},
+        "firewall-rule": {"7": {"direction": "out", "remote-ip": "10.1.2.3", "extra": "--dport 80"}},
+        "policies": {"cd-access": "false", "audio-rec": "0", "print-screen-disallowed": "true", "wired-networking": "yes"},
+        "productproperty": {"c.k.1": {"key": "k", "class": "c", "instance": "1", "type": "String", "description": "d",
+                                      "userconfigurable": "true", "password": "true", "value": "v"}, "odd": {"value": "x"}},
+        "backend": {"state": "1"}})
+    assert [(str(r["id"]), str(r["rule"])) for r in host.call(PATH, VM + ".pci", "list_pt_rules")] == [
+        ("0", "match class=0x0200  "), ("4", "match  vendor=0x8086 device=0x1234"), ("9", "bdf=0000:00:1b.0 @ 31")]
+    host.call(PATH, VM + ".pci", "add_pt_rule_bdf", "0000:00:02.0")
+    assert str(host.call(PATH, VM + ".pci", "list_pt_rules")[-1]["id"]) == "10"
+    assert [str(r) for r in host.call(PATH, VM, "list_argo_firewall_rules")] == [
+        "0:15555 -> myself:5555", "myself -> 0:22", "my-stubdom -> 0:5100", "myself -> *"], "by their numbers"
+    assert host.call(PATH, VM, "list_net_firewall_rules") == [
+        {"id": "7", "direction": "out", "remote-ip": "10.1.2.3", "extra": "--dport 80"}]
+    assert host.call(PATH, VM + ".product", "list_product_properties") == [
+        {"id": "c.k.1", "type": "String", "key": "k", "class": "c", "instance": "1", "label": "", "description": "d",
+         "user-configurable": "true", "password": "true"}]
+    assert host.call("/", "com.citrix.xenclient.policy", "retrieve", UUID) == "block-cd-access;block-audio-rec"
+    assert not host.get(PATH, VM, "policy-print-screen") and host.get(PATH, VM, "policy-wired-networking")
+    host.call(PATH, VM, "delete")
+    assert os.path.exists(host.stack.state + vhd), "a managed VM's disks stay"
+
+
+@with_host
+def settings_of_the_host(host):
+    """Host-wide settings: their defaults, and each node in the form in which OpenXT wrote it."""
+    config = {
+        "argo-firewall": True, "argo-hosts-file": True, "autolock-cd-drives": True, "autostart": True,
+        "bypass-sha1sum-checks": False, "configurable-save-changes-across-reboots": True,
+        "connect-remote-desktop-allowed": True, "dom0-mem-target-mib": 256, "enable-argo-ssh": True,
+        "enable-dom0-networking": True, "enable-ssh": True, "guest-only-networking": False, "iso-path": "/storage/isos",
+        "measure-fail-action": "forced-shutdown", "ota-upgrades-allowed": True,
+        "platform-crypto-key-dirs": "/config/platform-crypto-keys", "pvm-autostart-delay": 0, "secondary-gpu-pt": True,
+        "svm-autostart-delay": 0, "use-networking-domain": True, "vm-creation-allowed": True, "vm-deletion-allowed": True,
+        "xc-diag-timeout": 180}
+    ui = {
+        "idle-time-threshold": 0, "language": "en-us", "modify-advanced-vm-settings": True, "modify-services": True,
+        "modify-settings": True, "modify-usb-settings": True, "pointer-trail-timeout": 0, "show-mboot-warning": True,
+        "show-msg-on-no-disk": True, "show-msg-on-vm-start": True, "show-msg-on-vm-start-tools-warning": True,
+        "show-tools-warning": True, "supported-languages": ["en-us"], "switcher-enabled": True,
+        "switcher-keyboard-follows-mouse": False, "switcher-resistance": 10, "switcher-self-switch-enabled": False,
+        "switcher-status-report-enabled": True, "view-type": "", "wallpaper": "images/wallpapers/s9.png"}
+    assert not host.get("/", XM + ".config", "autolock-cd-drives"), "the database that is shipped says so"
+    for path in ("/xenmgr", "/power-management", "/switcher"):
+        host.db("rm", path)
+    oxt.wait_for(lambda: host.get("/", XM + ".config", "autolock-cd-drives"))
+    for interface, wanted in ((XM + ".config", config), (XM + ".config.ui", ui)):
+        have = {str(k): native(v) for k, v in host.call("/", PROPERTIES, "GetAll", interface).items()}
+        assert have == wanted, {k: (have.get(k), wanted.get(k)) for k in {*have, *wanted} if have.get(k) != wanted.get(k)}
+    for path, text, interface, name, value in (
+            ("/xenmgr/isos", "/storage/other", ".config", "iso-path", "/storage/other"),
+            ("/xenmgr/autostart", "no", ".config", "autostart", False),
+            ("/xenmgr/svm-autostart-delay", "0x10", ".config", "svm-autostart-delay", 16),
+            ("/xenmgr/bypass-sha1sum-checks", "1", ".config", "bypass-sha1sum-checks", True),
+            ("/xenmgr/uiConnectRemoteDesktopAllowed", "false", ".config", "connect-remote-desktop-allowed", False),
+            ("/xenmgr/pointerTrailTimeout", "1.5", ".config.ui", "pointer-trail-timeout", 1500),
+            ("/xenmgr/showMsgOnNoDisk", "0", ".config.ui", "show-msg-on-no-disk", False),
+            ("/xenmgr/uiModifyServices", "false", ".config.ui", "modify-services", False),
+            ("/xenmgr/viewType", "grid", ".config.ui", "view-type", "grid"),
+            ("/vm-create-disallowed", "true", ".config", "vm-creation-allowed", False),
+            ("/vm-delete-disallowed", "true", ".config", "vm-deletion-allowed", False),
+            ("/ota-upgrades-disallowed", "true", ".config", "ota-upgrades-allowed", False),
+            ("/dom0-mem-target-mib", "512", ".config", "dom0-mem-target-mib", 512),
+            ("/switcher/enabled", "false", ".config.ui", "switcher-enabled", False),
+            ("/switcher/self-switch-disabled", "false", ".config.ui", "switcher-self-switch-enabled", True),
+            ("/switcher/keyboard_follows_mouse", "yes", ".config.ui", "switcher-keyboard-follows-mouse", True),
+            ("/switcher/resistance", "3", ".config.ui", "switcher-resistance", 3)):
+        host.db("write", path, text)
+        oxt.wait_for(lambda: host.get("/", XM + interface, name) == value, what=name)
+    host.db("inject", "/extpack", json.dumps({"1": {"vendor": "v", "name": "n", "description": "d", "version": "2", "image": "i"}}))
+    oxt.wait_for(lambda: host.call("/", XM, "list_extension_packs") == [
+        {"id": "1", "vendor": "v", "name": "n", "description": "d", "version": "2", "image": "i"}])
+    for side, node in (("ac", "ac-lid-close-action"), ("battery", "battery-lid-close-action")):
+        assert host.call("/host", XM + ".powersettings", "get_%s_lid_close_action" % side) == "nothing"
+        host.db("write", "/power-management/" + node, "sleep")
+        oxt.wait_for(lambda: host.call("/host", XM + ".powersettings", "get_%s_lid_close_action" % side) == "sleep")
+        host.call("/host", XM + ".powersettings", "set_%s_lid_close_action" % side, "explode")
+        assert host.db("read", "/power-management/" + node) == "nothing"
+
+
+if __name__ == "__main__":
+    oxt.main()
