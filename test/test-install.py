@@ -62,6 +62,10 @@ def units():
         root = os.path.join(installed.root, "dest")
         host = next(d for d in ("/usr/lib/systemd/system", "/lib/systemd/system") if os.path.isdir(d))
         shutil.copytree(host, root + host, symlinks=True, dirs_exist_ok=True)
+        # As on a Xen host.
+        drop_in = os.path.join(root, "etc/systemd/system/oxt-helper.service.d")
+        os.makedirs(drop_in)
+        shutil.copy(installed.path("share", "oxt", "systemd", "oxt-helper-xen.conf"), drop_in + "/xen.conf")
         found = glob.glob(installed.path("lib", "systemd", "system", "oxt*"))
         assert len(found) >= 7, found
         r = subprocess.run(["systemd-analyze", "verify", "--man=no", "--root=" + root, *found], stdin=subprocess.DEVNULL,

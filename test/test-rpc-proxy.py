@@ -152,6 +152,41 @@ def new_start_of_a_vm():
 
 
 @oxt.case
+def used_domid():
+    """A domain number that comes again, for another start or another VM, inherits neither connections nor rules."""
+    other = "11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b"
+    with GuestProxy() as p:
+        p.write("/vm/%s/rpc-firewall-rules/0" % UUID, "allow destination test.canary")
+
+        def canary(client):
+            return client.call("test.canary", "/a", "test.i", "M").kind
+
+        c = p.client()
+        wait_for(lambda: canary(c) == rawbus.RETURN, 5, "the VM's rule")
+        p.announce(7, "bb")
+        assert c.ended()
+
+        def again():
+            try:
+                return p.client(timeout=1)
+            except (OSError, rawbus.Closed):
+                return None
+
+        c = wait_for(again, 5, "a new connection")
+        assert canary(c) == rawbus.RETURN
+        host = rawbus.Client(p.stack.socket)
+
+        def markers():
+            names = host.call("org.freedesktop.DBus", "/", "org.freedesktop.DBus", "ListNames").args[0]
+            return [n for n in names if n.startswith("org.oxt.conn.d7.")]
+
+        assert markers()
+        os.unlink(os.path.join(p.stack.runtime, "channel", UUID + ".json"))
+        wait_for(lambda: not markers(), 5, "the end of the connections")
+        assert canary(rawbus.Client(p.add_guest(other, 7))) == rawbus.ERROR
+
+
+@oxt.case
 def flood():
     """Behind a guest that keeps 256 calls in flight another one's call is the next but eight; its own limits are its own."""
     with GuestProxy() as p:

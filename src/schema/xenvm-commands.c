@@ -88,6 +88,8 @@ const XenvmCommandInfo xenvm_commands[_XENVM_CMD_MAX] = {
         [XENVM_CMD_SCREENSHOT] = { "screenshot", false, { REQUIRED("file", TEXT, "") },
                                    "Write what is on the screen to a PNG file" },
         [XENVM_CMD_USAGE] = { "usage", false, { { 0 } }, "What the VM has used so far, as JSON" },
+        [XENVM_CMD_PUBLISH] = { "publish", false, { REQUIRED("name", TEXT, ""), REQUIRED("value", TEXT, "") },
+                                "On Xen: show other programs of the host what the manager knows of the running VM, in xenstore" },
         [XENVM_CMD_TIMELINE] = { "timeline", false, { { 0 } }, "What happened when during the last start, and why it failed" },
         [XENVM_CMD_HELP] = { "help", false, { { 0 } }, "This list" },
         [XENVM_CMD_QUIT] = { "quit", false, { { 0 } }, "End the monitor; the VM stays as it is" },

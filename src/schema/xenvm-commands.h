@@ -46,6 +46,7 @@ typedef enum XenvmCommand {
         XENVM_CMD_SET_NIC_BACKEND_DOM,
         XENVM_CMD_SET_MEM_TARGET,
         XENVM_CMD_BOOT_SENTINEL,
+        XENVM_CMD_PUBLISH,
         XENVM_CMD_CONSOLE,
         XENVM_CMD_SCREENSHOT,
         XENVM_CMD_USAGE,

@@ -23,7 +23,9 @@
 #include "settings.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "units.h"
 
+#define HELPER_DROP_IN "/etc/systemd/system/oxt-helper.service.d/xen.conf"
 #define BUS_DESCRIPTORS 4608 /* as many connections as org.oxt.limits.conf gives one user, and some more */
 
 typedef enum Verdict { VERDICT_OK, VERDICT_NOTE, VERDICT_BAD } Verdict;
@@ -129,6 +131,12 @@ static void check_xen_host(const Stack *s, Finding *f)
         }
         if (words_contain("qemu", setting)) {
                 found(f, VERDICT_NOTE, "a Xen host, but the setting backend says qemu", "oxt config set backend auto");
+                return;
+        }
+        if (units_used(s) && access(HELPER_DROP_IN, F_OK) < 0) {
+                f->verdict = VERDICT_BAD;
+                f->text = strdup("a Xen host, but oxt-helper's unit does not let it start monitors");
+                f->advice = strformat("install -D -m 644 %s/systemd/oxt-helper-xen.conf " HELPER_DROP_IN, data_dir());
                 return;
         }
         helper = unix_connect(paths_get(&s->paths, PATH_HELPER_SOCKET));

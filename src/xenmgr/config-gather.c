@@ -13,6 +13,7 @@
 #include "pci.h"
 #include "runtime.h"
 #include "strbuf.h"
+#include "xen-nodes.h"
 
 json_object *dbnode_to_json(const DbNode *n)
 {
@@ -106,7 +107,7 @@ static int gather_missing(Vm *vm, char ***ret)
 int config_for_start(Vm *vm, char **ret, char **ret_why)
 {
         const Paths *paths = manager_paths(vm->manager);
-        _cleanup_strv_ char **key_dirs = NULL, **missing = NULL, **pci = NULL;
+        _cleanup_strv_ char **key_dirs = NULL, **missing = NULL, **pci = NULL, **watched = NULL;
         _cleanup_json_ json_object *tree = vm_node(vm) ? dbnode_to_json(vm_node(vm)) : NULL;
         _cleanup_free_ char *xengfx = paths_map(paths, "/config/xengfx");
         _cleanup_free_ char *kernel = extract_target(vm, "kernel"), *initrd = extract_target(vm, "initrd");
@@ -126,10 +127,13 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
                 r = gather_missing(vm, &missing);
         if (r >= 0)
                 r = pci_devices_of_vm(vm, &pci);
+        if (r >= 0)
+                r = xen_nodes_watched(vm, &watched);
         if (r < 0)
                 return r;
         in.kernel = kernel;
         in.initrd = initrd;
+        in.watched = watched;
         in.key_dirs = key_dirs;
         in.missing = missing;
         in.pci = pci;

@@ -110,6 +110,8 @@ static void write_prelude(Writer *w)
         line_int(w, "power-management", 2);
         line(w, "startup", "poweroff");
         line(w, "extra-local-watch", "power-state");
+        for (char *const *n = w->in->watched; n && *n; n++)
+                line(w, "extra-local-watch", *n);
         line(w, "on_restart", "preserve");
         line(w, "qemu-dm-path", get(w, "config/qemu-dm-path", "/opt/xensource/libexec/qemu-dm-wrapper"));
         line_int(w, "qemu-dm-timeout", get_int(w, "config/qemu-dm-timeout", 30));

@@ -25,6 +25,7 @@ typedef struct ConfigInput {
         char *const *key_dirs;    /* that exist, beside the VM's own */
         char *const *missing;     /* paths of vhd files that do not exist: left out */
         const char *kernel, *initrd; /* taken out of a disk, where no file is configured; NULL: none */
+        char *const *watched;     /* nodes of xenstore that the monitor shall tell of, beside power-state; NULL: none */
         const char *ovf_iso;      /* or NULL */
         const char *stubdom_uuid; /* fresh, for a VM with stub domain */
         int64_t memory_mib;       /* in place of what is configured; 0: that */

@@ -11,6 +11,7 @@
 #include "network-backends.h"
 #include "parse.h"
 #include "strbuf.h"
+#include "xen-nodes.h"
 
 #define EVENTS_MAX 256
 #define KEEP_ALIVE_QUICK_USEC (10 * USEC_PER_SEC)
@@ -181,6 +182,8 @@ static void handle_state(Vm *vm, VmState s)
                 run_acpi_hook(vm, s == VM_RUNNING ? 0 : s == VM_SUSPENDED ? 3 : 5);
         tell_state(vm, shown);
         lifecycle_state_changed(vm);
+        if (s == VM_CREATED)
+                xen_nodes_tell(vm);
         if (shown == VM_SHUTDOWN)
                 after_stop(vm, s);
 }

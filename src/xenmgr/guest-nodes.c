@@ -129,6 +129,18 @@ static const struct {
         { "bsgdev/*/lock", is_flag, on_cd_lock },
 };
 
+int guest_nodes_known(char ***ret)
+{
+        _cleanup_strv_ char **l = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(known_nodes); i++)
+                if (!strchr(known_nodes[i].node, '*') && !streq(known_nodes[i].node, "power-state") &&
+                    strv_extend(&l, known_nodes[i].node) < 0)
+                        return -ENOMEM;
+        *ret = TAKE_PTR(l);
+        return 0;
+}
+
 static bool node_matches(const char *pattern, const char *node)
 {
         size_t n = strcspn(pattern, "*"), id;

@@ -18,6 +18,9 @@
 /* At each connection to the bus: follows the signals of agents. */
 int guest_nodes_bus_up(Manager *m);
 
+/* Their names, but those that any back end tells by itself, and patterns. 0 or -ENOMEM; to free. */
+int guest_nodes_known(char ***ret);
+
 /* The monitor (or an agent) says that the guest wrote a node. Anything unknown or too long is ignored. */
 void guest_node_written(Vm *vm, const char *untrusted_node, const char *untrusted_value);
 /* NULL: not written by this start of the VM. */

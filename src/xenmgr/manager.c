@@ -16,6 +16,7 @@
 #include "strbuf.h"
 #include "templates.h"
 #include "vm.h"
+#include "xen-nodes.h"
 
 #define LOAD_USEC (10 * USEC_PER_SEC)
 #define ADOPT_USEC (3 * USEC_PER_SEC)
@@ -298,6 +299,7 @@ static void vm_changed(Manager *m, const char *uuid_and_rest, const char *kind)
         k = vm_key_of_path(rest);
         if (streq(rest, "name"))
                 manager_emit(m, "vm_name_changed", "so", vm->uuid, vm->path);
+        xen_nodes_changed(vm, rest);
         if (streq(rest, "download-progress"))
                 manager_emit(m, "vm_transfer_changed", "so", vm->uuid, vm->path);
         /* Taking an optional value away is not told, nor are keys that say so. */

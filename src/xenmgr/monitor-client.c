@@ -20,6 +20,7 @@
 #include "runtime.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "xen-nodes.h"
 
 #define MONITOR_PREFIX "org.xen.vm.uuid_"
 #define AGENT_PREFIX "com.citrix.xenclient.guest.uuid_"
@@ -460,19 +461,6 @@ static void on_helper_done(void *userdata, int r, const char *why, _unused_ cons
 }
 
 /* On a Xen host it takes root to be a monitor, and the helper has it. */
-static bool needs_helper(void)
-{
-        static const char *const devices[] = { "/dev/xen/privcmd", "/proc/xen/privcmd" };
-        bool xen = false;
-
-        for (size_t i = 0; i < ELEMENTSOF(devices); i++) {
-                if (access(devices[i], R_OK | W_OK) == 0)
-                        return false;
-                xen = xen || access(devices[i], F_OK) == 0;
-        }
-        return xen;
-}
-
 static int spawn_by_helper(Vm *vm)
 {
         const char *const parameters[] = { "uuid", vm->uuid, NULL };
@@ -496,7 +484,7 @@ int monitor_spawn(Vm *vm)
                 return -ENOMEM;
         if (vm->monitor_pidfd >= 0 || vm->monitor_helper)
                 return 0; /* one is coming up already */
-        if (needs_helper())
+        if (xen_needs_helper())
                 return spawn_by_helper(vm);
         if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 return -errno;

@@ -101,6 +101,11 @@ typedef struct Backend {
         void (*publish)(const char *uuid, const char *name, int64_t domid, const char *state);
         /* The domain in which the device model runs, or -1. NULL: there are none. */
         int64_t (*stubdomid)(const Vm *vm);
+        /*
+         * The same of what the manager knows of the VM that runs. Returns 0 or negative errno (-EINVAL: it is
+         * not one of those that may be shown). NULL: there is no such place.
+         */
+        int (*show)(Vm *vm, const char *name, const char *value);
         bool checks_memory; /* create() sees itself whether there is enough */
         char *(*details)(const Vm *vm);   /* for the record: JSON, or NULL */
         unsigned (*round_trips)(const Vm *vm);

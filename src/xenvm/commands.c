@@ -399,6 +399,19 @@ static void run_set_mem_target(Monitor *m, Request *q, const Values *a)
 }
 
 /* From xenmgr, which knows the name of the sentinel and hears what the guest writes. */
+static void run_publish(Monitor *m, Request *q, const Values *a)
+{
+        int r;
+
+        if (!running(m, q))
+                return;
+        r = m->backend->show ? m->backend->show(m->vm, a->v[0].text, a->v[1].text) : 0;
+        if (r < 0)
+                request_fail(q, REQUEST_FAILED, "'%s' cannot be shown: %s", a->v[0].text, strerror(-r));
+        else
+                request_done(q, NULL);
+}
+
 static void run_boot_sentinel(Monitor *m, Request *q, _unused_ const Values *a)
 {
         if (!running(m, q))
@@ -497,6 +510,7 @@ static void (*const handlers[_XENVM_CMD_MAX])(Monitor *m, Request *q, const Valu
         [XENVM_CMD_SET_NIC_BACKEND_DOM] = run_set_nic_backend_dom,
         [XENVM_CMD_SET_MEM_TARGET] = run_set_mem_target,
         [XENVM_CMD_BOOT_SENTINEL] = run_boot_sentinel,
+        [XENVM_CMD_PUBLISH] = run_publish,
         [XENVM_CMD_CONSOLE] = run_console,
         [XENVM_CMD_SCREENSHOT] = run_screenshot,
         [XENVM_CMD_USAGE] = run_usage,

@@ -89,6 +89,7 @@ IN(int, set_link, (Vm *vm, const VmNic *nic, const char *bridge, VmDone done, vo
 IN(int, set_nic_backend, (Vm *vm, const VmNic *nic, int64_t domid, VmDone done, void *userdata), vm, nic, domid, done, userdata)
 IN(int64_t, stubdomid, (const Vm *vm), vm)
 IN(void, publish, (const char *uuid, const char *name, int64_t domid, const char *state), uuid, name, domid, state)
+IN(int, show, (Vm *vm, const char *name, const char *value), vm, name, value)
 IN(int, set_memory, (Vm *vm, uint64_t kib, VmDone done, void *userdata), vm, kib, done, userdata)
 IN(int, vnc_port, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 
@@ -118,6 +119,7 @@ __attribute__((constructor)) static void fill_table(void)
         backend_xen.set_nic_backend = in_set_nic_backend;
         backend_xen.stubdomid = in_stubdomid;
         backend_xen.publish = in_publish;
+        backend_xen.show = in_show;
         backend_xen.set_memory = in_set_memory;
         backend_xen.vnc_port = in_vnc_port;
 }

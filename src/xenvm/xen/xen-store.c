@@ -11,6 +11,7 @@
 
 /* A guest can write as often as it likes; nobody has to hear all of it. */
 #define CHANGES_MAX 50
+#define SHOWN_MAX 512
 
 char *vm_store_read(Vm *vm, const char *path)
 {
@@ -226,9 +227,30 @@ void vm_store_make_nodes(Vm *vm)
         }
 }
 
+/* What xenmgr says of a VM: its words for OpenXT's switcher, and the type of a service VM. */
+static bool may_show(const char *name)
+{
+        return words_contain("name slot image type hidden hide-switcher seamlessid stubdomid xorg", name) ||
+               (strlen(name) <= 16 && endswith(name, "vm") && strspn(name, "abcdefghijklmnopqrstuvwxyz") == strlen(name));
+}
+
+int xen_show(Vm *vm, const char *name, const char *value)
+{
+        char path[128];
+
+        if (!may_show(name) || strlen(value) > SHOWN_MAX)
+                return -EINVAL;
+        for (const char *p = value; *p; p++)
+                if ((unsigned char) *p < ' ')
+                        return -EINVAL;
+        snprintf(path, sizeof path, "/xenmgr/vms/%s/%s", vm->spec.uuid, name);
+        return write_text(vm->store, path, value);
+}
+
 void xen_publish(const char *uuid, const char *name, int64_t domid, const char *state)
 {
         static struct xs_handle *store; /* a monitor has one VM after the other, and no VM between them */
+        _cleanup_free_ char *shown = NULL;
         char path[128], number[24];
 
         if (!store)
@@ -252,7 +274,9 @@ void xen_publish(const char *uuid, const char *name, int64_t domid, const char *
         snprintf(path, sizeof path, "/xenmgr/vms/%s/domid", uuid);
         (void) write_text(store, path, number);
         snprintf(path, sizeof path, "/xenmgr/vms/%s/name", uuid);
-        (void) write_text(store, path, name);
+        shown = xs_read(store, XBT_NULL, path, NULL);
+        if (!shown) /* xenmgr may have said the name that people see */
+                (void) write_text(store, path, name);
         snprintf(path, sizeof path, "/vm/%s/state", uuid);
         (void) write_text(store, path, state);
 }

@@ -63,7 +63,8 @@ int vm_store_write(Vm *vm, const char *node, const char *value); /* below the do
 void vm_store_watch(Vm *vm);
 /* What OpenXT's guests and tools look for in a new domain's part of xenstore. */
 void vm_store_make_nodes(Vm *vm);
-/* Backend.publish */
+/* Backend.show and Backend.publish */
+int xen_show(Vm *vm, const char *name, const char *value);
 void xen_publish(const char *uuid, const char *name, int64_t domid, const char *state);
 
 /* xen-devices.c */

@@ -663,6 +663,7 @@ const Backend xen_functions = {
         .domid = xen_domid,
         .find = xen_find,
         .publish = xen_publish,
+        .show = xen_show,
         .stubdomid = xen_stubdomid,
         .checks_memory = true,
         .process = xen_process,

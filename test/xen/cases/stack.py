@@ -245,6 +245,57 @@ def stack_calls():
 
 
 @case(seconds=150)
+def stack_xenstore():
+    """Xenstore has what OpenXT's tools read of a VM, as xenmgr knows it; what the guest writes there comes to xenmgr."""
+    guest = World.get()
+    shown = "/xenmgr/vms/" + guest.uuid
+
+    def nodes():
+        found = bed.store(shown)
+        return {node: found.get(shown + "/" + node) for node in
+                ("domid", "name", "slot", "image", "type", "hidden", "hide-switcher", "seamlessid")}
+
+    expected = {"domid": str(guest.domid()), "name": guest.get("name"), "slot": guest.get("slot"), "image": guest.get("image-path"),
+                "type": "svm", "hidden": "0", "hide-switcher": "0", "seamlessid": guest.get("seamless-id")}
+    wait_for(lambda: nodes() == expected, CALL, "%s, not %s\n%s" % (expected, nodes(), logs()))
+    assert bed.store("/state/" + guest.uuid)["/state/%s/state" % guest.uuid] == "running"
+    assert bed.store("/vm/" + guest.uuid)["/vm/%s/state" % guest.uuid] == "running"
+    good("xec", "-o", guest.path, "-i", VM, "set", "name", "other name")
+    good("xec", "-o", guest.path, "-i", VM, "set", "hidden-in-switcher", "true")
+    wait_for(lambda: (nodes()["name"], nodes()["hidden"]) == ("other name", "1"), CALL, "the changes: %s" % nodes())
+
+    for part, value in (("Major", "4"), ("Minor", "1"), ("Micro", "2"), ("Build", "77")):
+        sh("xenstore-write", "/local/domain/%d/attr/PVAddons/%sVersion" % (guest.domid(), part), value)
+    sh("xenstore-write", "/local/domain/%d/attr/PVAddons/Installed" % guest.domid(), "1")
+    wait_for(lambda: guest.get("pv-addons") == "true" and guest.get("pv-addons-version") == "4.1.2.77", CALL,
+             "the guest's tools to be known: %s %s\n%s" % (guest.get("pv-addons"), guest.get("pv-addons-version"), logs()))
+
+
+@case(seconds=150)
+def stack_sentinel():
+    """A VM with a boot sentinel has started when its guest wrote that node in xenstore."""
+    guest = World.get()
+    guest.call("destroy")
+    wait_for(lambda: guest.domid() < 0, CALL, "the end of the domain")
+    good("xec", "-o", guest.path, "-i", VM, "set", "boot-sentinel", "services-up")
+    guest.boots += 1
+    caller = subprocess.Popen(["xec", "-o", guest.path, "-i", VM, "start"], env=ENVIRONMENT, stdin=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: guest.domid() > 0 and guest.get("state") == "running", CALL, "the VM to run\n" + logs())
+        assert caller.poll() is None
+        node = "/local/domain/%d/services-up" % guest.domid()
+        # The node is the guest's to write.
+        listed = subprocess.run(["xenstore-ls", "-p", os.path.dirname(node)], stdout=subprocess.PIPE, text=True).stdout
+        assert re.search(r"^services-up = .*\(n%d\)" % guest.domid(), listed, re.M), listed
+        sh("xenstore-write", node, "1")
+        began = time.monotonic()
+        assert caller.wait(CALL) == 0 and time.monotonic() - began < 40, "it waited for its own time to run out"
+    finally:
+        caller.kill()
+        good("xec", "-o", guest.path, "-i", VM, "set", "boot-sentinel", "")
+
+
+@case(seconds=150)
 def stack_latency():
     """A call and its answer take milliseconds through the ring (what it took is printed beside a socket of dom0's)."""
     guest = World.get()
