@@ -116,15 +116,22 @@ static char *identifying_word(const Stack *s, DaemonId id)
 static bool process_is(pid_t pid, const Stack *s, const DaemonRow *row, const char *program, const char *word)
 {
         const struct passwd *pw = s->root && row->user ? getpwnam(row->user) : NULL;
-        char path[64], exe[4096];
-        _cleanup_free_ char *words = NULL;
+        char path[64];
         struct stat st;
-        ssize_t n;
-        size_t size;
 
         snprintf(path, sizeof path, "/proc/%d", (int) pid);
         if (stat(path, &st) < 0 || (st.st_uid != geteuid() && (!pw || st.st_uid != pw->pw_uid)))
                 return false;
+        return process_runs(pid, program, word);
+}
+
+bool process_runs(pid_t pid, const char *program, const char *word)
+{
+        char path[64], exe[4096];
+        _cleanup_free_ char *words = NULL;
+        ssize_t n;
+        size_t size;
+
         snprintf(path, sizeof path, "/proc/%d/exe", (int) pid);
         n = readlink(path, exe, sizeof exe - 1);
         if (n < 0)

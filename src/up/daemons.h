@@ -67,3 +67,6 @@ int daemon_start(const Stack *s, DaemonId id, int64_t restarts, DaemonRecord *re
 
 /* Gives the bus's socket to root and the group oxt once dbus-daemon has made it. */
 void bus_socket_restrict(const Stack *s);
+
+/* It runs that program, with that word on its command line. Whose it is, is another question. */
+bool process_runs(pid_t pid, const char *program, const char *word);

@@ -13,6 +13,7 @@
 #include "fs.h"
 #include "log.h"
 #include "runtime.h"
+#include "spawn.h"
 #include "strbuf.h"
 
 #define END_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -74,15 +75,18 @@ static int end_daemon(const Stack *s, DaemonId id, SweepReport *report)
 
 /*
  * The records of VMs are written by the monitors' user. Root must not end just anything that such a
- * record names: only what is not root's own.
+ * record names: only what is not root's own, and on Xen the monitor of that VM, which root has started for that user.
  */
-static bool may_end(const Stack *s, pid_t pid)
+static bool may_end(const Stack *s, pid_t pid, const char *uuid)
 {
+        _cleanup_free_ char *config = paths_format(&s->paths, PATH_VM, "%s/xenvm.conf", uuid);
+        const char *program = spawn_program_path(SPAWN_XENVM);
         char path[64];
         struct stat st;
 
         snprintf(path, sizeof path, "/proc/%d", (int) pid);
-        return !s->root || (stat(path, &st) == 0 && st.st_uid != 0);
+        return !s->root || (stat(path, &st) == 0 && st.st_uid != 0) ||
+               (config && program && process_runs(pid, program, config));
 }
 
 static int end_process(const Stack *s, const ProcessRef *p, const char *what, const char *uuid, SweepReport *report)
@@ -96,7 +100,7 @@ static int end_process(const Stack *s, const ProcessRef *p, const char *what, co
         pidfd = process_open(p->pid, p->start);
         if (pidfd < 0)
                 return 0;
-        r = may_end(s, p->pid) ? process_end(pidfd, END_TIMEOUT_USEC) : -EPERM;
+        r = may_end(s, p->pid, uuid) ? process_end(pidfd, END_TIMEOUT_USEC) : -EPERM;
         report->n_vms++;
         report_end(report, text ? text : what, r);
         return MIN2(r, 0);

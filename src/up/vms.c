@@ -4,9 +4,11 @@
 #include <poll.h>
 
 #include "daemon.h"
+#include "runtime.h"
 #include "strbuf.h"
 
 #define CALL_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define DESTROY_TIMEOUT_USEC (30 * USEC_PER_SEC)
 #define VMS_MAX 4096
 
 void vmlist_done(VmList *l)
@@ -125,6 +127,18 @@ static void ask_stage(sd_bus *bus, const VmList *l, int64_t priority, void (*say
         }
 }
 
+/* A domain of Xen has no process that could be ended later. */
+static void destroy_domains(const Stack *s, sd_bus *bus, const VmList *l)
+{
+        for (size_t i = 0; i < l->n; i++) {
+                _cleanup_(monitor_record_done) MonitorRecord record = { 0 };
+
+                if (vm_runs(&l->vm[i]) && l->vm[i].uuid && monitor_record_read(&s->paths, l->vm[i].uuid, &record) >= 0 &&
+                    streq_ptr(record.backend, "xen"))
+                        (void) sd_bus_call_method(bus, XENMGR_SERVICE, l->vm[i].path, XENMGR_VM_INTERFACE, "destroy", NULL, NULL, NULL);
+        }
+}
+
 int vms_shutdown(const Stack *s, uint64_t timeout_usec, void (*say)(const char *text))
 {
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
@@ -160,8 +174,11 @@ int vms_shutdown(const Stack *s, uint64_t timeout_usec, void (*say)(const char *
                                 stage_end = now + (end > now ? (end - now) / stages : 0);
                         }
                 }
-                if (now >= end)
+                if (now >= end) {
+                        (void) sd_bus_set_method_call_timeout(bus, DESTROY_TIMEOUT_USEC);
+                        destroy_domains(s, bus, &l);
                         return n;
+                }
                 (void) sd_bus_flush(bus);
                 (void) poll(NULL, 0, 100);
         }

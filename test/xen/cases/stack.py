@@ -473,7 +473,10 @@ def stack_stopped():
     assert not left, left
     good("xec", "-o", guest.path, "-i", VM, "delete")
     World.guest = None
-    out = good("oxt", "down", "--timeout", "20", seconds=100)
+    # One that has no time to shut down is destroyed.
+    late = Guest("sleep 9999")
+    late.start()
+    out = good("oxt", "down", "--timeout", "0", seconds=100)
     assert "Nothing is left running" in out, out
     assert not processes("--runtime-dir=" + RUNTIME) and not processes(RUNTIME), out
     assert not bed.domains()
