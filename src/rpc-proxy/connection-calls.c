@@ -3,7 +3,6 @@
 #include "connection-internal.h"
 
 #define CONTENDED_USEC (20 * USEC_PER_MSEC) /* how long after calls of two peers the window is a quarter */
-#define NUDGE_USEC (1 * USEC_PER_MSEC)         /* how long a quarter of the window may take to come free */
 
 unsigned connections_window(const Proxy *p)
 {
@@ -15,28 +14,6 @@ unsigned connections_window(const Proxy *p)
 bool connection_window_open(const Connection *c)
 {
         return peer_is_host(c->peer) || c->peer->in_flight < connections_window(c->proxy);
-}
-
-/*
- * A full window is not filled again one place at a time: with a quarter of it free, the bus, the proxy and the client each
- * handle several messages every time they wake, and waking is what costs most. More would leave the bus without work.
- */
-bool connections_refill(Peer *p)
-{
-        unsigned w = connections_window(p->proxy);
-        int enabled;
-
-        if (p->in_flight >= w)
-                return false;
-        if (p->in_flight <= w - (w + 3) / 4 || now_usec() < p->eager_until) {
-                p->refilled = true;
-                return true;
-        }
-        if (sd_event_source_get_enabled(p->proxy->nudge, &enabled) >= 0 && enabled == SD_EVENT_OFF) {
-                (void) sd_event_source_set_time_relative(p->proxy->nudge, NUDGE_USEC);
-                (void) sd_event_source_set_enabled(p->proxy->nudge, SD_EVENT_ONESHOT);
-        }
-        return false;
 }
 
 static void note_caller(Connection *c)

@@ -30,8 +30,6 @@ void connection_flush(Connection *c);
 
 /* connection-calls.c */
 unsigned connections_window(const Proxy *p);
-/* Whether those of the peer that wait for a place are to go on: a quarter of the window is free, or less of it for long. */
-bool connections_refill(Peer *p);
 void connection_send_barrier(Connection *c);
 
 /* connection-setup.c */

@@ -9,7 +9,6 @@
 
 #define HELD_MAX (64 * KIB) /* bytes that are read from one that waits, in search of answers */
 #define TURN_MESSAGES 32 /* handled before others have their turn */
-#define EAGER_USEC (100 * USEC_PER_MSEC) /* for how long a peer with slow calls has each free place filled at once */
 #define BUS_QUEUE_MAX (1 * MIB) /* of answers that we made up towards the bus */
 
 /* Times are looked at once a second, and only while something is under way. */
@@ -284,8 +283,6 @@ static void peer_run(Peer *p)
 {
         unsigned left = p->n_connections;
 
-        if (!p->waiting || !connections_refill(p))
-                return;
         while (left-- > 0 && p->waiting && p->in_flight < connections_window(p->proxy)) {
                 Connection *c = p->waiting;
 
@@ -337,23 +334,6 @@ static bool check_time(Connection *c, uint32_t now)
         return more;
 }
 
-/* Peers whose calls at the bus take so long that a quarter of the window does not come free: these need not wait for it. */
-static int on_nudge(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
-{
-        Proxy *p = userdata;
-
-        for (Peer *i = p->peers, *next; i; i = next) {
-                peer_ref(i);
-                if (i->waiting && !i->refilled)
-                        i->eager_until = now_usec() + EAGER_USEC;
-                i->refilled = false;
-                peer_run(i);
-                next = i->next;
-                peer_unref(i);
-        }
-        return 0;
-}
-
 static int on_tick(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
 {
         Proxy *p = userdata;
@@ -385,10 +365,6 @@ int connections_start(Proxy *p)
                 r = sd_event_source_set_enabled(p->turn, SD_EVENT_OFF);
         if (r >= 0)
                 r = sd_event_add_time_relative(p->event, &p->tick, CLOCK_MONOTONIC, USEC_PER_SEC, 0, on_tick, p);
-        if (r >= 0)
-                r = sd_event_add_time_relative(p->event, &p->nudge, CLOCK_MONOTONIC, 0, 1, on_nudge, p);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(p->nudge, SD_EVENT_OFF);
         return r;
 }
 
@@ -397,7 +373,6 @@ void connections_stop(Proxy *p)
         connections_end(p, NULL, NULL);
         p->turn = sd_event_source_disable_unref(p->turn);
         p->tick = sd_event_source_disable_unref(p->tick);
-        p->nudge = sd_event_source_disable_unref(p->nudge);
 }
 
 /* Every event of a connection ends here. */

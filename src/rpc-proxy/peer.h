@@ -31,8 +31,6 @@ struct Peer {
         unsigned n_pending; /* unanswered calls */
         unsigned n_matches;
         size_t queued;      /* bytes kept */
-        bool refilled;      /* connections that waited went on since the last nudge */
-        uint64_t eager_until; /* monotonic, us: until then they do as soon as one place is free */
         Connection *waiting, **waiting_end; /* connections that wait for a place, first come first */
 
         Rate records, notes; /* audit.h */
