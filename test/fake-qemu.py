@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A QEMU that lies: it takes xenvm's descriptors and speaks QMP badly, as OXT_FAKE_QEMU says."""
+"""A QEMU that lies: it takes xenvm's descriptors and speaks QMP badly, as the VM's name says."""
 import json
 import os
 import socket
 import sys
 import time
 
-mode = os.environ.get("OXT_FAKE_QEMU", "honest")
+mode = sys.argv[sys.argv.index("-name") + 1][len("guest="):]
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
 
 

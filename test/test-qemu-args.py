@@ -34,6 +34,15 @@ def make_files(lines, args, root):
     made = []
     for number, owner, path in re.findall(r"^# descriptor (\d+): ([^,]*), (.*)$", "\n".join(lines), re.M):
         new = os.path.join(root, "f" + number)
+        if owner == "TPM":
+            if not shutil.which("swtpm"):
+                raise oxt.Skip("swtpm is not installed")
+            subprocess.run(["swtpm", "socket", "--tpm2", "--tpmstate", "dir=" + root, "--ctrl", "type=unixio,path=" + new, "--terminate",
+                            "--daemon"], check=True)
+            s = socket.socket(socket.AF_UNIX)
+            s.connect(new)
+            made.append((number, s))
+            continue
         if "socket,id=serial0" in " ".join(args) and owner == "serial":
             s = socket.socket(socket.AF_UNIX)
             s.bind(new)
@@ -54,12 +63,6 @@ def make_files(lines, args, root):
 def greeting(lines, root):
     args = [a.replace("/run/oxt/vm/x", root).replace("host_device", "file") for a in lines if not a.startswith("#")]
     files = make_files(lines, args, root)
-    tpm = os.path.join(root, "tpm.sock")
-    if any(tpm in a for a in args):
-        if not shutil.which("swtpm"):
-            raise oxt.Skip("swtpm is not installed")
-        subprocess.run(["swtpm", "socket", "--tpm2", "--tpmstate", "dir=" + root, "--ctrl", "type=unixio,path=" + tpm, "--terminate",
-                        "--daemon"], check=True)
     for suffix in ("in", "out"):
         os.mkfifo(os.path.join(root, "events." + suffix))
     servers = []

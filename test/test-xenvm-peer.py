@@ -2,19 +2,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A QEMU that lies (fake-qemu.py): the monitor neither hangs nor grows, says what is wrong, and leaves nothing."""
 import os
+import shutil
 import subprocess
 import time
 
 import oxt
 from xenvm import Machine, Monitors, alive
 
-FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake-qemu.py")
 stack = Monitors()
+# A copy, since who it runs as may not be able to pass through the folders of the source.
+FAKE = shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "fake-qemu.py"), stack.root)
 
 
 def machine(mode, timeout="1"):
-    stack.env["OXT_FAKE_QEMU"] = mode
-    m = Machine(stack, **{"qemu-dm-path": FAKE, "qemu-dm-timeout": timeout})
+    m = Machine(stack, name=mode, **{"qemu-dm-path": FAKE, "qemu-dm-timeout": timeout})
     m.monitor()
     return m
 

@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import oxt
-from xenvm import Machine, Monitors, Watcher, alive
+from xenvm import Machine, Monitors, Watcher, alive, sector
 
 STARTED = ["creating-domain", "creating-devices", "created", "running"]
 stack = Monitors()
@@ -753,6 +753,86 @@ def limits():
     xvdb = [d for d in drives.values() if d["node-name"] == "node-xvdb"]
     assert xvdb and (xvdb[0]["iops"], xvdb[0]["bps"]) == (0, 1000000), drives
     m.cmd("destroy")
+    done(m)
+
+
+@oxt.case
+def image_chains():
+    """Images below an image are found and read only; one outside of the allowed folders, or without a format, is refused"""
+    folder, elsewhere = (os.path.join(stack.root, n) for n in ("chain", "elsewhere"))
+    os.mkdir(folder)
+    os.mkdir(elsewhere)
+
+    def image(path, backing=None, extra=()):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *extra, *(("-u", "-b", backing, "-F", "raw" if backing.endswith(".img") else "qcow2")
+                                                                if backing else ()), path, "1M"], check=True)
+        return path
+
+    boot = os.path.join(folder, "boot.img")
+    with open(boot, "wb") as f:
+        f.write(sector("loop").ljust(1 << 20, b"\0"))
+    os.chmod(boot, 0o400)
+    middle, top = image(os.path.join(folder, "middle.qcow2"), boot), os.path.join(folder, "top.qcow2")
+    image(top, "middle.qcow2")  # a name counts from the image's own folder
+    m = machine(disk=[top + ":qcow2:hda:w:disk"])
+    m.cmd("start")
+    oxt.wait_for(lambda: m.output() == "A", 20, "the guest, whose code lies two images below")
+    other = machine(disk=[top + ":qcow2:hda:w:disk"])
+    assert "lock" in other.fails("start") and top in other.fails("start")
+    other.write(disk=[middle + ":qcow2:hda:w:disk"])
+    other.cmd("read-config")
+    assert "lock" in other.fails("start")
+    # One disk below two VMs is fine as long as both only read it.
+    other.write(disk=[image(os.path.join(folder, "second.qcow2"), middle) + ":qcow2:hda:w:disk"])
+    other.cmd("read-config")
+    other.cmd("start")
+    other.cmd("destroy")
+    m.cmd("destroy")
+    for backing, words in ((elsewhere + "/x.qcow2", "storage.backing"), ("../elsewhere/x.qcow2", "storage.backing"),
+                           ("/etc/passwd", "storage.backing"), ("nbd://127.0.0.1/x", "No such file"), ("gone.qcow2", "gone.qcow2: No such file"),
+                           ("loop.qcow2", "too many images")):
+        image(elsewhere + "/x.qcow2")
+        image(folder + "/loop.qcow2", top)
+        image(top, backing)
+        text = m.fails("start")
+        assert "Device.Tap2.Mount_failure" in text and words in text, (backing, text)
+    image(top, extra=("-o", "data_file=%s/data" % folder))
+    assert "data_file" in m.fails("start")
+    with open(top, "r+b") as f:
+        f.write(b"QFI\xfb\0\0\0\3" + b"\xff" * 200)
+    assert "header is damaged" in m.fails("start") or "data_file" in m.fails("start")
+    done(other)
+    done(m)
+
+
+@oxt.case
+def handed_files():
+    """QEMU has no file open by name: what it holds are the descriptors that it was given; an ejected CD is let go"""
+    iso, second = (os.path.join(stack.root, n) for n in ("held.iso", "second.iso"))
+    for path in (iso, second):
+        with open(path, "wb") as f:
+            f.truncate(1 << 20)
+    m = machine()
+    m.write(disk=[m.image + ":file:hda:w:disk", iso + ":file:hdc:r:cdrom"])
+    m.cmd("read-config")
+    m.cmd("start")
+
+    def held(path):
+        folder = "/proc/%d/fd" % m.pid()
+        return [n for n in os.listdir(folder) if os.path.exists(os.path.join(folder, n)) and os.readlink(os.path.join(folder, n)) == path]
+
+    with open("/proc/%d/cmdline" % m.pid()) as f:
+        line = f.read()
+    assert m.image not in line and iso not in line and m.serial not in line, line
+    assert held(iso) and held(m.image)
+    m.cmd("cd-eject", "hdc")
+    oxt.wait_for(lambda: not held(iso), 5, "QEMU to let go of the CD")
+    m.cmd("cd-insert-file", "hdc", iso)
+    assert held(iso)
+    m.kill_monitor()
+    m.monitor()
+    m.cmd("cd-insert-file", "hdc", second)
+    oxt.wait_for(lambda: not held(iso), 5, "QEMU to let go of the first CD, that another monitor put in")
     done(m)
 
 

@@ -93,27 +93,57 @@ static int on_timeout(_unused_ sd_event_source *source, _unused_ uint64_t usec, 
         return 0;
 }
 
-int helper_call(sd_event *event, const Paths *p, const char *request, const char *const parameters[], HelperDone done, void *userdata,
-                HelperCall **ret)
+/* Connects and sends the one line of a request. Returns the connection or negative errno. */
+static int send_request(const Paths *p, const char *request, const char *const parameters[], const int *fds, size_t n_fds)
 {
-        _cleanup_(helper_call_cancelp) HelperCall *c = NULL;
         _cleanup_json_ json_object *o = json_object_new_object();
+        _cleanup_free_ struct cmsghdr *control = NULL;
         _cleanup_free_ char *line = NULL;
-        int r;
+        _cleanup_close_ int fd = -EBADF;
+        struct iovec iov;
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
         json_object_object_add(o, "request", json_object_new_string(request));
         for (; *parameters; parameters += 2)
                 json_object_object_add(o, parameters[0], json_object_new_string(parameters[1]));
         line = strformat("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
-        c = calloc(1, sizeof *c);
-        if (!line || !c)
+        if (!line)
+                return -ENOMEM;
+        iov = (struct iovec) { line, strlen(line) };
+        if (n_fds > 0) {
+                m.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                m.msg_control = control = calloc(1, m.msg_controllen);
+                if (!control)
+                        return -ENOMEM;
+                *control = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
+                memcpy(CMSG_DATA(control), fds, n_fds * sizeof(int));
+        }
+        fd = unix_connect(paths_get(p, PATH_HELPER_SOCKET));
+        if (fd < 0)
+                return fd;
+        return sendmsg(fd, &m, MSG_NOSIGNAL) < 0 ? -errno : TAKE_FD(fd);
+}
+
+int helper_tell(const Paths *p, const char *request, const char *const parameters[], const int *fds, size_t n_fds)
+{
+        int fd = send_request(p, request, parameters, fds, n_fds);
+
+        safe_close(fd);
+        return MIN2(fd, 0);
+}
+
+int helper_call_with(sd_event *event, const Paths *p, const char *request, const char *const parameters[], const int *fds, size_t n_fds,
+                     HelperDone done, void *userdata, HelperCall **ret)
+{
+        _cleanup_(helper_call_cancelp) HelperCall *c = calloc(1, sizeof *c);
+        int r;
+
+        if (!c)
                 return -ENOMEM;
         *c = (HelperCall) { .done = done, .userdata = userdata, .fd = -EBADF, .answer_fd = -EBADF };
-        c->fd = unix_connect(paths_get(p, PATH_HELPER_SOCKET));
+        c->fd = send_request(p, request, parameters, fds, n_fds);
         if (c->fd < 0)
                 return c->fd;
-        if (send(c->fd, line, strlen(line), MSG_NOSIGNAL) < 0)
-                return -errno;
         r = sd_event_add_io(event, &c->io, c->fd, EPOLLIN, on_answer, c);
         if (r >= 0)
                 r = sd_event_add_time_relative(event, &c->timer, CLOCK_MONOTONIC, CALL_TIMEOUT_USEC, 0, on_timeout, c);
@@ -123,4 +153,10 @@ int helper_call(sd_event *event, const Paths *p, const char *request, const char
                 *ret = c;
         (void) TAKE_PTR(c);
         return 0;
+}
+
+int helper_call(sd_event *event, const Paths *p, const char *request, const char *const parameters[], HelperDone done, void *userdata,
+                HelperCall **ret)
+{
+        return helper_call_with(event, p, request, parameters, NULL, 0, done, userdata, ret);
 }

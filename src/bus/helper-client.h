@@ -25,5 +25,10 @@ typedef void (*HelperDone)(void *userdata, int r, const char *why, const char *n
  */
 int helper_call(sd_event *event, const Paths *p, const char *request, const char *const parameters[], HelperDone done, void *userdata,
                 HelperCall **ret);
+/* The same with descriptors that go with the request, as copies. */
+int helper_call_with(sd_event *event, const Paths *p, const char *request, const char *const parameters[], const int *fds, size_t n_fds,
+                     HelperDone done, void *userdata, HelperCall **ret);
+/* Asks and does not wait for what comes of it; it is done in any case, also if we end now. Returns 0 or negative errno as above. */
+int helper_tell(const Paths *p, const char *request, const char *const parameters[], const int *fds, size_t n_fds);
 /* done is not called; what came with an answer is closed. Takes NULL; returns NULL. */
 HelperCall *helper_call_cancel(HelperCall *c);

@@ -2,8 +2,8 @@
 /*
  * oxt-helper: does for the VMs' user what only root can do, and nothing else. It listens on a socket
  * that the group oxt-mgr alone may write to, looks at who called, and takes the few requests of
- * request.c. It starts no program but the monitor on a Xen host (monitor.h), reads no file that a caller names, and
- * keeps no state.
+ * request.c. It starts no program but QEMU, as a user of its own (vm.h), and the monitor on a Xen host
+ * (monitor.h), reads no file that a caller names, and keeps no state.
  */
 #include <fcntl.h>
 #include <grp.h>
@@ -17,6 +17,7 @@
 
 #include <linux/sockios.h>
 
+#include "cgroup.h"
 #include "daemon.h"
 #include "fs.h"
 #include "json.h"
@@ -26,6 +27,7 @@
 #include "request.h"
 #include "settings.h"
 #include "strbuf.h"
+#include "vm.h"
 
 #define CLIENTS_MAX 32
 #define CALLER_GROUP "oxt-mgr"
@@ -39,6 +41,8 @@ typedef struct Client {
         uid_t uid;
         char line[HELPER_LINE_MAX + 1];
         size_t n;
+        int fds[HELPER_FDS_MAX]; /* that came with what was heard since the last request */
+        size_t n_fds;
         sd_event_source *io;
         MonitorStart *starting; /* it is answered when that has ended, and not heard before */
 } Client;
@@ -156,26 +160,49 @@ static void device_open(_unused_ Helper *h, _unused_ Client *c, const HelperRequ
                 a->error = "the device does not open";
 }
 
-/* systemd is asked, on the host's bus; it takes milliseconds, so this waits for it. */
 static void vm_scope(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
 {
-        _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-        _cleanup_free_ char *unit = strformat("oxt-vm-%s-%d.scope", q->uuid, (int) q->pid), *proc = strformat("/proc/%d", (int) q->pid);
+        _cleanup_free_ char *proc = strformat("/proc/%d", (int) q->pid);
         struct stat st;
 
-        if (!unit || !proc || stat(proc, &st) < 0 || st.st_uid != c->uid) {
+        if (!proc || stat(proc, &st) < 0 || st.st_uid != c->uid)
                 a->error = "there is no such process of this user";
-                return;
-        }
-        if (access("/run/systemd/system", F_OK) < 0) {
+        else if (!helper_has_systemd())
                 a->error = "systemd does not run this host";
-                return;
-        }
-        if (bus_open("unix:path=/run/dbus/system_bus_socket", &bus) < 0 || sd_bus_set_method_call_timeout(bus, 2 * USEC_PER_SEC) < 0 ||
-            sd_bus_call_method(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager",
-                               "StartTransientUnit", NULL, NULL, "ssa(sv)a(sa(sv))", unit, "fail", 3, "PIDs", "au", 1, (uint32_t) q->pid,
-                               "Slice", "s", "oxt.slice", "CollectMode", "s", "inactive-or-failed", 0) < 0)
+        else if (helper_scope(q->uuid, q->pid, 0) < 0)
                 a->error = "systemd makes no scope";
+}
+
+static void vm_start(Helper *h, Client *c, const HelperRequest *q, Answer *a)
+{
+        pid_t pid;
+
+        if (helper_vm_start(h->daemon->event, q, c->uid, c->fds, c->n_fds, &pid, &a->fd, &a->error) >= 0) {
+                a->error = NULL;
+                snprintf(a->name, sizeof a->name, "%d", (int) pid);
+        }
+}
+
+static void vm_end(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
+{
+        if (helper_vm_end(q, c->fds, c->n_fds, &a->error) >= 0)
+                a->error = NULL;
+}
+
+static void console_give(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
+{
+        int64_t terminal;
+
+        if (helper_console_give(q, c->uid, &terminal, &a->error) >= 0) {
+                a->error = NULL;
+                snprintf(a->name, sizeof a->name, "%lld", (long long) terminal);
+        }
+}
+
+static void cpu_bind(_unused_ Helper *h, _unused_ Client *c, const HelperRequest *q, Answer *a)
+{
+        if (helper_cpu_bind(q, &a->error) >= 0)
+                a->error = NULL;
 }
 
 static void client_free(Client *c);
@@ -207,11 +234,23 @@ static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, Client *, 
         [HELPER_TAP_MOVE] = tap_move,
         [HELPER_DEVICE_OPEN] = device_open,
         [HELPER_VM_SCOPE] = vm_scope,
+        [HELPER_VM_START] = vm_start,
+        [HELPER_VM_END] = vm_end,
+        [HELPER_CONSOLE_GIVE] = console_give,
+        [HELPER_CPU_BIND] = cpu_bind,
         [HELPER_MONITOR_START] = start_monitor,
 };
 
+static void close_fds(Client *c)
+{
+        for (size_t i = 0; i < c->n_fds; i++)
+                safe_close(c->fds[i]);
+        c->n_fds = 0;
+}
+
 static void client_free(Client *c)
 {
+        close_fds(c);
         for (size_t i = 0; i < CLIENTS_MAX; i++)
                 if (c->helper->clients[i] == c)
                         c->helper->clients[i] = NULL;
@@ -266,6 +305,7 @@ static int serve(Client *c, size_t n)
                 log_warning("A request of uid %u was refused: %s", (unsigned) c->uid, a.error);
         r = a.later ? sd_event_source_set_enabled(c->io, SD_EVENT_OFF) : send_answer(c, &a);
         safe_close(a.fd);
+        close_fds(c);
         return r;
 }
 
@@ -289,11 +329,24 @@ static int serve_lines(Client *c)
 static int on_client(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
 {
         Client *c = userdata;
-        ssize_t n = recv(fd, c->line + c->n, sizeof c->line - c->n, MSG_DONTWAIT);
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(HELPER_FDS_MAX * sizeof(int))];
+        } control;
+        struct iovec iov = { c->line + c->n, sizeof c->line - c->n };
+        struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+        ssize_t n = recvmsg(fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
-        if (n <= 0) {
+        for (struct cmsghdr *k = n >= 0 ? CMSG_FIRSTHDR(&m) : NULL; k; k = CMSG_NXTHDR(&m, k)) {
+                if (k->cmsg_level != SOL_SOCKET || k->cmsg_type != SCM_RIGHTS)
+                        continue;
+                close_fds(c); /* those of one request come with it, and at once */
+                c->n_fds = (k->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                memcpy(c->fds, CMSG_DATA(k), c->n_fds * sizeof(int));
+        }
+        if (n <= 0 || m.msg_flags & MSG_CTRUNC) {
                 client_free(c);
                 return 0;
         }
@@ -339,6 +392,7 @@ static int helper_start(Daemon *d, void *userdata, _unused_ char *words[])
         int r;
 
         h->daemon = d;
+        cgroup_sweep();
         if (geteuid() != 0) {
                 log_error("oxt-helper does what needs root, and so only works as root");
                 return -EPERM;

@@ -75,11 +75,37 @@ static bool take_pid(const char *untrusted_text, HelperRequest *r)
         return true;
 }
 
+static bool take_weight(const char *untrusted_text, HelperRequest *r)
+{
+        uint64_t weight;
+
+        if (parse_u64(untrusted_text, &weight) < 0 || weight > 10000)
+                return false;
+        r->weight = (unsigned) weight;
+        return true;
+}
+
+/* What of the host's devices the VM reaches: words of this list, or nothing. */
+static bool take_needs(const char *untrusted_text, HelperRequest *r)
+{
+        r->kvm = streq(untrusted_text, "kvm") || streq(untrusted_text, "kvm vfio");
+        r->pinned = streq(untrusted_text, "vfio") || streq(untrusted_text, "kvm vfio");
+        return r->kvm || r->pinned || !*untrusted_text;
+}
+
+static bool take_cpus(const char *untrusted_text, HelperRequest *r)
+{
+        return parse_u64(untrusted_text, &r->cpus) >= 0 && r->cpus != 0;
+}
+
 static const Parameter parameter_bridge = { "bridge", take_bridge, "bridge: not the name of a network device" };
 static const Parameter parameter_tap = { "tap", take_tap, "tap: not a name that tap-create gives" };
 static const Parameter parameter_device = { "device", take_device, "device: not one of the list" };
 static const Parameter parameter_uuid = { "uuid", take_uuid, "uuid: not a uuid" };
 static const Parameter parameter_pid = { "pid", take_pid, "pid: not a process number as a text" };
+static const Parameter parameter_weight = { "weight", take_weight, "weight: not a number from 0 to 10000 as a text" };
+static const Parameter parameter_needs = { "needs", take_needs, "needs: not of the words kvm and vfio" };
+static const Parameter parameter_cpus = { "cpus", take_cpus, "cpus: not a number as a text, with a bit for each CPU" };
 
 static const struct {
         const char *name;
@@ -89,6 +115,10 @@ static const struct {
         [HELPER_TAP_MOVE] = { "tap-move", { &parameter_tap, &parameter_bridge } },
         [HELPER_DEVICE_OPEN] = { "device-open", { &parameter_device } },
         [HELPER_VM_SCOPE] = { "vm-scope", { &parameter_uuid, &parameter_pid } },
+        [HELPER_VM_START] = { "vm-start", { &parameter_uuid, &parameter_weight, &parameter_needs } },
+        [HELPER_VM_END] = { "vm-end", { &parameter_uuid } },
+        [HELPER_CONSOLE_GIVE] = { "console-give", { &parameter_pid } },
+        [HELPER_CPU_BIND] = { "cpu-bind", { &parameter_pid, &parameter_cpus } },
         [HELPER_MONITOR_START] = { "monitor-start", { &parameter_uuid } },
 };
 

@@ -18,6 +18,10 @@ typedef enum HelperRequestId {
         HELPER_TAP_MOVE,    /* a tap device that this user got, to another such bridge */
         HELPER_DEVICE_OPEN, /* the descriptor of a device node out of a fixed list */
         HELPER_VM_SCOPE,    /* a process of this user into a systemd scope of its own */
+        HELPER_VM_START,    /* QEMU as a user of its own, in a control group of its own; with the descriptors of HelperVmFd */
+        HELPER_VM_END,      /* kills such a process (a pidfd of it goes along, or it is gone already) and removes its group */
+        HELPER_CONSOLE_GIVE, /* makes the terminal of such a process the caller's, and says which it is */
+        HELPER_CPU_BIND,    /* says on which CPUs of the host a thread of such a process runs */
         HELPER_MONITOR_START, /* on a Xen host: the monitor of that VM, which needs root there */
         _HELPER_REQUEST_MAX,
 } HelperRequestId;
@@ -29,7 +33,17 @@ typedef struct HelperRequest {
         char device[32]; /* a word of helper_device_path() */
         char uuid[37];
         pid_t pid;
+        unsigned weight; /* 0: none */
+        bool kvm, pinned;
+        uint64_t cpus;   /* a bit for each */
 } HelperRequest;
+
+/* What goes with vm-start, in this order: the arguments, each ended by a NUL; then as in launch.h; then what QEMU gets from 3 on. */
+#define HELPER_VM_ARGS_FD 0
+#define HELPER_VM_OWN_FDS 1
+#define HELPER_VM_ARGS_MAX (256 * KIB)
+/* The most that may go with a request (and that the kernel takes at once). */
+#define HELPER_FDS_MAX 250
 
 /* Returns 0, or -EINVAL with *ret_why (static) set. */
 int helper_request_parse(const char *untrusted_line, size_t n, HelperRequest *ret, const char **ret_why);

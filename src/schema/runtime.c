@@ -2,6 +2,7 @@
 #include "runtime.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -124,17 +125,38 @@ static json_object *new_record(const char *uuid)
         return o;
 }
 
+/* rpc-proxy connects to guests, as a user of its own where root started the stack. May we let its group in? */
+static bool proxy_group(gid_t *ret)
+{
+        const struct group *g = getgrnam("oxt-proxy");
+
+        if (!g || (geteuid() != 0 && !group_member(g->gr_gid)))
+                return false;
+        *ret = g->gr_gid;
+        return true;
+}
+
 int runtime_make_vm_dir(const Paths *p, const char *uuid)
 {
         _cleanup_free_ char *dir = paths_format(p, PATH_VM, "%s", uuid);
+        _cleanup_close_ int fd = -EBADF;
+        struct stat st;
+        gid_t group;
         int r;
 
         if (!dir)
                 return -ENOMEM;
         r = mkdir_parents(paths_get(p, PATH_VM), 0755);
         if (r >= 0)
-                r = mkdir_parents(dir, 0711);
-        return r;
+                r = mkdir_parents(dir, 0700);
+        if (r < 0)
+                return r;
+        fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_uid != geteuid() || !proxy_group(&group))
+                return 0;
+        return fchown(fd, (uid_t) -1, group) < 0 || fchmod(fd, 0710) < 0 ? -errno : 0;
 }
 
 int monitor_record_write(const Paths *p, const MonitorRecord *rec)
@@ -214,14 +236,13 @@ void monitor_record_done(MonitorRecord *r)
 
 int channel_listen(const char *vm_dir)
 {
-        const struct group *g = getgrnam("oxt-proxy");
+        gid_t group;
         _cleanup_free_ char *path = path_join(vm_dir, "rpc.sock");
         _cleanup_close_ int fd = path ? unix_listen(path, 0600) : -ENOMEM;
 
         if (fd < 0)
                 return fd;
-        if (g && (geteuid() == 0 || group_member(g->gr_gid)) &&
-            (chown(path, (uid_t) -1, g->gr_gid) < 0 || chmod(path, 0660) < 0))
+        if (proxy_group(&group) && (chown(path, (uid_t) -1, group) < 0 || chmod(path, 0660) < 0))
                 return -errno;
         return TAKE_FD(fd);
 }

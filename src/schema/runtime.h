@@ -46,7 +46,10 @@ typedef struct ChannelRecord {
         char *start; /* random hex of this start of the VM */
 } ChannelRecord;
 
-/* Makes <runtime>/vm/<uuid> (0711) with its parents. Returns 0 or negative errno. */
+/*
+ * Makes <runtime>/vm/<uuid> with its parents: for its owner alone, and for the proxy to pass through to the guest's channel,
+ * where that is another user. Returns 0 or negative errno.
+ */
 int runtime_make_vm_dir(const Paths *p, const char *uuid);
 
 /* Writing and removing return 0 or negative errno; removing one that is not there is fine. */

@@ -22,7 +22,7 @@ int read_file(const char *path, size_t max, char **ret, size_t *ret_size)
         size_t size;
         int r;
 
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* who put a FIFO there must not stop us */
         if (fd < 0)
                 return -errno;
         for (;;) {
@@ -207,6 +207,33 @@ int process_start_time(pid_t pid, uint64_t *ret)
                 return -ESRCH;
         *ret = start;
         return 0;
+}
+
+int64_t process_terminal(pid_t pid)
+{
+        char path[64];
+        int64_t found = -1;
+        DIR *d;
+
+        snprintf(path, sizeof path, "/proc/%d/fdinfo", (int) pid);
+        d = opendir(path);
+        for (struct dirent *e; d && (e = readdir(d)); ) {
+                char file[sizeof path + sizeof e->d_name + 1];
+                _cleanup_free_ char *text = NULL;
+                long long index;
+                const char *line;
+
+                snprintf(file, sizeof file, "%s/%s", path, e->d_name);
+                if (e->d_name[0] == '.' || read_file(file, 4096, &text, NULL) < 0)
+                        continue;
+                line = strstr(text, "tty-index:");
+                /* The serial port is the first terminal that is opened. */
+                if (line && sscanf(line, "tty-index: %lld", &index) == 1 && (found < 0 || index < found))
+                        found = index;
+        }
+        if (d)
+                closedir(d);
+        return found;
 }
 
 int process_open(pid_t pid, uint64_t start_time)

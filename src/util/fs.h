@@ -43,6 +43,12 @@ int process_start_time(pid_t pid, uint64_t *ret);
 /* A pidfd of the process if it still is the one meant, else -ESRCH. */
 int process_open(pid_t pid, uint64_t start_time);
 
+/*
+ * The terminal that a process is the master of, N of /dev/pts/N, or -1. The kernel says which; a QEMU, where a guest may have
+ * broken out, is not asked, for somebody will type his password there. Another user's process shows it to root alone.
+ */
+int64_t process_terminal(pid_t pid);
+
 /* Takes an exclusive flock on path (made if missing, mode 0600). Returns the fd, -EAGAIN if taken. */
 int lock_file(const char *path);
 

@@ -67,6 +67,8 @@ const Setting setting_table[_SETTING_MAX] = {
                                       "Folders, blank separated, in which images below an image may lie, besides its own and the storage folder" },
         [SETTING_VM_MEMORY] = { "vm.memory", SETTING_INT, "0", 0, INT64_MAX / MIB, NULL,
                                 "MiB that all VMs may have together; 0: what the host has" },
+        [SETTING_VM_USERS] = { "vm.users", SETTING_TEXT, "1879048192-2147352575", 0, 0, NULL,
+                               "Numbers of the users as which QEMU runs where root starts the stack, one for each VM; nobody else may have them" },
         [SETTING_WATCHDOG] = { "watchdog", SETTING_INT, "60", 0, 86400, NULL,
                                "Seconds after which a daemon that gives no sign of life is started again; 0: never" },
 };

@@ -37,6 +37,7 @@ typedef enum SettingId {
         SETTING_DB_GUEST_RATE,
         SETTING_STORAGE_BACKING,
         SETTING_VM_MEMORY,
+        SETTING_VM_USERS,
         SETTING_WATCHDOG,
         _SETTING_MAX,
 } SettingId;

@@ -2,9 +2,12 @@
 #include "spawn.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/close_range.h>
 #include <signal.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -118,6 +121,40 @@ static int move_fd(int fd, int target)
         return dup2(fd, target);
 }
 
+/* What a device model may use of the host; open files are images and connections. */
+#define FILES_MAX 4096
+#define PROCESSES_MAX 1024
+
+static int set_limit(__rlimit_resource_t what, rlim_t value)
+{
+        struct rlimit l;
+
+        if (getrlimit(what, &l) < 0)
+                return -errno;
+        if (value <= l.rlim_max || geteuid() == 0)
+                l.rlim_cur = l.rlim_max = value;
+        else
+                l.rlim_cur = l.rlim_max;
+        return setrlimit(what, &l) < 0 ? -errno : 0;
+}
+
+/* Runs in the child, in front of everything that makes files or opens them. */
+static int become(const SpawnUser *u)
+{
+        gid_t gid = (gid_t) u->uid;
+        char number[24];
+        int n = snprintf(number, sizeof number, "%d\n", (int) getpid());
+
+        if (u->group_fd >= 0 && write(u->group_fd, "0", 1) != 1)
+                return -errno;
+        (void) umask(0007);
+        if (write(u->pid_fd, number, (size_t) n) != n || fchdir(u->folder_fd) < 0 || set_limit(RLIMIT_NPROC, PROCESSES_MAX) < 0 ||
+            (u->pinned && set_limit(RLIMIT_MEMLOCK, RLIM_INFINITY) < 0) || setgroups(u->group != (gid_t) -1, &u->group) < 0 ||
+            setresgid(gid, gid, gid) < 0 || setresuid(u->uid, u->uid, u->uid) < 0)
+                return -errno;
+        return 0;
+}
+
 /* Runs in the child. Only async-signal-safe calls. Reports errno through error_fd. */
 static void exec_child(const char *path, char *const argv[], char *const env[], const SpawnOptions *o, int error_fd)
 {
@@ -125,6 +162,12 @@ static void exec_child(const char *path, char *const argv[], char *const env[], 
         int base = 3 + (int) o->n_fds, out = base + 8, copies[FDS_MAX], null;
         sigset_t none;
 
+        if (o->user || o->bare) {
+                errno = 0;
+                if (set_limit(RLIMIT_CORE, 0) < 0 || set_limit(RLIMIT_NOFILE, FILES_MAX) < 0 || (o->user && become(o->user) < 0) ||
+                    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                        goto fail;
+        }
         /* First move everything out of the way of the final numbers. */
         error_fd = fcntl(error_fd, F_DUPFD_CLOEXEC, out);
         null = open("/dev/null", O_RDWR | O_CLOEXEC);

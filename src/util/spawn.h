@@ -28,6 +28,16 @@ typedef enum SpawnProgram {
         _SPAWN_MAX,
 } SpawnProgram;
 
+/* A child that is handed to another user, for root alone. */
+typedef struct SpawnUser {
+        uid_t uid;      /* and the group of the same number */
+        gid_t group;    /* one more, or (gid_t) -1 */
+        int folder_fd;  /* where it runs */
+        int group_fd;   /* cgroup.procs of its control group, or -EBADF */
+        int pid_fd;     /* where it writes its number */
+        bool pinned;    /* may lock memory in place */
+} SpawnUser;
+
 typedef struct SpawnOptions {
         int stdin_fd, stdout_fd, stderr_fd; /* -EBADF: /dev/null (stderr: inherited) */
         const int *fds;                     /* handed over as 3, 4, … in this order */
@@ -36,6 +46,8 @@ typedef struct SpawnOptions {
         char *const *env_extra;             /* NAME=value added to either; NULL: none */
         bool new_session;                   /* lives on when we end; not killed with our process group */
         const char *path;                   /* only for SPAWN_HOOK */
+        bool bare;                          /* no core dumps, nor ever more rights than it begins with */
+        const SpawnUser *user;              /* NULL: as we are; else also bare */
 } SpawnOptions;
 
 #define SPAWN_OPTIONS_INIT { .stdin_fd = -EBADF, .stdout_fd = -EBADF, .stderr_fd = -EBADF }

@@ -206,6 +206,21 @@ static bool foreign_vm(const Paths *paths, const char *uuid, const Backend *b)
         return fd >= 0 || fd == -EAGAIN || (b->find && b->find(uuid) >= 0);
 }
 
+/* A QEMU with a user of its own has its number in its folder from its first instruction on. */
+static void record_from_pidfile(const Paths *paths, const char *uuid, MonitorRecord *r)
+{
+        _cleanup_free_ char *path = paths_format(paths, PATH_VM, "%s/qemu/qemu.pid", uuid), *text = NULL, *cmdline = NULL, *proc = NULL;
+        int64_t pid;
+        size_t size;
+
+        if (!path || read_file(path, 64, &text, NULL) < 0 || parse_i64(strstrip(text), &pid) < 0 || pid <= 1)
+                return;
+        proc = strformat("/proc/%lld/cmdline", (long long) pid);
+        if (proc && read_file(proc, 256 * KIB, &cmdline, &size) >= 0 && memmem(cmdline, size, uuid, strlen(uuid)) &&
+            process_start_time((pid_t) pid, &r->vm.start) >= 0)
+                r->vm.pid = (pid_t) pid;
+}
+
 /* The QEMU whose command line names the VM's folder. It may not have come to write its number down. */
 static void record_from_processes(const Paths *paths, const char *uuid, MonitorRecord *r)
 {
@@ -332,8 +347,10 @@ static int run(Monitor *m)
         /* Killed in the middle of a start, it may not have written down what it had made. */
         if (record.domid < 0 && m->backend->find && (arg_attach || streq_ptr(record.intent, "start")))
                 record.domid = m->backend->find(m->uuid);
-        if (!m->backend->find && record.vm.pid <= 0 && (arg_attach || streq_ptr(record.intent, "start")))
+        if (!m->backend->find && record.vm.pid <= 0 && (arg_attach || streq_ptr(record.intent, "start"))) {
+                record_from_pidfile(&m->paths, m->uuid, &record);
                 record_from_processes(&m->paths, m->uuid, &record);
+        }
         if (r >= 0 || arg_attach) {
                 r = monitor_adopt(m, &record, serve);
                 begun = r > 0 || m->op;

@@ -243,6 +243,12 @@ int journal_create(sd_event *event, const char *prefix, const JournalHandlers *h
         return 0;
 }
 
+void journal_fds(const Journal *j, int *ret_in, int *ret_out)
+{
+        *ret_in = j->in;
+        *ret_out = j->out;
+}
+
 void journal_unlink(const char *prefix)
 {
         static const char *const suffixes[] = { "in", "out" };

@@ -19,6 +19,8 @@ typedef struct JournalHandlers {
 
 /* Makes the FIFOs prefix.in and prefix.out, removing old ones, and puts the negotiation into prefix.in. */
 int journal_create(sd_event *event, const char *prefix, const JournalHandlers *handlers, void *userdata, Journal **ret);
+/* The two FIFOs just made, for who gives them to QEMU's user; they stay the journal's. */
+void journal_fds(const Journal *j, int *ret_in, int *ret_out);
 /* Opens those of a QEMU that runs. Events that waited are delivered from the event loop. */
 int journal_open(sd_event *event, const char *prefix, const JournalHandlers *handlers, void *userdata, Journal **ret);
 /*

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Host CPUs for virtual ones: QEMU names the thread of each, and this process says where it may run. */
-#include <sched.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -15,14 +14,10 @@ static bool thread_of(pid_t process, int64_t untrusted_thread)
         return untrusted_thread > 0 && untrusted_thread <= INT32_MAX && access(path, F_OK) == 0;
 }
 
-static void bind_thread(const Vm *vm, const VmAffinity *a, json_object *untrusted_cpus)
+static void bind_thread(Vm *vm, const VmAffinity *a, json_object *untrusted_cpus)
 {
-        cpu_set_t set;
+        int r;
 
-        CPU_ZERO(&set);
-        for (int i = 0; i < 64; i++)
-                if (a->cpus & UINT64_C(1) << i)
-                        CPU_SET(i, &set);
         for (size_t i = 0; i < json_object_array_length(untrusted_cpus); i++) {
                 json_object *cpu = json_object_array_get_idx(untrusted_cpus, i);
                 int64_t thread;
@@ -33,9 +28,9 @@ static void bind_thread(const Vm *vm, const VmAffinity *a, json_object *untruste
                 if (!thread_of(vm->process.pid, thread))
                         log_warning("cpus-affinity: what QEMU names as the thread of CPU %lld is none of its threads",
                                     (long long) a->vcpu);
-                else if (sched_setaffinity((pid_t) thread, sizeof set, &set) < 0)
+                else if ((r = qemu_bind_thread(vm, (pid_t) thread, a->cpus)) < 0)
                         log_warning("cpus-affinity: CPU %lld runs where the host lets it: %s", (long long) a->vcpu,
-                                    errno == EINVAL ? "the host has none of the CPUs named" : strerror(errno));
+                                    r == -EINVAL ? "the host has none of the CPUs named" : strerror(-r));
                 return;
         }
         log_warning("cpus-affinity: the VM has no CPU %lld", (long long) a->vcpu);

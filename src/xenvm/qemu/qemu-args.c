@@ -353,7 +353,7 @@ static void add_tpm(ArgList *l, const VmConfig *c, const QemuEnv *env)
         }
         if (c->kernel[0] && c->initrd && c->initrd[0])
                 arg_warn(l, "vtpm-instance with an initrd: QEMU puts the initrd over the ACPI tables, and the guest finds no TPM");
-        arg_add(l, "-chardev", "socket,id=tpm,path=%s", env->tpm_socket);
+        arg_add(l, "-chardev", "socket,id=tpm,fd=%d", arg_file(l, QEMU_FILE_CONNECT, "TPM", env->tpm_socket, -EBADF));
         arg_add(l, "-tpmdev", "emulator,id=tpm0,chardev=tpm");
         arg_add(l, "-device", "tpm-tis,tpmdev=tpm0,id=tpmdev0");
 }
@@ -417,9 +417,10 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, QemuFiles
         arg_add(&l, "-action", "reboot=shutdown,shutdown=pause,panic=pause,watchdog=pause");
         arg_add(&l, "-chardev", "socket,id=qmp,fd=%d,server=on,wait=off", env->qmp_fd);
         arg_add(&l, "-mon", "chardev=qmp,mode=control");
-        arg_add(&l, "-chardev", "pipe,id=events,path=%s/events", env->dir);
+        arg_add(&l, "-chardev", "pipe,id=events,path=%s%sevents", env->confined ? "" : env->dir, env->confined ? "" : "/");
         arg_add(&l, "-mon", "chardev=events,mode=control");
-        arg_add(&l, "-pidfile", "%s/qemu.pid", env->dir);
+        if (!env->confined) /* else who starts it writes that down */
+                arg_add(&l, "-pidfile", "%s/qemu.pid", env->dir);
         if (env->incoming)
                 arg_add(&l, "-incoming", "defer");
         add_boot(&l, c, env, machine);

@@ -28,6 +28,7 @@ typedef struct QemuEnv {
         const char *uuid;
         const char *dir;         /* runtime directory of the VM */
         int qmp_fd, rpc_fd;      /* listening sockets, as the child sees them */
+        bool confined;           /* it runs in the folder of its own files */
         bool incoming;           /* begins with a saved state */
         int64_t now;             /* seconds since 1970 */
         const QemuLink *links;   /* one for each config->nic, or NULL: none is connected */

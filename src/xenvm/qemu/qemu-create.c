@@ -25,7 +25,7 @@ void qemu_create_failed(Vm *vm, const char *text)
 
         vm->ending = true;
         if (vm->pidfd >= 0)
-                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+                (void) qemu_kill_process(vm);
         qemu_helpers_kill(vm);
         qemu_close(vm);
         qemu_remove_files(vm);
@@ -82,6 +82,7 @@ static void on_greeting(void *userdata, int r, _unused_ json_object *value, cons
         if (r < 0)
                 return qemu_create_failed(vm, text);
         vm->greeted = true;
+        qemu_find_terminal(vm);
         vm->spec.events->phase(vm->spec.userdata, TIMELINE_QMP_READY);
         if (c->memory_max_kib != XENVM_UNSET && c->memory_max_kib > c->memory_kib && vm->spec.restore_fd < 0) {
                 json_object *args = json_object_new_object();
@@ -159,6 +160,66 @@ static int check_shape(Vm *vm, const QemuEnv *env, char **args, char **ret_why)
         return r < 0 || !vm->spec.shape_config ? r : qemu_keep_places(vm, args);
 }
 
+/* The process is there: watched, and asked for its greeting. */
+static int spawned(Vm *vm)
+{
+        uint64_t timeout = (uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC;
+        int r;
+
+        host_side_done(&vm->host); /* QEMU has its copies */
+        qemu_files_close(&vm->files);
+        (void) process_start_time(vm->process.pid, &vm->process.start);
+        vm->spec.events->phase(vm->spec.userdata, TIMELINE_SPAWNED);
+        r = qemu_watch(vm);
+        if (r >= 0)
+                r = qemu_connect(vm);
+        if (r >= 0)
+                r = sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC, timeout, 0, on_deadline_create, vm);
+        if (r >= 0)
+                r = qmp_greet(vm->qmp, timeout, on_greeting, vm);
+        return r;
+}
+
+static void start_failed(Vm *vm, int r, const char *why)
+{
+        if (vm->pidfd >= 0)
+                (void) qemu_kill_process(vm);
+        if (vm->host.why) {
+                *vm->host.why = strdup(why);
+                vm->host.failed = r;
+        } else
+                qemu_create_failed(vm, why);
+}
+
+static void on_launched(Vm *vm, int r, const char *why)
+{
+        if (vm->ending) { /* killed meanwhile */
+                if (vm->pidfd < 0)
+                        operation_done(&vm->kill, 0, NULL);
+                else if (qemu_watch(vm) < 0 || qemu_kill_process(vm) < 0)
+                        operation_done(&vm->kill, -EIO, "QEMU cannot be ended");
+                return;
+        }
+        if (r >= 0) {
+                r = spawned(vm);
+                why = strerror(-r);
+        }
+        if (r < 0)
+                start_failed(vm, r, why);
+}
+
+/* A link where the screen's socket has always been. */
+static int link_screen(const Vm *vm)
+{
+        _cleanup_free_ char *path = path_join(vm->spec.dir, "vnc.sock");
+
+        if (!path)
+                return -ENOMEM;
+        if (!vm->confined || vm->machine == QEMU_MACHINE_MICROVM || vm->spec.config->display.kind != VM_DISPLAY_VNC)
+                return 0;
+        return (unlink(path) < 0 && errno != ENOENT) || symlink(FOLDER "/vnc.sock", path) < 0 ? -errno : 0;
+}
+
 static int spawn_qemu(Vm *vm, char **ret_why)
 {
         _cleanup_strv_ char **args = NULL;
@@ -166,6 +227,8 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         _cleanup_close_ int qmp_fd = -EBADF, rpc_fd = -EBADF;
         _cleanup_free_ int *fds = NULL;
         _cleanup_free_ char *explained = NULL;
+        const char *program = device_model(vm->spec.config);
+        char *no_env[] = { NULL };
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         QemuEnv env = { .accel = vm->accel, .uuid = vm->spec.uuid, .dir = vm->spec.dir, .qmp_fd = CHILD_QMP_FD,
                         .rpc_fd = CHILD_RPC_FD, .incoming = vm->spec.restore_fd >= 0, .now = time(NULL),
@@ -176,6 +239,12 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         size_t n = 2 + vm->host.n_fds;
         int r;
 
+        vm->confined = qemu_confinement(vm);
+        if (program && vm->confined == CONFINED_BY_HELPER) {
+                log_warning("qemu-dm-path: oxt-helper starts no other program; it runs as this monitor's user");
+                vm->confined = CONFINED_NOT;
+        }
+        env.confined = vm->confined != CONFINED_NOT;
         r = open_images(vm, ret_why);
         if (r < 0)
                 return r;
@@ -187,7 +256,7 @@ static int spawn_qemu(Vm *vm, char **ret_why)
                 log_warning("%s", *w);
         r = check_shape(vm, &env, args, ret_why);
         if (r >= 0)
-                r = qemu_files_open(&vm->files, false, ret_why);
+                r = qemu_files_open(&vm->files, env.confined, ret_why);
         fds = calloc(n + vm->files.n, sizeof *fds);
         if (r >= 0 && !fds)
                 r = -ENOMEM;
@@ -198,7 +267,11 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         rpc_fd = channel_listen(vm->spec.dir);
         if (qmp_fd < 0 || rpc_fd < 0)
                 return qmp_fd < 0 ? qmp_fd : rpc_fd;
-        r = journal_create(vm->spec.event, vm->journal_prefix, &qemu_journal_handlers, vm, &vm->journal);
+        free(vm->journal_prefix);
+        vm->journal_prefix = qemu_own_path(vm, "events");
+        r = !vm->journal_prefix ? -ENOMEM : vm->confined ? qemu_make_folder(vm) : 0;
+        if (r >= 0)
+                r = journal_create(vm->spec.event, vm->journal_prefix, &qemu_journal_handlers, vm, &vm->journal);
         if (r >= 0)
                 r = qemu_messages_open(vm, true);
         if (r < 0)
@@ -208,33 +281,25 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         memcpy(fds + 2, vm->host.fds, vm->host.n_fds * sizeof *fds);
         for (size_t i = 0; i < vm->files.n; i++)
                 fds[n++] = vm->files.items[i].fd;
-        options.fds = fds;
-        options.n_fds = n;
-        options.stdout_fd = options.stderr_fd = vm->error_fd;
-        options.new_session = true;
         for (char **a = args; *a; a++)
                 strbuf_addf(&line, " %s", *a);
         explained = qemu_files_explain(&vm->files, strempty(line.data));
         log_info("Starting QEMU:%s", strempty(explained));
         strbuf_done(&line);
-        options.path = device_model(vm->spec.config);
-        r = spawn(options.path ? SPAWN_HOOK : SPAWN_QEMU, args, &options, &vm->process.pid, &vm->pidfd);
-        if (r < 0)
-                return r;
-        host_side_done(&vm->host); /* QEMU has its copies */
-        qemu_files_close(&vm->files);
-        (void) process_start_time(vm->process.pid, &vm->process.start);
-        vm->spec.events->phase(vm->spec.userdata, TIMELINE_SPAWNED);
-        r = qemu_watch(vm);
-        if (r >= 0)
-                r = qemu_connect(vm);
-        if (r >= 0)
-                r = sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC,
-                                               (uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC, 0,
-                                               on_deadline_create, vm);
-        if (r >= 0)
-                r = qmp_greet(vm->qmp, (uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC, on_greeting, vm);
-        return r;
+        if (vm->confined) {
+                r = link_screen(vm);
+                return r < 0 ? r : qemu_launch(vm, args, fds, n, program, on_launched);
+        }
+        options.fds = fds;
+        options.n_fds = n;
+        options.stdout_fd = options.stderr_fd = vm->error_fd;
+        options.new_session = true;
+        options.bare = true;
+        options.path = program;
+        if (vm->spec.config->display.kind != VM_DISPLAY_SDL) /* a window needs to be told where */
+                options.env = no_env;
+        r = spawn(program ? SPAWN_HOOK : SPAWN_QEMU, args, &options, &vm->process.pid, &vm->pidfd);
+        return r < 0 ? r : spawned(vm);
 }
 
 /* Directly out of create(), whose caller then is told, or later, from the event loop. */
@@ -246,15 +311,8 @@ static void on_host_side(Vm *vm, int r, const char *text)
                 r = spawn_qemu(vm, &why);
         else
                 why = strdup(text);
-        if (r >= 0)
-                return;
-        if (vm->pidfd >= 0)
-                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
-        if (vm->host.why) {
-                *vm->host.why = why ? TAKE_PTR(why) : strdup(strerror(-r));
-                vm->host.failed = r;
-        } else
-                qemu_create_failed(vm, why ? why : strerror(-r));
+        if (r < 0)
+                start_failed(vm, r, why ? why : strerror(-r));
 }
 
 static const char *choose_accel(const Vm *vm, const char **ret_forced)

@@ -312,7 +312,7 @@ void qemu_add_display(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMac
         else
                 arg_add(l, "-device", "VGA,id=video0");
         if (d->kind == VM_DISPLAY_VNC) {
-                arg_add(l, "-vnc", "unix:%s/vnc.sock", env->dir);
+                arg_add(l, "-vnc", "unix:%s%svnc.sock", env->confined ? "" : env->dir, env->confined ? "" : "/");
                 if (d->unused_port)
                         arg_add(l, "-vnc", "127.0.0.1:0,to=99");
                 else if (d->port_given)

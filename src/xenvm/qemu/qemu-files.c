@@ -92,6 +92,8 @@ static int open_one(const QemuFile *i, bool foreign)
                 return open_again(i->path, foreign);
         case QEMU_FILE_LISTEN:
                 return unix_listen(i->path, 0600);
+        case QEMU_FILE_CONNECT:
+                return unix_connect(i->path);
         case QEMU_FILE_OUTPUT:
                 fd = open(i->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644); /* QEMU empties it */
                 break;

@@ -14,6 +14,7 @@ typedef enum QemuFileUse {
         QEMU_FILE_OUTPUT, /* the same, made if it is missing */
         QEMU_FILE_AGAIN,  /* /proc/self/fd: QEMU opens it once more, for reading */
         QEMU_FILE_LISTEN, /* a unix socket that is made */
+        QEMU_FILE_CONNECT, /* a connection to one */
 } QemuFileUse;
 
 typedef struct QemuFile {

@@ -1,44 +1,40 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What people look at: the serial console, the screen, and what the VM uses of the host. */
-#include <dirent.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "fs.h"
+#include "log.h"
 #include "parse.h"
 #include "qemu-vm.h"
 #include "strbuf.h"
 
 /* The console */
 
-/*
- * The terminal that QEMU is the master of, -1: none. The kernel says which; QEMU, where a guest may have broken out,
- * is not asked, for somebody will type his password there.
- */
-static int64_t terminal_of(pid_t pid)
+/* That of a QEMU with a user of its own is found, and given to us, by oxt-helper; we may not look there. */
+static void on_terminal(void *userdata, int r, const char *why, const char *name, int fd)
 {
-        char path[64];
-        int64_t found = -1;
-        DIR *d;
+        Vm *vm = userdata;
+        int64_t terminal;
 
-        snprintf(path, sizeof path, "/proc/%d/fdinfo", (int) pid);
-        d = opendir(path);
-        for (struct dirent *e; d && (e = readdir(d)); ) {
-                char file[sizeof path + sizeof e->d_name + 1];
-                _cleanup_free_ char *text = NULL;
-                long long index;
-                const char *line;
+        vm->terminal_call = NULL;
+        safe_close(fd);
+        if (r >= 0 && parse_i64(name, &terminal) >= 0)
+                vm->terminal = terminal;
+        else
+                log_warning("The VM has no console: %s", why && *why ? why : strerror(-r));
+}
 
-                snprintf(file, sizeof file, "%s/%s", path, e->d_name);
-                if (e->d_name[0] == '.' || read_file(file, 4096, &text, NULL) < 0)
-                        continue;
-                line = strstr(text, "tty-index:");
-                /* The serial port is the first terminal that is opened. */
-                if (line && sscanf(line, "tty-index: %lld", &index) == 1 && (found < 0 || index < found))
-                        found = index;
-        }
-        if (d)
-                closedir(d);
-        return found;
+void qemu_find_terminal(Vm *vm)
+{
+        const char *v = vm->spec.config->serial;
+        char pid[24];
+        const char *const parameters[] = { "pid", pid, NULL };
+
+        if (vm->confined != CONFINED_BY_HELPER || vm->terminal_call || (*v && !streq(v, "pty")))
+                return;
+        snprintf(pid, sizeof pid, "%d", (int) vm->process.pid);
+        (void) helper_call(vm->spec.event, vm->spec.paths, "console-give", parameters, on_terminal, vm, &vm->terminal_call);
 }
 
 char *qemu_console(const Vm *vm, char **ret_why)
@@ -56,7 +52,7 @@ char *qemu_console(const Vm *vm, char **ret_why)
                 *ret_why = strformat("the serial port goes to %s: a console needs serial = pty", v);
                 return NULL;
         }
-        terminal = terminal_of(vm->process.pid);
+        terminal = vm->confined == CONFINED_BY_HELPER ? vm->terminal : process_terminal(vm->process.pid);
         if (terminal >= 0)
                 return strformat("/dev/pts/%lld", (long long) terminal);
         *ret_why = strdup("the terminal of the serial port cannot be found");
@@ -95,19 +91,49 @@ static int look(Vm *vm, const char *command, json_object *args, QmpDone answer, 
 static void on_picture(void *userdata, int r, _unused_ json_object *value, const char *text)
 {
         QemuLook *l = userdata;
+        json_object *args = json_object_new_object();
 
+        if (args)
+                json_object_object_add(args, "fdset-id", json_object_new_int64(l->set));
+        (void) vm_request(l->vm, "remove-fd", args, NULL, NULL);
         operation_done(&l->operation, r < 0 ? -EIO : 0, r < 0 ? text : NULL);
 }
 
+static void on_picture_fd(void *userdata, int r, json_object *value, const char *text)
+{
+        QemuLook *l = userdata;
+        json_object *args = json_object_new_object();
+        char name[40];
+
+        l->set = r >= 0 && json_object_is_type(value, json_type_object) ? json_get_int(value, "fdset-id", -1) : -1;
+        snprintf(name, sizeof name, "/dev/fdset/%d", (int) l->set);
+        if (r >= 0 && args && l->set >= 0) {
+                json_object_object_add(args, "filename", json_object_new_string(name));
+                json_object_object_add(args, "format", json_object_new_string("png"));
+                r = vm_request(l->vm, "screendump", TAKE_PTR(args), on_picture, l);
+                text = strerror(-r);
+        }
+        json_object_put(args);
+        if (r < 0 || l->set < 0)
+                operation_done(&l->operation, -EIO, r < 0 ? text : "QEMU takes no file for the picture");
+}
+
+/* QEMU gets the file as a descriptor: it can make none there. */
 int qemu_screenshot(Vm *vm, const char *path, VmDone done, void *userdata)
 {
-        json_object *args = json_object_new_object();
+        _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+        QemuLook *l;
+        int r;
 
-        if (!args)
-                return -ENOMEM;
-        json_object_object_add(args, "filename", json_object_new_string(path));
-        json_object_object_add(args, "format", json_object_new_string("png"));
-        return look(vm, "screendump", args, on_picture, done, userdata);
+        if (fd < 0)
+                return -errno;
+        l = look_new(vm, done, userdata);
+        if (!l)
+                return -EBUSY;
+        r = vm->qmp ? qmp_send(vm->qmp, "add-fd", NULL, fd, QMP_TIMEOUT, on_picture_fd, l) : -ENOTCONN;
+        if (r < 0)
+                l->operation = (Operation) { 0 };
+        return r;
 }
 
 /* Use: numbers that only grow, so that whoever asks twice knows the rates. -1: unknown. */

@@ -304,7 +304,7 @@ int qemu_restore_begin(Vm *vm)
  */
 static char *make_shape(char *const *args, const char *dir, const QemuFiles *files)
 {
-        static const char *const left_out[] = { "-add-fd", "-name", "-rtc", "-incoming", "-sandbox", "-pidfile", "-action", "-boot", "-mon" };
+        static const char *const left_out[] = { "-add-fd", "-vnc", "-name", "-rtc", "-incoming", "-sandbox", "-pidfile", "-action", "-boot", "-mon" };
         StrBuf b = STRBUF_INIT;
         char *text;
 
@@ -315,6 +315,7 @@ static char *make_shape(char *const *args, const char *dir, const QemuFiles *fil
 
                 for (size_t i = 0; i < ELEMENTSOF(left_out); i++)
                         skip |= streq(*args, left_out[i]);
+                skip |= streq(*args, "-chardev") && args[1] && startswith(args[1], "pipe,id=events");
                 if (skip) {
                         args++;
                         continue;

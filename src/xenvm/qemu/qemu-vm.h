@@ -13,6 +13,10 @@
 #define KILL_TIMEOUT (30 * USEC_PER_SEC)
 #define QUIT_TIMEOUT (5 * USEC_PER_SEC)
 #define ERROR_LINES 8
+#define FOLDER "qemu"
+
+/* As whom QEMU runs: as we do, or as a user of its own, started by us (root) or by oxt-helper. */
+typedef enum Confinement { CONFINED_NOT, CONFINED_BY_US, CONFINED_BY_HELPER } Confinement;
 
 typedef struct Operation {
         VmDone done; /* NULL: none runs */
@@ -34,6 +38,7 @@ typedef struct Helper {
 typedef struct QemuLook {
         Vm *vm;
         Operation operation;
+        int64_t set; /* of a picture's file */
 } QemuLook;
 
 typedef struct HostSide {
@@ -46,6 +51,7 @@ typedef struct HostSide {
         size_t n_images;
         char *tpm_socket, *firmware_code, *firmware_vars;
         HelperCall *call;     /* of oxt-helper, under way */
+        void (*launched)(Vm *vm, int r, const char *why);
         void (*next)(Vm *vm, int r, const char *why);
         char **why;           /* of create(), while that is being called; NULL: it has returned */
         int failed;
@@ -100,6 +106,10 @@ struct Vm {
         } plug;
         QemuMachine machine;
         HostSide host;
+        Confinement confined;       /* then its own files are in FOLDER of the VM's directory */
+        int64_t terminal;           /* of the serial port, as oxt-helper says; -1: unknown */
+        HelperCall *terminal_call;
+        bool launching;             /* oxt-helper has been asked, and not answered */
         QemuFiles files;            /* what QEMU was given at its start */
         const char *accel;
         Helper helpers[HELPERS_MAX];
@@ -126,6 +136,24 @@ int qemu_connect(Vm *vm);
 void qemu_close(Vm *vm);
 /* All that a start leaves in the VM's directory. */
 void qemu_remove_files(Vm *vm);
+
+/*
+ * qemu-confine.c: may QEMU have a user of its own here? Then its folder is made before it starts, and next is called, later
+ * or at once, with the process in vm->process and vm->pidfd. The journal and the FIFO of messages must be there.
+ */
+Confinement qemu_confinement(const Vm *vm);
+int qemu_make_folder(Vm *vm);
+int qemu_launch(Vm *vm, char *const *args, const int *fds, size_t n_fds, const char *program, void (*next)(Vm *vm, int r, const char *why));
+/* Kills the process, whosoever it is; its end is noticed as any other. Returns 0 or negative errno. */
+int qemu_kill_process(Vm *vm);
+/* After the end of the process: what its confinement left. */
+void qemu_unconfine(Vm *vm);
+/* qemu-look.c: once QEMU has opened it. */
+void qemu_find_terminal(Vm *vm);
+/* Where a thread of QEMU runs, as sched_setaffinity(2) with a bit for each CPU. */
+int qemu_bind_thread(Vm *vm, pid_t thread, uint64_t cpus);
+/* What QEMU itself makes is there. NULL on out of memory. */
+char *qemu_own_path(const Vm *vm, const char *name);
 
 /* qemu-create.c; the second and third are the two ways in which create() ends. */
 int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why);

@@ -61,6 +61,13 @@ void qemu_remove_files(Vm *vm)
                 if (path)
                         (void) unlink(path);
         }
+        if (vm->confined) {
+                _cleanup_free_ char *folder = path_join(vm->spec.dir, FOLDER);
+
+                if (folder)
+                        (void) remove_tree(folder);
+                qemu_unconfine(vm);
+        }
 }
 
 Vm *qemu_free(Vm *vm)
@@ -86,6 +93,7 @@ Vm *qemu_free(Vm *vm)
         }
         host_side_done(&vm->host);
         qemu_files_done(&vm->files);
+        helper_call_cancel(vm->terminal_call);
         free(vm->saving.why);
         free(vm->saving.places);
         free(vm->journal_prefix);
@@ -95,7 +103,7 @@ Vm *qemu_free(Vm *vm)
 }
 
 /* QEMU's own words: the first line names the cause, the second often the file. */
-static char *describe_exit(const Vm *vm, int status)
+static char *describe_words(const Vm *vm, const char *how)
 {
         const char *first = vm_last_error(vm, "it gave no reason");
         const char *second = vm->n_errors > 1 ? vm->errors[1] : NULL;
@@ -103,7 +111,21 @@ static char *describe_exit(const Vm *vm, int status)
         bool disk = strstr(first, "lock") || strstr(first, "Could not open") || strstr(first, "Image is not in");
 
         named = text ? qemu_files_explain(&vm->files, text) : NULL;
-        return strformat("%sQEMU ended with status %d: %s", disk ? "Device.Tap2.Mount_failure: " : "", status, strempty(named));
+        return strformat("%s%s: %s", disk ? "Device.Tap2.Mount_failure: " : "", how, strempty(named));
+}
+
+static char *describe_exit(const Vm *vm, int status)
+{
+        char how[40];
+
+        snprintf(how, sizeof how, "QEMU ended with status %d", status);
+        return describe_words(vm, how);
+}
+
+/* Its status is known to its parent alone, which we need not be. */
+static char *describe_end(const Vm *vm)
+{
+        return vm->n_errors > 0 ? describe_words(vm, "QEMU ended") : strdup("QEMU is gone");
 }
 
 /* The process is no more. What it still had to say is heard first. */
@@ -133,7 +155,7 @@ static int on_exit_process(_unused_ sd_event_source *s, _unused_ int fd, _unused
                 why = strformat("QEMU was killed by signal %d%s%s", info.si_status, vm->n_errors > 0 ? ": " : "",
                                 vm_last_error(vm, ""));
         else
-                why = strdup("QEMU is gone");
+                why = describe_end(vm);
         if (vm->kill.done)
                 operation_done(&vm->kill, 0, NULL);
         else if (vm->create.done)
@@ -167,7 +189,7 @@ static void on_qmp_closed(void *userdata, const char *why)
                 return;
         }
         if (vm->pidfd >= 0)
-                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+                (void) qemu_kill_process(vm);
 }
 
 static const QmpHandlers qmp_handlers = { .closed = on_qmp_closed };
@@ -212,6 +234,7 @@ Vm *qemu_new(const VmSpec *spec, VmDone done, void *userdata)
         vm->spec = *spec;
         vm->pidfd = vm->error_fd = vm->saving.fd = -EBADF;
         vm->status = VM_STATUS_OTHER;
+        vm->terminal = -1;
         vm->create = (Operation) { done, userdata };
         vm->journal_prefix = path_join(spec->dir, "events");
         if (!vm->journal_prefix)
@@ -227,7 +250,7 @@ Vm *qemu_new(const VmSpec *spec, VmDone done, void *userdata)
 static void adoption_failed(Vm *vm, int r, const char *text)
 {
         if (vm->pidfd >= 0)
-                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+                (void) qemu_kill_process(vm);
         qemu_helpers_kill(vm);
         qemu_remove_files(vm);
         operation_done(&vm->create, r, text);
@@ -250,6 +273,8 @@ static void on_adopted_greeting(void *userdata, int r, _unused_ json_object *val
         Vm *vm = userdata;
 
         vm->greeted = r >= 0;
+        if (vm->greeted)
+                qemu_find_terminal(vm);
         if (vm->greeted && vm->ending) /* the journal has led to a kill() meanwhile */
                 (void) vm_request(vm, "quit", NULL, NULL, NULL);
         /* What the journal holds comes first: it explains the status. */
@@ -291,6 +316,19 @@ static int adopt_details(Vm *vm, const char *details)
         return 0;
 }
 
+/* Its folder is there exactly as long as a QEMU that has one. */
+static int find_folder(Vm *vm)
+{
+        _cleanup_free_ char *path = path_join(vm->spec.dir, FOLDER);
+
+        if (!path)
+                return -ENOMEM;
+        vm->confined = access(path, F_OK) < 0 ? CONFINED_NOT : geteuid() == 0 ? CONFINED_BY_US : CONFINED_BY_HELPER;
+        free(vm->journal_prefix);
+        vm->journal_prefix = qemu_own_path(vm, "events");
+        return vm->journal_prefix ? 0 : -ENOMEM;
+}
+
 static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone done, void *userdata, Vm **ret)
 {
         _cleanup_(qemu_freep) Vm *vm = qemu_new(spec, done, userdata);
@@ -302,6 +340,9 @@ static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone do
         vm->process = record->vm;
         vm->saving.cancelled = record->state && streq(record->state, "suspending");
         (void) adopt_details(vm, record->details);
+        r = find_folder(vm);
+        if (r < 0)
+                return r;
         vm->pidfd = record->vm.pid > 0 ? process_open(record->vm.pid, record->vm.start) : -ESRCH;
         if (vm->pidfd < 0 || poll(&(struct pollfd) { .fd = vm->pidfd, .events = POLLIN }, 1, 0) > 0) {
                 qemu_helpers_kill(vm);
@@ -320,7 +361,7 @@ static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone do
                 r = qmp_greet(vm->qmp, QMP_TIMEOUT, on_adopted_greeting, vm);
         if (r < 0) {
                 /* One that cannot be controlled must not live on beside its successor. */
-                (void) pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0);
+                (void) qemu_kill_process(vm);
                 qemu_helpers_kill(vm);
                 qemu_remove_files(vm);
                 return r;
@@ -339,9 +380,12 @@ static int on_deadline_kill(_unused_ sd_event_source *s, _unused_ uint64_t usec,
 
 static int kill_now(Vm *vm)
 {
+        int r;
+
         vm->deadline = sd_event_source_disable_unref(vm->deadline);
-        if (pidfd_send_signal(vm->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-                return -errno;
+        r = qemu_kill_process(vm);
+        if (r < 0)
+                return r;
         return sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC, KILL_TIMEOUT, 0, on_deadline_kill, vm);
 }
 
@@ -364,6 +408,8 @@ static int qemu_kill(Vm *vm, bool gently, VmDone done, void *userdata)
 
         vm->kill = (Operation) { done, userdata };
         vm->ending = true;
+        if (vm->launching) /* its end is told once it is known */
+                return 0;
         if (vm->pidfd < 0) {
                 vm->deadline = sd_event_source_disable_unref(vm->deadline);
                 return sd_event_add_defer(vm->spec.event, &vm->deadline, on_already_gone, vm);

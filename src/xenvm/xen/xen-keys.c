@@ -29,6 +29,7 @@ const XenKey xen_keys[_XENVM_KEY_MAX] = {
         ROW(extra_maxmem) = { XEN_NONE, STORED },
         ROW(vcpus) = { XEN_ALL, "max_vcpus, all of them there from the start" },
         ROW(cores_per_socket) = { XEN_NONE, "libxl has no such field; cpuid can say the same" },
+        ROW(cpu_weight) = { XEN_NONE, OF_QEMU },
         ROW(boot) = { XEN_HVM, "boot" },
         ROW(timer_mode) = { XEN_HARDWARE, "timer_mode" },
         ROW(time_offset) = { XEN_ALL, "rtc_timeoffset" },

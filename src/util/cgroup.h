@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * A control group (version 2) for each VM, <where cgroup2 is mounted>/oxt/<uuid>, on hosts without systemd: there a scope
+ * is asked for instead.
+ */
+#include "util.h"
+
+#define CGROUP_WEIGHT_NONE 0
+
+/*
+ * Makes it. weight: share of the CPU, 1 to 10000, where 100 is what others have, or CGROUP_WEIGHT_NONE. Returns a
+ * descriptor of its cgroup.procs, into which a process that writes "0" puts itself; -EOPNOTSUPP when this host has no
+ * cgroup2 or only one that is not ours to change. *ret_weighted: the weight is in force.
+ */
+int cgroup_make(const char *uuid, unsigned weight, bool *ret_weighted);
+/* Removes that group, once nothing is in it any more, and the one above when it was the last. Nothing to remove is fine. */
+void cgroup_remove(const char *uuid);
+/* Removes all groups of VMs in which nothing is. */
+void cgroup_sweep(void);
