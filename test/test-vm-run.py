@@ -1,10 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """oxt vm with a VM that runs: a boot sector that halts the CPU, on QEMU."""
+import base64
 import json
 import os
+import shutil
 
 import oxt
+import whole
 
 stack = oxt.Stack()
 stack.daemon("dbd", "com.citrix.xenclient.db")
@@ -37,6 +40,58 @@ def life():
     assert vm("start", "boot") == "boot: running\n"
     assert "removed" in vm("delete", "--force", "boot")
     assert "boot" not in vm("list")
+
+
+SEEN = """
+mkdir /mnt
+for i in $(seq 100); do ls /dev/sr0 /dev/vda 2>/dev/null && break; sleep 0.1; done
+for d in /dev/sr0 /dev/vda; do
+  [ -b $d ] || continue
+  echo "oxt: volume=$(dd if=$d bs=8 skip=4101 count=4 2>/dev/null)"
+  mount -t iso9660 -o ro $d /mnt && (cd /mnt && for f in *; do echo "oxt: $f=$(tr '\\n' '|' <$f)"; done)
+done
+echo "oxt: end"
+"""
+
+
+@oxt.case
+def cloud_init():
+    """A guest sees the seed that oxt vm create --cloud-init makes: a volume named cidata with the files of NoCloud."""
+    folder = os.path.join(stack.state, "storage/guest")
+    os.makedirs(folder, exist_ok=True)
+    made = whole.image("guest-image-cd", [], "scsi_common scsi_mod virtio_scsi cdrom sr_mod isofs")
+    for name in ("vmlinux", "initrd"):
+        shutil.copy(os.path.join(made, name), folder)
+    files = {"user-data": "#cloud-config\nhostname: seeded\n", "network-config": "version: 2\n"}
+    for name, text in files.items():
+        with open(os.path.join(stack.root, name), "w") as f:
+            f.write(text)
+    console = os.path.join(stack.root, "console")
+    open(console, "w").close()
+    os.chmod(console, 0o666)
+    vm("create", "seeded", "-t", "oxt-demo", "--cloud-init", os.path.join(stack.root, "user-data"), "--network-config",
+              os.path.join(stack.root, "network-config"), "--set", "serial=file:" + console,
+              "--set", "cmd-line=console=ttyS0 quiet oxt.run=" + base64.b64encode(SEEN.encode()).decode(), "--start")
+    lines = []
+
+    def ended():
+        with open(console, errors="replace") as f:
+            lines[:] = [line[5:].strip() for line in f.read().splitlines() if line.startswith("oxt: ")]
+        return "end" in lines
+
+    try:
+        oxt.wait_for(ended, 120, "the guest's last line")
+    finally:
+        print("# " + "\n# ".join(lines))
+        vm("destroy", "seeded")
+    seen = dict(line.split("=", 1) for line in lines if "=" in line)
+    assert seen["volume"] == "cidata", "what cloud-init looks for"
+    assert seen["user-data"] == "#cloud-config|hostname: seeded|" and seen["network-config"] == "version: 2|", seen
+    uuid = json.loads(vm("show", "--json", "seeded"))["properties"]["uuid"]
+    assert uuid in seen["meta-data"] and "seeded" in seen["meta-data"], seen
+    vm("delete", "seeded")
+    left = [n for n in os.listdir(os.path.join(stack.state, "storage/disks")) if uuid in n]
+    assert not left, "the seed goes with the VM: %s" % left
 
 
 try:
