@@ -511,8 +511,12 @@ def process_of_its_own():
             maps = f.read()
         assert "microhttpd" not in maps and "wslay" not in maps
         with open("/proc/%d/status" % pid) as f:
-            uid = [l.split()[1] for l in f if l.startswith("Uid:")][0]
-        assert os.geteuid() != 0 or uid != "0", uid
+            status = dict(l.split(":", 1) for l in f)
+        assert os.geteuid() != 0 or status["Uid"].split()[0] != "0", status
+        # It can start nothing, and gain nothing.
+        assert status["NoNewPrivs"].strip() == "1", status
+        with open("/proc/%d/limits" % pid) as f:
+            assert [l.split()[2:4] for l in f if l.startswith("Max processes")] == [["0", "0"]]
         os.kill(pid, signals.SIGKILL)
         c.socket.settimeout(10)
         try:

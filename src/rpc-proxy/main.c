@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -130,6 +131,9 @@ static int proxy_start(Daemon *d, void *userdata, char *words[])
         }
         limits_load(&p->limits);
         raise_descriptors();
+        /* rpc-proxy-web has this user, too, and is not to look into this process. (Where root started it, it cannot anyway.) */
+        if (d->paths.system)
+                (void) prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         if (getrandom(random, sizeof random, 0) != sizeof random)
                 return log_errno(errno, "Cannot get random bytes");
         for (size_t i = 0; i < sizeof random; i++)

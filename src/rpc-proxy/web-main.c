@@ -5,6 +5,8 @@
  * client rpc-proxy hands over two sockets, one to the client and one for JSON texts, and judges what comes out.
  */
 #include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -46,6 +48,16 @@ static int on_control(_unused_ sd_event_source *s, int fd, _unused_ uint32_t eve
         return 0;
 }
 
+/* Whoever takes this process over has no more than it: it starts no other, and gains no rights by any program. */
+static int confine(void)
+{
+        const struct rlimit none = { 0, 0 };
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_NPROC, &none) < 0)
+                return -errno;
+        return 0;
+}
+
 static int web_start(Daemon *d, _unused_ void *userdata, char *words[])
 {
         socklen_t size = sizeof(int);
@@ -60,6 +72,9 @@ static int web_start(Daemon *d, _unused_ void *userdata, char *words[])
                 return -EINVAL;
         }
         (void) fcntl(CONTROL_FD, F_SETFD, FD_CLOEXEC);
+        r = confine();
+        if (r < 0)
+                return log_errno(r, "Cannot give up the right to start programs");
         r = web_new(d->event, paths_get(&d->paths, PATH_XUI), &web);
         if (r >= 0)
                 r = sd_event_add_io(d->event, NULL, CONTROL_FD, EPOLLIN, on_control, d);
