@@ -3,6 +3,7 @@
 """What guests tell of themselves (boot sentinel, tools, power state, CD drives), and what xenmgr makes of it."""
 import json
 import os
+import signal
 import threading
 
 import dbus
@@ -177,6 +178,85 @@ def cd_locks(life):
     assert life.fails("/host", XM + ".host", "assign_cd_device", "1:0:0:0", False, "no-vm")[0] == "Failed"
     assert life.fails("/host", XM + ".host", "get_cd_device_assignment", "sr0")[0] == "Failed"
     agent.stop()
+
+
+@with_life
+def power_link(life):
+    """What a VM with the power link does is told for the host; a reboot of it, or another VM, is not."""
+    linked, other = life.guest(**{"control-platform-power-state": "true"}), life.guest()
+    told = []
+    life.bus.add_signal_receiver(lambda action, path: told.append((str(path), str(action))), signal_name="PowerLink",
+                                 dbus_interface="org.oxt.Xenmgr1", path_keyword="path")
+    for vm in (linked, other):
+        life.start(vm)
+    agents = [Agent(life, linked), Agent(life, other)]
+    for a in agents:
+        a.node_written("power-state", "3")
+    oxt.wait_for(lambda: (life.turn(), told)[1] == [(linked, "sleep")], what="the host's sleep")
+    life.call(linked, VM, "reboot", timeout=60)
+    oxt.wait_for(lambda: life.words(linked).count("running") == 2)
+    for vm in (other, linked):
+        life.call(vm, VM, "destroy")
+    oxt.wait_for(lambda: (life.turn(), told)[1] == [(linked, "sleep"), (linked, "shutdown")], what="the host's end")
+    for a in agents:
+        a.stop()
+
+
+class Service(dbus.service.Object):
+    """A service of a guest."""
+
+    def __init__(self, bus):
+        super().__init__(bus, "/")
+        self.calls = []
+
+    @dbus.service.method("org.example.Guest", in_signature="ss")
+    def told(self, uuid, word):
+        self.calls.append([str(uuid), str(word)])
+
+
+@with_life
+def hooks_to_guests(life):
+    """An rpc: hook with vm= reaches a service of that VM, and nobody else who has taken its name."""
+    vm, server = life.guest(), life.guest()
+    hook = "rpc:destination=org.example.Guest,interface=org.example.Guest,member=told,vm=" + uuid_of(server)
+    life.set(vm, VM, "run-on-state-change", hook)
+    life.set(vm, VM, "run-pre-boot", "rpc:destination=org.example.Guest,interface=org.example.Guest,member=told,vm=" + uuid_of(server))
+    error = life.fails(vm, VM, "start")[1]
+    assert error.startswith("223:") and "does not run" in error, error
+    life.start(server)
+    impostor = dbus.bus.BusConnection(life.stack.address)
+    wrong = Service(impostor)
+    impostor.request_name("org.example.Guest")
+    error = life.fails(vm, VM, "start")[1]
+    assert error.startswith("223:") and "no such service" in error and not wrong.calls, error
+    impostor.close()
+    agent = Agent(life, server)
+    agent.remove_from_connection()
+    right = Service(agent.bus)
+    agent.bus.request_name("org.example.Guest")
+    life.set(vm, VM, "run-pre-boot", "")
+    start = Starting(life, vm)
+    oxt.wait_for(lambda: (life.turn(), [uuid_of(vm), "running"] in right.calls)[1], what="the call: %s" % right.calls)
+    start.end()
+    agent.bus.close()
+
+
+@with_life
+def all_down(life):
+    """SIGUSR2 shuts all VMs down, highest priority first, restarts none, and ends xenmgr."""
+    first = [life.guest(**{"shutdown-priority": "5"}) for _ in range(2)]
+    last = [life.guest(**{"keep-alive": "true"})]
+    for vm in last + first:
+        life.start(vm)
+    life.signals.clear()
+    life.manager.send_signal(signal.SIGUSR2)
+    assert life.manager.wait(60) == 0
+    life.turn(0.2)
+    ended = [s[1] for s in life.signals if s[0] == "vm_state_changed" and s[3] == "stopped"]
+    assert sorted(ended[:2]) == sorted(uuid_of(v) for v in first) and ended[2:] == [uuid_of(v) for v in last], ended
+    assert not any(life.pids("qemu-system", vm) for vm in first + last)
+    life.manager = life.stack.daemon("xenmgr", XM, "--no-autostart")
+    assert {life.state(vm) for vm in first + last} == {"stopped"}
 
 
 if __name__ == "__main__":

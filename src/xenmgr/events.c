@@ -10,6 +10,7 @@
 #include "monitor-client.h"
 #include "network-backends.h"
 #include "parse.h"
+#include "shutdown-all.h"
 #include "strbuf.h"
 #include "xen-nodes.h"
 
@@ -124,6 +125,8 @@ static void keep_alive(Vm *vm)
 
 static void after_stop(Vm *vm, VmState s)
 {
+        if (shutdown_all_running(vm->manager))
+                return;
         if (s == VM_REBOOTED && !vm_bool(vm, "preserve-on-reboot", false)) {
                 (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
                 return;
@@ -154,6 +157,20 @@ static void book_reason(Vm *vm, VmState s)
 }
 
 /*
+ * A VM with control-platform-power-state takes the host with it. Who may put the host to sleep or off is the platform;
+ * what a VM did that asks for it is told.
+ */
+static void power_link(Vm *vm, const char *action)
+{
+        Manager *m = vm->manager;
+
+        if (!vm_bool(vm, "control-platform-power-state", false) || !m->serving || shutdown_all_running(m))
+                return;
+        log_notice("%s wants the host to %s with it: the platform is told", vm->uuid, action);
+        (void) service_emit(m->daemon->service, vm->path, "org.oxt.Xenmgr1", "PowerLink", "s", action);
+}
+
+/*
  * A guest's reboot is told as an end with another reason: clients see rebooting, stopped, creating,
  * running. The internal state keeps the difference.
  */
@@ -180,6 +197,9 @@ static void handle_state(Vm *vm, VmState s)
                 run_hook(vm, "run-on-state-change", vm_state_public(shown));
         if (s == VM_RUNNING || s == VM_SUSPENDED || shown == VM_SHUTDOWN)
                 run_acpi_hook(vm, s == VM_RUNNING ? 0 : s == VM_SUSPENDED ? 3 : 5);
+        /* Not after a reboot, which must not end the host, nor for a VM that never came to be. */
+        if (s == VM_SHUTDOWN && (vm->reason == REASON_HALT || vm->reason == REASON_ACPI_POWEROFF || vm->reason == REASON_HIBERNATE))
+                power_link(vm, vm->reason == REASON_HIBERNATE ? "hibernate" : "shutdown");
         tell_state(vm, shown);
         lifecycle_state_changed(vm);
         if (s == VM_CREATED)
@@ -200,6 +220,8 @@ static void handle_acpi(Vm *vm, int64_t n)
                 write_key(vm, "hibernated", "true");
         } else if (n == 5)
                 vm->reason = REASON_ACPI_POWEROFF;
+        else if (n == 3 && vm_bool(vm, "control-platform-power-state", false))
+                power_link(vm, "sleep");
         else if (n == 3 && vm_bool(vm, "auto-s3-wake", false))
                 (void) lifecycle_request(vm, JOB_RESUME, 0, NULL, NULL, NULL, NULL);
         run_acpi_hook(vm, n);

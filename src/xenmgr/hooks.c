@@ -24,6 +24,9 @@ struct Hook {
         pid_t pid; /* leads a process group: what it has started is stopped with it */
         sd_event_source *exit, *timer;
         sd_bus_slot *slot;
+        sd_bus_message *call; /* waits for the answer to who has the name that it goes to */
+        char vm[37];          /* whose connection that must be */
+        char *why;            /* it fails with this, from the loop */
 };
 
 static void hook_free(Hook *h)
@@ -31,6 +34,8 @@ static void hook_free(Hook *h)
         sd_event_source_disable_unref(h->exit);
         sd_event_source_disable_unref(h->timer);
         sd_bus_slot_unref(h->slot);
+        sd_bus_message_unref(h->call);
+        free(h->why);
         safe_close(h->pidfd);
         strv_free(h->items);
         free(h->key);
@@ -108,11 +113,79 @@ static int on_rpc(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *
         return 0;
 }
 
-/* "rpc:destination=…,interface=…,member=…[,objpath=…]": blanks and a pair of quotes around a value are dropped. */
+static int rpc_send(Hook *h, sd_bus_message *m)
+{
+        return sd_bus_call_async(h->manager->bus, &h->slot, m, on_rpc, h, lifecycle_scaled(HOOK_USEC));
+}
+
+static int on_failed(_unused_ sd_event_source *s, void *userdata)
+{
+        Hook *h = userdata;
+        _cleanup_free_ char *why = TAKE_PTR(h->why);
+
+        hook_end(h, why);
+        return 0;
+}
+
+/* From the loop, for whoever has just called hook_run(). */
+static int fail_later(Hook *h, char *why)
+{
+        h->why = why;
+        h->exit = sd_event_source_disable_unref(h->exit);
+        return why ? sd_event_add_defer(h->manager->event, &h->exit, on_failed, h) : -ENOMEM;
+}
+
+static void on_known(_unused_ void *userdata)
+{
+}
+
+/* The call goes to the connection itself, which nobody else can become meanwhile. */
+static int on_owner(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *unused)
+{
+        Hook *h = userdata;
+        sd_bus_message *m = TAKE_PTR(h->call);
+        const char *owner = "";
+        Caller caller = { 0 };
+        int r;
+
+        h->slot = sd_bus_slot_unref(h->slot);
+        if (!sd_bus_message_get_error(reply))
+                (void) sd_bus_message_read(reply, "s", &owner);
+        if (!*owner || !h->manager->daemon->callers ||
+            callermap_lookup(h->manager->daemon->callers, owner, &caller, on_known, h->manager) <= 0 || !streq(caller.uuid, h->vm))
+                hook_end(h, "the VM that it names has no such service on this bus");
+        else {
+                r = sd_bus_message_set_destination(m, owner);
+                if (r >= 0)
+                        r = rpc_send(h, m);
+                if (r < 0)
+                        hook_end(h, strerror(-r));
+        }
+        sd_bus_message_unref(m);
+        return 0;
+}
+
+/*
+ * With vm= the call is one to a service of that VM, which is on this bus through rpc-proxy: whoever has the name must be a
+ * connection of it.
+ */
+static int rpc_to_vm(Hook *h, const char *uuid, const char *destination, sd_bus_message *m)
+{
+        const Vm *vm = manager_find_vm(h->manager, uuid);
+
+        if (!vm || !vm_is_running(vm))
+                return fail_later(h, strformat("the VM %.36s, which it is to call, does not run", uuid));
+        memcpy(h->vm, vm->uuid, sizeof h->vm);
+        h->call = sd_bus_message_ref(m);
+        return sd_bus_call_method_async(h->manager->bus, &h->slot, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+                                        "org.freedesktop.DBus", "GetNameOwner", on_owner, h, "s", destination);
+}
+
+/* "rpc:destination=…,interface=…,member=…[,objpath=…][,vm=…]": blanks and a pair of quotes around a value are dropped. */
 static int hook_rpc(Hook *h, const char *text)
 {
         _cleanup_strv_ char **parts = NULL;
-        const char *destination = NULL, *interface = NULL, *member = NULL, *path = "/";
+        const char *destination = NULL, *interface = NULL, *member = NULL, *path = "/", *uuid = NULL;
         sd_bus_message *m = NULL;
         int r;
 
@@ -140,7 +213,7 @@ static int hook_rpc(Hook *h, const char *text)
                 else if (streq(key, "objpath"))
                         path = value;
                 else if (streq(key, "vm"))
-                        return -EOPNOTSUPP; /* buses of VMs are not to be reached from here */
+                        uuid = value;
         }
         if (r < 0)
                 return r;
@@ -149,13 +222,14 @@ static int hook_rpc(Hook *h, const char *text)
                             h->uuid);
                 return hook_next(h);
         }
-        r = sd_bus_message_new_method_call(h->manager->bus, &m, destination, path, interface, member);
+        /* The destination of one to a VM is set when it is known. */
+        r = sd_bus_message_new_method_call(h->manager->bus, &m, uuid ? NULL : destination, path, interface, member);
         if (r >= 0)
                 r = sd_bus_message_append(m, "s", h->uuid);
         if (r >= 0 && h->argument)
                 r = sd_bus_message_append(m, "s", h->argument);
         if (r >= 0)
-                r = sd_bus_call_async(h->manager->bus, &h->slot, m, on_rpc, h, lifecycle_scaled(HOOK_USEC));
+                r = uuid ? rpc_to_vm(h, uuid, destination, m) : rpc_send(h, m);
         sd_bus_message_unref(m);
         return r;
 }

@@ -15,6 +15,7 @@
 #include "network-backends.h"
 #include "networks.h"
 #include "parse.h"
+#include "shutdown-all.h"
 #include "strbuf.h"
 
 #define START_USEC (300 * USEC_PER_SEC)
@@ -157,6 +158,10 @@ void start_first(Job *j)
         if (j->flags & JOB_RESUMED) {
                 j->launched = true;
                 start_first_resumed(j);
+                return;
+        }
+        if (shutdown_all_running(vm->manager)) {
+                job_end(j, "All VMs are being shut down");
                 return;
         }
         if (!vm_node(vm)) {

@@ -13,6 +13,7 @@
 #include "networks.h"
 #include "parse.h"
 #include "root-dbus.h"
+#include "shutdown-all.h"
 #include "strbuf.h"
 #include "templates.h"
 #include "vm.h"
@@ -391,7 +392,9 @@ int manager_start(Daemon *d, void *userdata, _unused_ char *words[])
         vm_properties_init();
         record_properties_init();
         root_properties_init();
-        r = sd_event_add_time(d->event, &m->config_timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_config_timer, m);
+        r = shutdown_all_init(m);
+        if (r >= 0)
+                r = sd_event_add_time(d->event, &m->config_timer, CLOCK_MONOTONIC, UINT64_MAX, 1, on_config_timer, m);
         if (r >= 0)
                 r = sd_event_source_set_enabled(m->config_timer, SD_EVENT_OFF);
         return r < 0 ? log_errno(r, "Cannot set up the event loop") : 0;

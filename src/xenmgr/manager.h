@@ -69,6 +69,7 @@ typedef struct Manager {
         struct Job *memory_turn; /* the start that is being found memory for */
         struct Autostart *autostart;
         bool no_autostart;
+        unsigned shutting_down; /* see shutdown-all.c */
 } Manager;
 
 static inline const Paths *manager_paths(const Manager *m)

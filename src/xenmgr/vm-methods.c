@@ -464,7 +464,11 @@ static const BusMethod own_methods[] = {
         { 0 }
 };
 
-static const BusSignal own_signals[] = { { "Progress", "sstt", "what step done total" }, { 0 } };
+static const BusSignal own_signals[] = {
+        { "PowerLink", "s", "action" },
+        { "Progress", "sstt", "what step done total" },
+        { 0 }
+};
 
 static const BusInterface vm_interface = { .name = XENMGR_INTERFACE ".vm",
                                            .methods = vm_methods,

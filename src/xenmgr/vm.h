@@ -85,6 +85,7 @@ struct Vm {
         uint64_t config_changed_at; /* vm_config_changed is due then; 0: not */
         bool agent;                 /* the guest's agent is on the bus */
         bool own_create;            /* vm_created is sent by who makes it */
+        bool asked_down;            /* by shutdown-all.c */
         bool mark;                  /* for manager_sync_vms */
 };
 

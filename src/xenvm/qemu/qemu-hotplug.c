@@ -171,8 +171,8 @@ int qemu_vnc_port(Vm *vm, VmDone done, void *userdata)
  * Plugging takes two requests, what is on the host's side first; unplugging waits for the guest in between.
  * A guest without a driver for hot-plug never lets go: then there is an error after a while, and nothing changed.
  */
-#define CABLE_OUT_USEC (500 * USEC_PER_MSEC)
 #define UNPLUG_MAX (10 * USEC_PER_SEC)
+#define CABLE_OUT_USEC (500 * USEC_PER_MSEC)
 
 static void plug_ended(Vm *vm)
 {
