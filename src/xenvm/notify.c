@@ -61,33 +61,41 @@ static void finish_connection(Notify *n)
         n->fd = safe_close(n->fd);
 }
 
-static void give_up(Notify *n, const char *why)
+static bool writable(int fd)
 {
-        log_warning("A notification could not be delivered: %s", why);
-        finish_connection(n);
-        pop(n);
-        start_next(n);
+        struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+        return poll(&p, 1, 0) > 0;
 }
 
-static int on_connected(_unused_ sd_event_source *s, int fd, _unused_ uint32_t revents, void *userdata)
+/* The head of the queue goes out through its connection, or is given up (why). */
+static void deliver(Notify *n, const char *why)
 {
-        Notify *n = userdata;
         size_t size = strlen(n->queue->text);
 
         /* A new connection's buffer takes a short line whole. */
-        if (send(fd, n->queue->text, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) size) {
-                give_up(n, strerror(errno));
-                return 0;
-        }
+        if (!why && send(n->fd, n->queue->text, size, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t) size)
+                why = strerror(errno);
+        if (why)
+                log_warning("A notification could not be delivered: %s", why);
         finish_connection(n);
         pop(n);
-        start_next(n);
+}
+
+static int on_connected(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
+{
+        deliver(userdata, NULL);
+        start_next(userdata);
         return 0;
 }
 
 static int on_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
-        give_up(userdata, "no connection within a second");
+        Notify *n = userdata;
+
+        /* It may be the loop that was held up, and not the connection. */
+        deliver(n, writable(n->fd) ? NULL : "no connection within a second");
+        start_next(n);
         return 0;
 }
 
@@ -125,6 +133,11 @@ static void start_next(Notify *n)
                 }
                 n->fd = open_target(n->target);
                 r = n->fd;
+                /* A unix socket is connected at once: what follows, and may take long, is told before it begins. */
+                if (r >= 0 && writable(n->fd)) {
+                        deliver(n, NULL);
+                        continue;
+                }
                 if (r >= 0)
                         r = sd_event_add_io(n->event, &n->io, n->fd, EPOLLOUT, on_connected, n);
                 if (r >= 0)

@@ -175,7 +175,7 @@ class Vm:
         return self.notifications.heard
 
     def states(self):
-        return re.findall(r"State (\S+)", self.log_text())
+        return [n[len("vm:state:"):] for n in self.told() if n.startswith("vm:state:")]
 
     def end(self):
         try:

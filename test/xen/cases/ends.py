@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A guest that ends by itself, and the on_* actions."""
+"""A guest that ends by itself, and the on_* actions: those of PVH guests (both.py has the same of PV guests)."""
 import time
 
 from bed import LINE, Vm, case, domains, wait_for
@@ -12,7 +12,7 @@ def guest_end(kind, how, config, wanted):
         vm.command("start", LINE)
         follow = lambda: vm.states()[vm.states().index("running") + 1:][:len(wanted)]
         wait_for(lambda: follow() == wanted, LINE, "%s, not %s; log:\n%s" % (wanted, follow(), vm.log_text()))
-        return vm.log_text()
+        return vm.told()
     finally:
         vm.end()
 
@@ -22,20 +22,20 @@ START = ["creating-domain", "creating-devices", "created", "running"]
 
 @case
 def on_halt():
-    """A guest that powers itself off: on_halt destroy."""
-    guest_end("pv", "poweroff", "on_halt=destroy", ["shutdown"])
+    """A PVH guest that powers itself off: on_halt destroy."""
+    guest_end("pvh", "poweroff", "on_halt=destroy", ["shutdown"])
 
 
 @case
 def on_reboot():
-    """A guest that reboots itself: on_reboot restart, twice round."""
-    guest_end("pv", "reboot", "on_reboot=restart", ["rebooted"] + START + ["rebooted"] + START)
+    """A PVH guest that reboots itself: on_reboot restart, twice round."""
+    guest_end("pvh", "reboot", "on_reboot=restart", ["rebooted"] + START + ["rebooted"] + START)
 
 
 @case
 def on_crash():
-    """A guest that crashes: told, then on_crash destroy."""
-    assert "error:crashed" in guest_end("pv", "crash", "on_crash=destroy", ["shutdown"])
+    """A PVH guest that crashes: told, then on_crash restart."""
+    assert "error:crashed" in guest_end("pvh", "crash", "on_crash=restart", START)
 
 
 @case
@@ -44,7 +44,7 @@ def preserve():
     vm = Vm("pv", extra="on_crash=preserve", cmdline="end=crash")
     try:
         vm.command("start", LINE)
-        wait_for(lambda: "error:crashed" in vm.log_text(), LINE, "the crash to be told")
+        wait_for(lambda: "error:crashed" in vm.told(), LINE, "the crash to be told")
         time.sleep(2)
         assert vm.domid() > 0 and domains().get(vm.name) == vm.domid()
     finally:

@@ -36,7 +36,7 @@ def nodes():
         # Written by the guest or by its device model, told by the monitor.
         for node, value, told in ((domain + "/services-up", "1", "services-up:1"), (identity + "/weather", "rain", "weather:rain"),
                                   (domain + "/power-state", "3", "power-state:3"), (domain + "/acpi-state", "s0", "power-state:0"),
-                                  (identity + "/rtc/timeoffset", "-3600", "rtc:-3600")):
+                                  (identity + "/rtc/timeoffset", "3600", "rtc:3600")):
             write(node, value)
             wait_for(lambda: told in vm.told(), CALL, "the notification %s; there were %s" % (told, vm.told()))
         vm.command("destroy")
