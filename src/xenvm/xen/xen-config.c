@@ -137,7 +137,8 @@ int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **re
                 return refuse(ret_why, "nic %d: '%s' is no MAC address", (int) n->id, n->mac);
         ret->devid = (libxl_devid) n->id;
         ret->backend_domid = (libxl_domid) n->backend_domid;
-        ret->nictype = emulated ? LIBXL_NIC_TYPE_VIF_IOEMU : LIBXL_NIC_TYPE_VIF;
+        if (emulated)
+                ret->nictype = LIBXL_NIC_TYPE_VIF_IOEMU;
         if (n->rate > 0) {
                 ret->rate_interval_usecs = RATE_INTERVAL_USEC;
                 ret->rate_bytes_per_interval = (uint64_t) MAX2(n->rate / (int64_t) (USEC_PER_SEC / RATE_INTERVAL_USEC), 1);
@@ -480,7 +481,8 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const
                 b->rtc_timeoffset = (uint32_t) offset;
         if (c->timer_mode != XENVM_UNSET && (hvm || pvh))
                 b->timer_mode = (libxl_timer_mode) c->timer_mode;
-        libxl_defbool_set(&b->disable_migrate, c->disable_migrate);
+        if (c->disable_migrate)
+                libxl_defbool_set(&b->disable_migrate, true);
         if (hvm) {
                 libxl_defbool_set(&b->acpi, c->acpi);
                 libxl_defbool_set(&b->apic, c->apic);
@@ -530,7 +532,7 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const
         }
         /* Stored only, so that `xl list -l` tells the truth: it is the monitor that acts. */
         ret->on_poweroff = action(c->on_halt);
-        ret->on_reboot = action(c->on_reboot);
+        ret->on_reboot = ret->on_soft_reset = action(c->on_reboot);
         ret->on_crash = ret->on_watchdog = action(c->on_crash);
         if (notes)
                 make_notes(c, hvm ? XEN_HVM : pvh ? XEN_PVH : XEN_PV, notes);

@@ -12,14 +12,54 @@
 #include "xen-ids.h"
 #include "xen-vm.h"
 
-static int vm_device_op(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOp **ret)
-{
-        int r;
+/* libxl works with the description of a device until the operation has ended: it is kept in the Vm as long. */
 
-        if (made < 0)
-                return made;
-        *ret = vm_begin(vm, what, done, userdata, vm_on_plain_done, &r);
-        return *ret ? 0 : r;
+void vm_let_go(Vm *vm)
+{
+        if (vm->held)
+                vm->held(&vm->device);
+        vm->held = NULL;
+}
+
+static void dispose_disk(void *device)
+{
+        libxl_device_disk_dispose(device);
+}
+
+static void dispose_nic(void *device)
+{
+        libxl_device_nic_dispose(device);
+}
+
+static void dispose_pci(void *device)
+{
+        libxl_device_pci_dispose(device);
+}
+
+/* vm->device can be filled in, and is disposed of by that. */
+static int hold(Vm *vm, void (*dispose)(void *device))
+{
+        if (vm_busy(vm))
+                return -EBUSY;
+        vm_let_go(vm);
+        memset(&vm->device, 0, sizeof vm->device);
+        vm->held = dispose;
+        return 0;
+}
+
+/* Begins the operation on vm->device, if it could be filled in (made). */
+static int begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOpDone then, XenOp **ret)
+{
+        int r = made;
+
+        if (r >= 0) {
+                *ret = vm_begin(vm, what, done, userdata, then, &r);
+                if (*ret)
+                        return 0;
+        }
+        if (r != -EBUSY)
+                vm_let_go(vm);
+        return r;
 }
 
 int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
@@ -30,102 +70,100 @@ int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
         int r;
 
         switch (device->kind) {
-        case VM_DEVICE_DISK: {
-                libxl_device_disk disk;
-
-                r = xen_disk_make(device->disk, vm->spec.paths, &disk, &why);
-                r = vm_device_op(vm, "Cannot attach the disk", done, userdata, r, &op);
+        case VM_DEVICE_DISK:
+                r = hold(vm, dispose_disk);
                 if (r >= 0)
-                        r = vm_started(op, libxl_device_disk_add(ctx, vm->domid, &disk, xenop_how(op)));
-                libxl_device_disk_dispose(&disk);
-                break;
-        }
-        case VM_DEVICE_NIC: {
-                libxl_device_nic nic;
-
-                r = xen_nic_make(device->nic, vm->hvm, &nic, &why);
-                r = vm_device_op(vm, "Cannot attach the network card", done, userdata, r, &op);
+                        r = xen_disk_make(device->disk, vm->spec.paths, &vm->device.disk, &why);
+                r = begin_held(vm, "Cannot attach the disk", done, userdata, r, vm_on_plain_done, &op);
                 if (r >= 0)
-                        r = vm_started(op, libxl_device_nic_add(ctx, vm->domid, &nic, xenop_how(op)));
-                libxl_device_nic_dispose(&nic);
+                        r = vm_started(op, libxl_device_disk_add(ctx, vm->domid, &vm->device.disk, xenop_how(op)));
                 break;
-        }
-        case VM_DEVICE_USB:
+        case VM_DEVICE_NIC:
+                r = hold(vm, dispose_nic);
+                if (r >= 0)
+                        r = xen_nic_make(device->nic, vm->hvm, &vm->device.nic, &why);
+                r = begin_held(vm, "Cannot attach the network card", done, userdata, r, vm_on_plain_done, &op);
+                if (r >= 0)
+                        r = vm_started(op, libxl_device_nic_add(ctx, vm->domid, &vm->device.nic, xenop_how(op)));
+                break;
+        case VM_DEVICE_PCI:
+                r = hold(vm, dispose_pci);
+                if (r >= 0)
+                        r = xen_pci_make(vm->spec.config, device->pci, &vm->device.pci);
+                r = begin_held(vm, "Cannot attach the PCI device", done, userdata, r, vm_on_plain_done, &op);
+                if (r >= 0)
+                        r = vm_started(op, libxl_device_pci_add(ctx, vm->domid, &vm->device.pci, xenop_how(op)));
+                break;
+        default:
                 return -EOPNOTSUPP;
-        default: {
-                libxl_device_pci pci;
-
-                r = xen_pci_make(vm->spec.config, device->pci, &pci);
-                r = vm_device_op(vm, "Cannot attach the PCI device", done, userdata, r, &op);
-                if (r >= 0)
-                        r = vm_started(op, libxl_device_pci_add(ctx, vm->domid, &pci, xenop_how(op)));
-                libxl_device_pci_dispose(&pci);
-                break;
-        }
         }
         if (why)
                 log_error("%s", why);
         return r;
 }
 
+static int find_nic(Vm *vm, int64_t id)
+{
+        int r = hold(vm, dispose_nic);
+
+        if (r < 0)
+                return r;
+        libxl_device_nic_init(&vm->device.nic);
+        return libxl_devid_to_device_nic(xenhost_ctx(vm->host), vm->domid, (int) id, &vm->device.nic) != 0 ? -ENOENT : 0;
+}
+
+static int remove_nic(Vm *vm, int64_t id, const char *what, VmDone done, void *userdata, XenOpDone then)
+{
+        XenOp *op;
+        int r = begin_held(vm, what, done, userdata, find_nic(vm, id), then, &op);
+
+        if (r < 0)
+                return r;
+        return vm_started(op, libxl_device_nic_remove(xenhost_ctx(vm->host), vm->domid, &vm->device.nic, xenop_how(op)));
+}
+
 int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata)
 {
         libxl_ctx *ctx = xenhost_ctx(vm->host);
+        int64_t n;
         XenOp *op;
         int r;
 
         if (kind == VM_DEVICE_DISK) {
-                libxl_device_disk disk;
-
-                libxl_device_disk_init(&disk);
-                r = libxl_vdev_to_device_disk(ctx, vm->domid, id, &disk) != 0 ? -ENOENT : 0;
-                r = vm_device_op(vm, "Cannot detach the disk", done, userdata, r, &op);
+                r = hold(vm, dispose_disk);
+                if (r >= 0) {
+                        libxl_device_disk_init(&vm->device.disk);
+                        r = libxl_vdev_to_device_disk(ctx, vm->domid, id, &vm->device.disk) != 0 ? -ENOENT : 0;
+                }
+                r = begin_held(vm, "Cannot detach the disk", done, userdata, r, vm_on_plain_done, &op);
                 if (r >= 0)
-                        r = vm_started(op, libxl_device_disk_remove(ctx, vm->domid, &disk, xenop_how(op)));
-                libxl_device_disk_dispose(&disk);
+                        r = vm_started(op, libxl_device_disk_remove(ctx, vm->domid, &vm->device.disk, xenop_how(op)));
                 return r;
         }
-        if (kind == VM_DEVICE_NIC) {
-                libxl_device_nic nic;
-                int64_t n;
-
-                libxl_device_nic_init(&nic);
-                r = parse_i64(id, &n) < 0 || libxl_devid_to_device_nic(ctx, vm->domid, (int) n, &nic) != 0 ? -ENOENT : 0;
-                r = vm_device_op(vm, "Cannot detach the network card", done, userdata, r, &op);
-                if (r >= 0)
-                        r = vm_started(op, libxl_device_nic_remove(ctx, vm->domid, &nic, xenop_how(op)));
-                libxl_device_nic_dispose(&nic);
-                return r;
-        }
+        if (kind == VM_DEVICE_NIC)
+                return parse_i64(id, &n) < 0 ? -ENOENT : remove_nic(vm, n, "Cannot detach the network card", done, userdata, vm_on_plain_done);
         return -EOPNOTSUPP;
 }
 
 int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata)
 {
-        _cleanup_free_ char *mapped = path ? paths_map(vm->spec.paths, path) : NULL;
-        libxl_device_disk disk;
+        libxl_device_disk *disk = &vm->device.disk;
         XenOp *op;
         int r;
 
-        if (path) {
-                r = mapped ? ids_access(mapped, R_OK) : -ENOMEM;
-                if (r < 0)
-                        return r;
+        r = hold(vm, dispose_disk);
+        if (r >= 0) {
+                libxl_device_disk_init(disk);
+                disk->vdev = strdup(drive->virtpath);
+                disk->pdev_path = path ? paths_map(vm->spec.paths, path) : NULL;
+                disk->format = path ? LIBXL_DISK_FORMAT_RAW : LIBXL_DISK_FORMAT_EMPTY;
+                disk->is_cdrom = disk->removable = 1;
+                r = !disk->vdev || (path && !disk->pdev_path) ? -ENOMEM : path ? ids_access(disk->pdev_path, R_OK) : 0;
         }
-        op = vm_begin(vm, "Cannot change the CD", done, userdata, vm_on_plain_done, &r);
-        if (!op)
-                return r;
-        libxl_device_disk_init(&disk);
-        disk.vdev = strdup(drive->virtpath);
-        disk.pdev_path = TAKE_PTR(mapped);
-        disk.format = path ? LIBXL_DISK_FORMAT_RAW : LIBXL_DISK_FORMAT_EMPTY;
-        disk.is_cdrom = disk.removable = 1;
-        if (!disk.vdev || (path && !disk.pdev_path))
-                xenop_finish(op, ERROR_NOMEM);
-        else
-                (void) vm_started(op, libxl_cdrom_insert(xenhost_ctx(vm->host), vm->domid, &disk, xenop_how(op)));
-        libxl_device_disk_dispose(&disk);
-        return 0;
+        r = begin_held(vm, "Cannot change the CD", done, userdata, r, vm_on_plain_done, &op);
+        if (r >= 0)
+                r = vm_started(op, libxl_cdrom_insert(xenhost_ctx(vm->host), vm->domid, disk, xenop_how(op)));
+        return r;
 }
 
 /* Moves a network interface of this host from one bridge to another, or onto one. */
@@ -177,38 +215,29 @@ int xen_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void
 static void on_nic_removed(void *userdata, int rc)
 {
         Vm *vm = userdata;
-        libxl_device_nic nic;
         _cleanup_free_ char *why = NULL;
         XenOp *op;
 
-        if (rc == 0 && xen_nic_make(&vm->moving, vm->hvm, &nic, &why) >= 0) {
-                op = vm_continue(vm, vm_on_plain_done);
-                if (op)
-                        (void) vm_started(op, libxl_device_nic_add(xenhost_ctx(vm->host), vm->domid, &nic, xenop_how(op)));
-                libxl_device_nic_dispose(&nic);
-                if (op)
-                        return;
+        vm_let_go(vm);
+        if (rc == 0) {
+                vm->held = dispose_nic;
+                rc = xen_nic_make(&vm->moving, vm->hvm, &vm->device.nic, &why) < 0 ? ERROR_FAIL : 0;
         }
-        vm_finish(vm, rc != 0 ? rc : ERROR_FAIL, NULL);
+        op = rc == 0 ? vm_continue(vm, vm_on_plain_done) : NULL;
+        if (op)
+                (void) vm_started(op, libxl_device_nic_add(xenhost_ctx(vm->host), vm->domid, &vm->device.nic, xenop_how(op)));
+        else
+                vm_finish(vm, rc != 0 ? rc : ERROR_NOMEM, NULL);
 }
 
 int xen_set_nic_backend(Vm *vm, const VmNic *nic, int64_t domid, VmDone done, void *userdata)
 {
-        libxl_device_nic now;
-        XenOp *op;
-        int r;
+        int r = remove_nic(vm, nic->id, "Cannot give the network card another back end", done, userdata, on_nic_removed);
 
-        libxl_device_nic_init(&now);
-        r = libxl_devid_to_device_nic(xenhost_ctx(vm->host), vm->domid, (int) nic->id, &now) != 0 ? -ENOENT : 0;
         if (r >= 0) {
-                op = vm_begin(vm, "Cannot give the network card another back end", done, userdata, on_nic_removed, &r);
-                if (op) {
-                        vm->moving = *nic; /* its texts are the config's, which lives as long as the Vm */
-                        vm->moving.backend_domid = domid;
-                        r = vm_started(op, libxl_device_nic_remove(xenhost_ctx(vm->host), vm->domid, &now, xenop_how(op)));
-                }
+                vm->moving = *nic; /* its texts are the config's, which lives as long as the Vm */
+                vm->moving.backend_domid = domid;
         }
-        libxl_device_nic_dispose(&now);
         return r;
 }
 

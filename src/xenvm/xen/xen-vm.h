@@ -29,6 +29,12 @@ struct Vm {
         bool killing;      /* from here on no end of the domain is news */
         bool kill_waiting; /* until the operation under way has ended */
         bool hvm;
+        union { /* what the operation under way is about */
+                libxl_device_disk disk;
+                libxl_device_nic nic;
+                libxl_device_pci pci;
+        } device;
+        void (*held)(void *device); /* how to dispose of it; NULL: there is none */
         VmNic moving; /* a card on its way to another back end */
         int restore_fd;
         VmStatus status;
@@ -44,6 +50,7 @@ struct Vm {
 /* The back end itself; xenvm has it through xen-entry.c. */
 extern const Backend xen_functions;
 
+bool vm_busy(const Vm *vm);
 /* Begins an operation: give the result to libxl. NULL: -EBUSY or -ENOMEM in *ret_r. */
 XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done, int *ret_r);
 /* The step that follows within the same operation; NULL: no memory. */
@@ -68,6 +75,7 @@ int xen_show(Vm *vm, const char *name, const char *value);
 void xen_publish(const char *uuid, const char *name, int64_t domid, const char *state);
 
 /* xen-devices.c */
+void vm_let_go(Vm *vm); /* of vm->device */
 
 int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
 int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);

@@ -25,6 +25,7 @@ void vm_finish(Vm *vm, int rc, const char *text)
         void *userdata = vm->userdata;
         _cleanup_free_ char *why = NULL;
 
+        vm_let_go(vm);
         vm->done = NULL;
         if (!done)
                 return;
@@ -69,9 +70,14 @@ void vm_on_plain_done(void *userdata, int rc)
         vm_finish(userdata, rc, NULL);
 }
 
+bool vm_busy(const Vm *vm)
+{
+        return vm->done || vm->op;
+}
+
 XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done, int *ret_r)
 {
-        if (vm->done || vm->op) {
+        if (vm_busy(vm)) {
                 *ret_r = -EBUSY;
                 return NULL;
         }
@@ -167,12 +173,17 @@ static const XenHostEvents host_events = { .domain = on_domain, .progress = on_p
 
 static Vm *xen_free(Vm *vm)
 {
+        bool held;
+
         if (!vm)
                 return NULL;
+        held = vm->held && vm->op; /* by libxl, in the middle of something that only ends with the process */
         if (vm->death)
                 libxl_evdisable_domain_death(xenhost_ctx(vm->host), vm->death);
         if (vm->config_made)
                 libxl_domain_config_dispose(&vm->config);
+        if (!held)
+                vm_let_go(vm);
         firmware_done(&vm->tables);
         xenchannel_free(vm->channel);
         sd_event_source_disable_unref(vm->store_source);
@@ -180,7 +191,8 @@ static Vm *xen_free(Vm *vm)
                 xs_close(vm->store);
         xenhost_free(vm->host);
         safe_close(vm->restore_fd);
-        free(vm);
+        if (!held)
+                free(vm);
         return NULL;
 }
 DEFINE_CLEANUP(Vm *, xen_free)

@@ -40,7 +40,7 @@ def check(lines, wanted):
 
 
 COMMON = ["uuid=" + IDENTITY, "name=keys", "memory=160", "memory-max=192", "vcpus=2", "no_mem_check=true", "on_halt=preserve",
-          "on_reboot=destroy", "on_crash=restart", "time-offset=3600", "disable-migrate=true", "cpus-affinity=1:1",
+          "on_reboot=restart", "on_crash=restart", "time-offset=3600", "disable-migrate=true", "cpus-affinity=1:1",
           "platform=device_id=0002", "passthrough-io=0x3f8-0x3ff", "passthrough-mmio=0xfed40000-0xfed44fff", "vtpm-backend=0",
           "vtpm-instance=3", "vkbd=true", "pci-msitranslate=0", "pci=0,bind,0000:03:00.1,power_mgmt=0,guest_slot=16",
           "disk=/dev/null:phy:xvdb:r:disk", "disk=%s/one.raw:file:xvda:w:disk", "disk=%s/two.qcow2:qcow2:xvdd:w:disk",
@@ -48,7 +48,7 @@ COMMON = ["uuid=" + IDENTITY, "name=keys", "memory=160", "memory-max=192", "vcpu
           "nic=id=2,bridge=other,mac=02:00:00:00:00:0a,backend-domid=4", "cpuid=1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx0"]
 COMMON_WANTED = {
     "c_info/uuid": IDENTITY, "c_info/name": "keys", "b_info/target_memkb": 160 << 10, "b_info/max_memkb": 192 << 10,
-    "b_info/max_vcpus": 2, "b_info/avail_vcpus": [0, 1], "on_poweroff": "preserve", "on_reboot": "destroy", "on_crash": "restart",
+    "b_info/max_vcpus": 2, "b_info/avail_vcpus": [0, 1], "on_poweroff": "preserve", "on_reboot": "restart", "on_crash": "restart",
     "on_watchdog": "restart", "b_info/rtc_timeoffset": 3600, "b_info/disable_migrate": "True",
     "b_info/vcpu_hard_affinity/1": [1], "c_info/platformdata": {"device_id": "0002"},
     "b_info/ioports/0": {"first": 0x3f8, "number": 8}, "b_info/iomem/0": {"start": 0xfed40, "number": 5, "gfn": 0xfed40},

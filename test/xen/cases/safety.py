@@ -167,7 +167,7 @@ ROUNDS = 50
 @case(seconds=900)
 def no_leaks():
     """50 starts and stops leave no domain, grant, descriptor, xenstore node or loop device behind."""
-    vm = Vm("pv", extra="disk=%s:file:xvda:w:disk" % image("leak"), memory=64)
+    vm = Vm("pv", extra="disk=%s:file:xvda:w:disk" % image("leak"), memory=96)
     try:
         vm.command("start", LINE, paused="true")
         vm.command("destroy", LINE)
