@@ -3,6 +3,9 @@
 """oxt-helper: what it does for the VMs' user, and for nobody else."""
 import json
 import os
+import pwd
+import re
+import shutil
 import subprocess
 import sys
 
@@ -108,6 +111,33 @@ def other_users():
         assert "was refused" in h.stack.log("unshare"), h.stack.log("unshare")
     finally:
         h.stack.stop()
+
+
+@oxt.case
+def monitor_for_a_user():
+    """xenvm --user, as the helper starts it: without Xen it is that user for good; nobody but root can ask for it."""
+    oxt.needs_root()
+    stack = oxt.Stack(bus=False)
+    uuid = "00000000-0000-0000-0000-00000000b0d5"
+    config = os.path.join(stack.root, "vm.conf")
+    with open(config, "w") as f:
+        f.write("uuid=%s\nmemory=16\nstartup=shutdown\n" % uuid)
+    for folder in (stack.state, stack.runtime):
+        shutil.chown(folder, "oxt-mgr")
+    words = ["--backend", "qemu", "--no-daemonize", "--monitor-dbus", "false", "--monitor-json", "true", config]
+    try:
+        process = stack.start([oxt.program("xenvm"), "--user", "oxt-mgr", *words],
+                              ready=lambda: os.path.exists("%s/xenvm/vm-%s" % (stack.runtime, uuid)))
+        number = str(pwd.getpwnam("oxt-mgr").pw_uid)
+        with open("/proc/%d/status" % process.pid) as f:
+            assert re.search(r"^Uid:\t%s\t%s\t%s\t%s$" % ((number,) * 4), f.read(), re.M)
+        assert os.stat("%s/vm/%s/monitor.json" % (stack.runtime, uuid)).st_uid == int(number)
+        for user, caller in (("oxt-dbd", "oxt-mgr"), ("root", "root"), ("no-such-user", "root")):
+            r = subprocess.run(oxt.as_user(caller, oxt.program("xenvm"), "--user", user, *words), env=stack.env,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+            assert r.returncode == 3 and "--user " + user in r.stdout, (user, r.stdout)
+    finally:
+        stack.stop()
 
 
 @oxt.case

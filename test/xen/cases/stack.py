@@ -75,7 +75,7 @@ def good(*words, seconds=CALL):
 def logs():
     """The ends of what the daemons and monitors wrote."""
     text = ""
-    for path in sorted(glob.glob(STATE + "/log/*.log")):
+    for path in sorted(glob.glob(STATE + "/log/*.log") + glob.glob(STATE + "/vm-log/*.log")):
         with open(path, errors="replace") as f:
             text += "%s:\n%s\n" % (os.path.basename(path), "".join(f.readlines()[-12:]))
     return text
@@ -232,7 +232,7 @@ def stack_calls():
     with open("/proc/%d/status" % record["monitor"]["pid"]) as f:
         real, effective = re.search(r"^Uid:\s+(\d+)\s+(\d+)", f.read(), re.M).groups()
     assert real == "0" and int(effective) == pwd.getpwnam("oxt-mgr").pw_uid, (real, effective)
-    for path in glob.glob("%s/vm/%s/*" % (RUNTIME, guest.uuid)) + glob.glob("%s/log/xenvm-*" % STATE):
+    for path in glob.glob("%s/vm/%s/*" % (RUNTIME, guest.uuid)) + glob.glob(STATE + "/vm-log/*"):
         assert os.stat(path).st_uid == pwd.getpwnam("oxt-mgr").pw_uid, path
     allowed, denied = guest.wait_for("allowed "), guest.wait_for("denied ")
     assert allowed.startswith("allowed 0 ") and guest.path in allowed, allowed
@@ -296,6 +296,19 @@ def stack_sentinel():
 
 
 @case(seconds=150)
+def stack_restored():
+    """Suspended to a file and resumed from it the guest is another domain, and its calls are answered again."""
+    guest = World.get()
+    guest.ticks_on()
+    before, image = guest.domid(), STATE + "/storage/image"
+    good("xec", "-o", guest.path, "-i", VM, "suspend-to-file", image, seconds=LINE)
+    wait_for(lambda: guest.domid() < 0, CALL, "the end of the domain\n" + logs())
+    good("xec", "-o", guest.path, "-i", VM, "resume-from-file", image, seconds=LINE)
+    wait_for(lambda: guest.domid() > before, CALL, "the new domain\n" + logs())
+    guest.ticks_on()
+
+
+@case(seconds=150)
 def stack_latency():
     """A call and its answer take milliseconds through the ring (what it took is printed beside a socket of dom0's)."""
     guest = World.get()
@@ -310,7 +323,7 @@ def stack_latency():
         socket = float(good("bench-rpc-proxy", "latency", bus, "test.echo", "3").split()[0])
         line = guest.wait_for("latency ", CALL) # the guest began to measure when it could
         ring = float(line.split()[1])
-        with open("%s/log/xenvm-%s.log" % (STATE, guest.uuid)) as f:
+        with open("%s/vm-log/xenvm-%s.log" % (STATE, guest.uuid)) as f:
             mapped = re.findall(r"is mapped, after (\d+) us", f.read())
         print("# a call over a socket of dom0: %.0f us; from the guest through the ring and rpc-proxy: %.0f us; mapping a ring: %s us"
               % (socket, ring, ", ".join(mapped)))
@@ -481,3 +494,51 @@ def stack_stopped():
     assert not processes("--runtime-dir=" + RUNTIME) and not processes(RUNTIME), out
     assert not bed.domains()
     assert not os.path.exists(RUNTIME + "/vm/" + guest.uuid)
+
+
+@case(seconds=150)
+def stack_bounds():
+    """A monitor that root runs for oxt-mgr gives its config no file, program or device model argument of root's."""
+    install()
+    folder = "/run/bounds"
+    os.makedirs(folder, exist_ok=True)
+    shutil.chown(folder, "oxt-mgr")
+    secret = folder + "/secret"
+    with open(secret, "w") as f:
+        f.write("x" * 4096)
+    os.chmod(secret, 0o600)
+    shutil.copy("/share/guest.cpio", folder + "/kernel")
+    environment = dict(ENVIRONMENT, OXT_STATE_DIR=folder + "/state", OXT_RUNTIME_DIR=folder + "/run")
+    for name in ("state", "run"):
+        os.makedirs(folder + "/" + name, exist_ok=True)
+        shutil.chown(folder + "/" + name, "oxt-mgr")
+
+    def xenvm(lines, *words):
+        config = folder + "/vm.conf"
+        with open(config, "w") as f:
+            f.write("uuid=00000000-0000-0000-0000-00000000b0d5\nmemory=64\n" + lines)
+        return subprocess.run(["xenvm", "--user", "oxt-mgr", *words, config], env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=CALL)
+
+    good_kernel = "virt-type=pv\nkernel=%s/kernel\n" % folder
+    for lines, said in (("virt-type=pv\nkernel=%s\n" % secret, "kernel: cannot read"),
+                        (good_kernel + "initrd=%s\n" % secret, "initrd: cannot read"),
+                        (good_kernel + "disk=%s:file:xvda:w:disk\n" % secret, "cannot open " + secret),
+                        (good_kernel + "disk=/etc/shadow:file:xvda:r:disk\n", "cannot open /etc/shadow"),
+                        ("hvm=true\nserial=file:/etc/passwd\n", "serial: 'file:/etc/passwd' would be opened by root")):
+        r = xenvm(lines, "--backend", "xen", "--print-backend")
+        assert r.returncode != 0 and said in r.stderr, (lines, r.stderr, r.stdout)
+    r = xenvm("hvm=true\nqemu-dm-path=%s/run-me\nextra-hvm=drive=file:/etc/shadow\n" % folder, "--backend", "xen", "--print-backend")
+    assert r.returncode == 0, r.stderr
+    made = json.loads(r.stdout)["b_info"]
+    assert not [key for key in made if key.startswith("device_model") and "run-me" in str(made[key])] and "extra_hvm" not in made, made
+    assert "run-me" not in r.stdout and "/etc/shadow" not in r.stdout, r.stdout
+    assert "qemu-dm-path has no effect" in r.stderr and "extra-hvm has no effect" in r.stderr, r.stderr
+    # A log that it may not write is not written, a link leads nowhere.
+    r = xenvm("virt-type=pv\nkernel=%s/kernel\ndebug=true\noutput=/etc/oxt-was-here\nstartup=shutdown\n" % folder,
+              "--backend", "xen", "--no-daemonize", "--monitor-dbus", "false", "--print-backend")
+    assert not os.path.exists("/etc/oxt-was-here")
+    # A user cannot ask for it.
+    r = subprocess.run(["setpriv", "--reuid", "oxt-mgr", "--regid", "oxt-mgr", "--clear-groups", HOME + "/bin/xenvm", "--user", "oxt-dbd",
+                        "--check", folder + "/vm.conf"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert r.returncode == 3 and "only root" in r.stdout, r.stdout
