@@ -52,18 +52,17 @@ static bool set_weight(const char *ours, const char *group, unsigned weight)
 
 int cgroup_make(const char *uuid, unsigned weight, bool *ret_weighted)
 {
-        _cleanup_free_ char *ours = our_folder(), *group = ours ? strformat("%s/%s", ours, uuid) : NULL,
-                            *procs = group ? strformat("%s/cgroup.procs", group) : NULL;
+        _cleanup_free_ char *ours = our_folder(), *group = ours ? strformat("%s/%s", ours, uuid) : NULL;
         int fd = -EBADF;
 
         *ret_weighted = false;
-        if (!procs)
+        if (!group)
                 return -EOPNOTSUPP;
         /* Another stack may take the empty folder away between the two. */
         for (unsigned i = 0; i < 3 && fd < 0; i++) {
                 (void) mkdir(ours, 0755);
                 (void) mkdir(group, 0755);
-                fd = open(procs, O_WRONLY | O_CLOEXEC);
+                fd = open(group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         }
         if (fd < 0)
                 return -EOPNOTSUPP;

@@ -10,7 +10,7 @@
 
 /*
  * Makes it. weight: share of the CPU, 1 to 10000, where 100 is what others have, or CGROUP_WEIGHT_NONE. Returns a
- * descriptor of its cgroup.procs, into which a process that writes "0" puts itself; -EOPNOTSUPP when this host has no
+ * descriptor of its folder, for a process to be made in; -EOPNOTSUPP when this host has no
  * cgroup2 or only one that is not ours to change. *ret_weighted: the weight is in force.
  */
 int cgroup_make(const char *uuid, unsigned weight, bool *ret_weighted);

@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -145,8 +147,6 @@ static int become(const SpawnUser *u)
         char number[24];
         int n = snprintf(number, sizeof number, "%d\n", (int) getpid());
 
-        if (u->group_fd >= 0 && write(u->group_fd, "0", 1) != 1)
-                return -errno;
         (void) umask(0007);
         if (write(u->pid_fd, number, (size_t) n) != n || fchdir(u->folder_fd) < 0 || set_limit(RLIMIT_NPROC, PROCESSES_MAX) < 0 ||
             (u->pinned && set_limit(RLIMIT_MEMLOCK, RLIM_INFINITY) < 0) || setgroups(u->group != (gid_t) -1, &u->group) < 0 ||
@@ -214,6 +214,14 @@ fail:
         }
 }
 
+/* Made in the group: to move there later takes the kernel ten milliseconds, in which no process anywhere may fork or end. */
+static pid_t fork_into(int group_fd)
+{
+        struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t) group_fd };
+
+        return (pid_t) syscall(SYS_clone3, &args, sizeof args);
+}
+
 int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options, pid_t *ret_pid, int *ret_pidfd)
 {
         const char *path = program == SPAWN_HOOK ? options->path : spawn_program_path(program);
@@ -240,7 +248,7 @@ int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options,
                 return -errno;
         read_fd = pipe_fds[0];
         write_fd = pipe_fds[1];
-        pid = fork();
+        pid = options->user && options->user->group_fd >= 0 ? fork_into(options->user->group_fd) : fork();
         if (pid < 0)
                 return -errno;
         if (pid == 0)

@@ -33,7 +33,7 @@ typedef struct SpawnUser {
         uid_t uid;      /* and the group of the same number */
         gid_t group;    /* one more, or (gid_t) -1 */
         int folder_fd;  /* where it runs */
-        int group_fd;   /* cgroup.procs of its control group, or -EBADF */
+        int group_fd;   /* folder of its control group, or -EBADF */
         int pid_fd;     /* where it writes its number */
         bool pinned;    /* may lock memory in place */
 } SpawnUser;

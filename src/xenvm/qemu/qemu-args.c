@@ -84,8 +84,11 @@ int arg_file(ArgList *l, QemuFileUse use, const char *owner, const char *path, i
         if (number < 0)
                 l->oom = true;
         else if (use == QEMU_FILE_READ || use == QEMU_FILE_WRITE || use == QEMU_FILE_OUTPUT) {
-                _cleanup_free_ char *opaque = arg_escape(owner);
+                _cleanup_free_ char *opaque = arg_escape(owner); /* QEMU's label of it: qemu-fdsets.c */
 
+                for (char *p = opaque; p && *p; p++)
+                        if (*p == ' ')
+                                *p = '-';
                 arg_add(l, "-add-fd", "fd=%d,set=%d,opaque=%s", number, number, strempty(opaque));
         }
         return number;

@@ -44,7 +44,7 @@ void qemu_image_forget(Vm *vm)
 int qemu_image_give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm, int r, const char *text), char **ret_why)
 {
         char id[40];
-        _cleanup_free_ char *label = strformat("disk %s", qemu_disk_id(d, id));
+        _cleanup_free_ char *label = strformat("disk-%s", qemu_disk_id(d, id));
         int r;
 
         qemu_image_forget(vm);
@@ -129,7 +129,7 @@ static void on_sets(void *userdata, int r, json_object *value, _unused_ const ch
 
 void qemu_image_drop(Vm *vm, const char *id, bool the_new, void (*next)(Vm *vm))
 {
-        snprintf(vm->plug.label, sizeof vm->plug.label, "disk %.39s", id);
+        snprintf(vm->plug.label, sizeof vm->plug.label, "disk-%.39s", id);
         vm->plug.drop_new = the_new;
         vm->plug.dropped = next;
         if (vm_request(vm, "query-fdsets", NULL, on_sets, vm) < 0)
