@@ -39,7 +39,7 @@ class Helper:
         self.socket = os.path.join(self.stack.runtime, "helper.sock")
         self.stack.env["OXT_HELPER_BRIDGES"] = "other br-test"
         self.process = self.stack.start(
-            ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && ip link add br-test type bridge && ip link add br-no type bridge && exec "$0"',
+            ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && ip link add br-test type bridge && ip link set br-test up && ip link add br-no type bridge && exec "$0"',
              oxt.program("oxt-helper")], ready=lambda: os.path.exists(self.socket) and os.stat(self.socket).st_mode & 0o777 == 0o660)
 
     def ask(self, *requests, user="oxt-mgr"):
@@ -69,6 +69,67 @@ def tap():
         assert line and "master br-test" in line[0] and "UP" in line[0], h.links()
         h.close()
         oxt.wait_for(lambda: "oxt0" not in h.links(), what="the end of the device")
+    finally:
+        h.stack.stop()
+
+
+# Gets two tap devices on the bridge, limits one of them, and sends from each to the other for a second and a half as fast as it
+# can; prints how many bytes came through in each direction, and the seconds that it took.
+FLOOD = r"""
+import array, json, os, socket, sys, threading, time
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+def ask(**request):
+    s.sendall(json.dumps(request).encode() + b"\n")
+    text, ancillary, _, _ = s.recvmsg(4096, socket.CMSG_SPACE(16))
+    answer = json.loads(text)
+    assert "ok" in answer, answer
+    fds = array.array("i")
+    for _, _, data in ancillary:
+        fds.frombytes(data)
+    return answer.get("name"), list(fds)
+limited, free = [ask(request="tap-create", bridge="br-test") for _ in range(2)]
+ask(request="tap-limit", tap=limited[0], rate=sys.argv[2])
+def flood(sender, receiver):
+    frame = bytes(10) + b"\xff" * 6 + bytes([2, 0, 0, 0, 0, sender]) + b"\x88\xb5" + bytes(1400)
+    os.set_blocking(sender, False)
+    os.set_blocking(receiver, False)
+    passed, begin = 0, time.monotonic()
+    while time.monotonic() < begin + 1.5:
+        try:
+            os.write(sender, frame)
+        except BlockingIOError:
+            pass
+        try:
+            while True:
+                got = os.read(receiver, 4096)
+                passed += len(got) - 10 if got[22:24] == b"\x88\xb5" else 0
+        except BlockingIOError:
+            pass
+    return passed, time.monotonic() - begin
+print(json.dumps([flood(limited[1][0], free[1][0]), flood(free[1][0], limited[1][0])]))
+"""
+
+
+@oxt.case
+def tap_limits():
+    """A limited tap device lets no more through than it may, in both directions, and leaves nothing when it ends"""
+    h = Helper()
+    try:
+        rate = 500000
+        r = subprocess.run(oxt.as_user("oxt-mgr", sys.executable, "-c", FLOOD, h.socket, str(rate)), stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if "this kernel cannot limit" in r.stderr:
+            raise oxt.Skip("this kernel has no nftables for network devices, or no tbf")
+        assert r.returncode == 0, r.stderr + h.stack.log("unshare")
+        for passed, seconds in json.loads(r.stdout):
+            assert 10000 < passed < (rate + rate * seconds) * 1.1, r.stdout  # a second's worth may come at once
+        oxt.wait_for(lambda: "oxt" not in h.links(), what="the end of the devices")
+        answers = h.ask({"request": "tap-limit", "tap": "oxt0", "rate": "1000000"}, {"request": "tap-limit", "tap": "oxt0", "rate": "10"},
+                        {"request": "tap-limit", "tap": "lo", "rate": "1000000"})
+        assert "no such tap" in answers[0] and "1500" in answers[1] and "tap-create" in answers[2], answers
+        h.close()
     finally:
         h.stack.stop()
 

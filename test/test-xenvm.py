@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import stat
@@ -869,9 +870,12 @@ def network_switch():
                               check=True).stdout
         return [line.split(" master ")[1].split()[0] for line in text.splitlines() if ": oxt" in line]
 
-    m = machine(nic=["bridge=br-one"])
+    m = machine(nic=["bridge=br-one,rate=1000000"])
     m.cmd("start")
     assert master() == ["br-one"], master()
+    if shutil.which("tc"):
+        limit = subprocess.run(["nsenter", "-t", str(helper.pid), "-n", "tc", "qdisc", "show"], text=True, stdout=subprocess.PIPE).stdout
+        assert "tbf" in limit and "rate 8Mbit" in limit, limit
     m.cmd("nic-network-switch", "id=0", "network=br-two")
     assert master() == ["br-two"], master()
     assert "helper.bridges" in m.fails("nic-network-switch", "id=0", "network=br-no") and master() == ["br-two"], master()

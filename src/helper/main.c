@@ -22,6 +22,7 @@
 #include "fs.h"
 #include "json.h"
 #include "log.h"
+#include "limit.h"
 #include "monitor.h"
 #include "parse.h"
 #include "request.h"
@@ -125,6 +126,16 @@ static bool tap_belongs_to(const char *tap, uid_t uid)
         uint64_t owner;
 
         return path && read_file(path, 64, &text, NULL) >= 0 && parse_u64(strstrip(text), &owner) >= 0 && owner == uid;
+}
+
+static void tap_limit(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
+{
+        int r = tap_belongs_to(q->tap, c->uid) ? limit_device(q->tap, q->rate) : -ENODEV;
+
+        if (r < 0)
+                a->error = r == -ENODEV       ? "there is no such tap device of this user"
+                           : r == -EOPNOTSUPP ? "this kernel cannot limit a network device (nftables for netdev, limit, tbf)"
+                                              : "the network device cannot be limited";
 }
 
 static void tap_move(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
@@ -231,6 +242,7 @@ static void start_monitor(Helper *h, Client *c, const HelperRequest *q, Answer *
 
 static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, Client *, const HelperRequest *, Answer *) = {
         [HELPER_TAP_CREATE] = tap_create,
+        [HELPER_TAP_LIMIT] = tap_limit,
         [HELPER_TAP_MOVE] = tap_move,
         [HELPER_DEVICE_OPEN] = device_open,
         [HELPER_VM_SCOPE] = vm_scope,

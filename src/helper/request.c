@@ -93,6 +93,12 @@ static bool take_needs(const char *untrusted_text, HelperRequest *r)
         return r->kvm || r->pinned || !*untrusted_text;
 }
 
+/* Less than a packet in a second is a mistake. */
+static bool take_rate(const char *untrusted_text, HelperRequest *r)
+{
+        return parse_u64(untrusted_text, &r->rate) >= 0 && r->rate >= 1500 && r->rate <= INT64_MAX;
+}
+
 static bool take_cpus(const char *untrusted_text, HelperRequest *r)
 {
         return parse_u64(untrusted_text, &r->cpus) >= 0 && r->cpus != 0;
@@ -105,6 +111,7 @@ static const Parameter parameter_uuid = { "uuid", take_uuid, "uuid: not a uuid" 
 static const Parameter parameter_pid = { "pid", take_pid, "pid: not a process number as a text" };
 static const Parameter parameter_weight = { "weight", take_weight, "weight: not a number from 0 to 10000 as a text" };
 static const Parameter parameter_needs = { "needs", take_needs, "needs: not of the words kvm and vfio" };
+static const Parameter parameter_rate = { "rate", take_rate, "rate: not a number of bytes, 1500 or more, as a text" };
 static const Parameter parameter_cpus = { "cpus", take_cpus, "cpus: not a number as a text, with a bit for each CPU" };
 
 static const struct {
@@ -112,6 +119,7 @@ static const struct {
         const Parameter *parameters[4];
 } request_table[_HELPER_REQUEST_MAX] = {
         [HELPER_TAP_CREATE] = { "tap-create", { &parameter_bridge } },
+        [HELPER_TAP_LIMIT] = { "tap-limit", { &parameter_tap, &parameter_rate } },
         [HELPER_TAP_MOVE] = { "tap-move", { &parameter_tap, &parameter_bridge } },
         [HELPER_DEVICE_OPEN] = { "device-open", { &parameter_device } },
         [HELPER_VM_SCOPE] = { "vm-scope", { &parameter_uuid, &parameter_pid } },

@@ -15,6 +15,7 @@
 
 typedef enum HelperRequestId {
         HELPER_TAP_CREATE,  /* a tap device on a bridge that the setting helper.bridges names; its descriptor */
+        HELPER_TAP_LIMIT,   /* limits such a device to so many bytes in a second, once */
         HELPER_TAP_MOVE,    /* a tap device that this user got, to another such bridge */
         HELPER_DEVICE_OPEN, /* the descriptor of a device node out of a fixed list */
         HELPER_VM_SCOPE,    /* a process of this user into a systemd scope of its own */
@@ -33,6 +34,7 @@ typedef struct HelperRequest {
         char device[32]; /* a word of helper_device_path() */
         char uuid[37];
         pid_t pid;
+        uint64_t rate;   /* bytes in a second */
         unsigned weight; /* 0: none */
         bool kvm, pinned;
         uint64_t cpus;   /* a bit for each */

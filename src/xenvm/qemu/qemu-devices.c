@@ -231,8 +231,8 @@ void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachin
                         arg_refuse(l, "nic %lld: forward= needs the user-mode network, bridge=user", id);
                         return;
                 }
-                if (n->rate > 0) {
-                        arg_refuse(l, "nic %lld: rate= cannot be honoured: QEMU has no limit for a card", id);
+                if (n->rate > 0 && streq(n->bridge, "user")) {
+                        arg_refuse(l, "nic %lld: rate= cannot be honoured: only a card on a bridge can be limited", id);
                         return;
                 }
                 if (n->wireless)

@@ -159,26 +159,60 @@ static void connect_user(Vm *vm, const VmNic *n, QemuLink *link)
                 *link = (QemuLink) { .kind = QEMU_LINK_STREAM, .fd = r };
 }
 
+static void link_done(Vm *vm)
+{
+        vm->host.n_links++;
+        next_link(vm);
+}
+
+/* A card that is to be limited and cannot be is no card for this VM. */
+static void on_limited(void *userdata, int r, const char *why, _unused_ const char *name, int fd)
+{
+        Vm *vm = userdata;
+        HostSide *h = &vm->host;
+        _cleanup_free_ char *text = NULL;
+
+        h->call = NULL;
+        safe_close(fd);
+        if (r >= 0) {
+                link_done(vm);
+                return;
+        }
+        text = strformat("nic %lld: rate= cannot be honoured: %s", (long long) vm->spec.config->nic.items[h->n_links].id,
+                         why && *why ? why : strerror(-r));
+        h->next(vm, -EOPNOTSUPP, strempty(text));
+}
+
 static void on_tap(void *userdata, int r, const char *why, const char *name, int fd)
 {
         Vm *vm = userdata;
         HostSide *h = &vm->host;
         const VmNic *n = &vm->spec.config->nic.items[h->n_links];
+        char rate[24];
+        const char *const parameters[] = { "tap", name, "rate", rate, NULL };
 
         h->call = NULL;
         if (r >= 0 && fd >= 0)
                 r = hand_over(h, fd);
-        if (r >= 0) {
-                h->links[h->n_links] = (QemuLink) { .kind = QEMU_LINK_TAP, .fd = r };
-                if (n->id >= 0 && n->id < NICS_MAX && strlen(name) < sizeof vm->taps[0])
-                        memcpy(vm->taps[n->id], name, strlen(name) + 1);
-        } else
+        if (r < 0) {
                 log_warning("nic %lld is left without a cable: %s", (long long) n->id,
                             r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run"
                             : why && *why                      ? why
                                                                : strerror(-r));
-        h->n_links++;
-        next_link(vm);
+                link_done(vm);
+                return;
+        }
+        h->links[h->n_links] = (QemuLink) { .kind = QEMU_LINK_TAP, .fd = r };
+        if (n->id >= 0 && n->id < NICS_MAX && strlen(name) < sizeof vm->taps[0])
+                memcpy(vm->taps[n->id], name, strlen(name) + 1);
+        if (n->rate <= 0) {
+                link_done(vm);
+                return;
+        }
+        snprintf(rate, sizeof rate, "%lld", (long long) n->rate);
+        r = helper_call(vm->spec.event, vm->spec.paths, "tap-limit", parameters, on_limited, vm, &h->call);
+        if (r < 0)
+                on_limited(vm, r, NULL, NULL, -EBADF);
 }
 
 /* The first bridge of the host; "" if there is none. */
