@@ -323,7 +323,7 @@ def stack_latency():
         socket = float(good("bench-rpc-proxy", "latency", bus, "test.echo", "3").split()[0])
         line = guest.wait_for("latency ", CALL) # the guest began to measure when it could
         ring = float(line.split()[1])
-        with open("%s/vm-log/xenvm-%s.log" % (STATE, guest.uuid)) as f:
+        with open("%s/vm-log/%s.log" % (STATE, guest.uuid)) as f:
             mapped = re.findall(r"is mapped, after (\d+) us", f.read())
         print("# a call over a socket of dom0: %.0f us; from the guest through the ring and rpc-proxy: %.0f us; mapping a ring: %s us"
               % (socket, ring, ", ".join(mapped)))
