@@ -51,7 +51,9 @@ programs_find() {
 guest_image() {
         local folder=$OXT_STATE_DIR/storage/guest
         mkdir -p "$folder" || return 1
-        OXT_CACHE_DIR=$OXT_STATE_DIR/cache sh data/guest-image/build "$folder" "$bin/oxt-guest" "$bin/xec" || return 1
+        set -- "$bin/oxt-guest" "$bin/xec"
+        [ ! -x "$bin/oxt-guest-vchan" ] || set -- "$@" "$bin/oxt-guest-vchan" # for Xen
+        OXT_CACHE_DIR=$OXT_STATE_DIR/cache sh data/guest-image/build "$folder" "$@" || return 1
         echo "$folder: vmlinux $(($(stat -c %s "$folder/vmlinux") >> 20)) MiB, initrd $(($(stat -c %s "$folder/initrd") >> 20)) MiB"
 }
 
