@@ -12,6 +12,10 @@
 
 #define EXIT_ALREADY_SERVED 1 /* of xenvm */
 
+#define STARTING_MAX 32 /* also of those whose callers have gone */
+
+static unsigned n_starting;
+
 struct MonitorStart {
         char uuid[37];
         int pidfd, errors;
@@ -24,6 +28,7 @@ static MonitorStart *start_free(MonitorStart *s)
 {
         if (!s)
                 return NULL;
+        n_starting--;
         sd_event_source_disable_unref(s->exit);
         safe_close(s->pidfd);
         safe_close(s->errors);
@@ -74,11 +79,16 @@ int monitor_start(sd_event *event, const Paths *p, const char *user, const char 
 
         if (access("/dev/xen/privcmd", F_OK) < 0 && access("/proc/xen/privcmd", F_OK) < 0)
                 return -EOPNOTSUPP;
+        if (n_starting >= STARTING_MAX)
+                return -EBUSY;
         s = calloc(1, sizeof *s);
-        if (!config || !s)
+        if (!s)
                 return -ENOMEM;
         *s = (MonitorStart) { .pidfd = -EBADF, .errors = -EBADF, .done = done, .userdata = userdata };
+        n_starting++;
         snprintf(s->uuid, sizeof s->uuid, "%s", uuid);
+        if (!config)
+                return -ENOMEM;
         if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
                 return -errno;
         s->errors = fds[0];
