@@ -534,10 +534,22 @@ def stack_bounds():
     assert not [key for key in made if key.startswith("device_model") and "run-me" in str(made[key])] and "extra_hvm" not in made, made
     assert "run-me" not in r.stdout and "/etc/shadow" not in r.stdout, r.stdout
     assert "qemu-dm-path has no effect" in r.stderr and "extra-hvm has no effect" in r.stderr, r.stderr
-    # A log that it may not write is not written, a link leads nowhere.
-    r = xenvm("virt-type=pv\nkernel=%s/kernel\ndebug=true\noutput=/etc/oxt-was-here\nstartup=shutdown\n" % folder,
-              "--backend", "xen", "--no-daemonize", "--monitor-dbus", "false", "--print-backend")
-    assert not os.path.exists("/etc/oxt-was-here")
+    # A log that it may not write is not written.
+    with open(folder + "/vm.conf", "w") as f:
+        f.write("uuid=00000000-0000-0000-0000-00000000b0d5\nmemory=64\n%sdebug=true\noutput=/etc/oxt-was-here\nstartup=shutdown\n"
+                % good_kernel)
+    monitor = subprocess.Popen(["xenvm", "--user", "oxt-mgr", "--backend", "xen", "--no-daemonize", "--monitor-dbus", "false",
+                                "--monitor-json", "true", folder + "/vm.conf"], env=environment, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        made = folder + "/run/xenvm/vm-00000000-0000-0000-0000-00000000b0d5"
+        wait_for(lambda: os.path.exists(made) or monitor.poll() is not None, CALL, "the monitor")
+        assert monitor.poll() is None, monitor.stderr.read()
+        assert os.stat(made).st_uid == pwd.getpwnam("oxt-mgr").pw_uid
+        assert not os.path.exists("/etc/oxt-was-here")
+    finally:
+        monitor.kill()
+        monitor.wait()
     # A user cannot ask for it.
     r = subprocess.run(["setpriv", "--reuid", "oxt-mgr", "--regid", "oxt-mgr", "--clear-groups", HOME + "/bin/xenvm", "--user", "oxt-dbd",
                         "--check", folder + "/vm.conf"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
