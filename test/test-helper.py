@@ -33,13 +33,13 @@ sys.stdin.read()
 class Helper:
     """A helper in a network of its own, with two bridges of which it may use one."""
 
-    def __init__(self):
+    def __init__(self, setup=""):
         oxt.needs_root()
         self.stack = oxt.Stack(bus=False)
         self.socket = os.path.join(self.stack.runtime, "helper.sock")
         self.stack.env["OXT_HELPER_BRIDGES"] = "other br-test"
         self.process = self.stack.start(
-            ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && ip link add br-test type bridge && ip link set br-test up && ip link add br-no type bridge && exec "$0"',
+            ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && ip link add br-test type bridge && ip link set br-test up && ip link add br-no type bridge && %s exec "$0"' % setup,
              oxt.program("oxt-helper")], ready=lambda: os.path.exists(self.socket) and os.stat(self.socket).st_mode & 0o777 == 0o660)
 
     def ask(self, *requests, user="oxt-mgr"):
@@ -131,6 +131,26 @@ def tap_limits():
         assert "no such tap" in answers[0] and "1500" in answers[1] and "tap-create" in answers[2], answers
         h.close()
     finally:
+        h.stack.stop()
+
+
+@oxt.case
+def usb_devices():
+    """A USB device is opened if helper.usb names it and it is none of the host's hubs"""
+    setup = "mount -t tmpfs none /sys/bus &&"
+    for place, vendor, product, kind in (("1-1", "046d", "c52b", "00"), ("1-2.3", "0781", "5581", "00"), ("1-9", "046d", "c52b", "09")):
+        folder = "/sys/bus/usb/devices/" + place
+        setup += " mkdir -p %s && (cd %s && echo 999 >busnum && echo 9 >devnum && echo %s >idVendor && echo %s >idProduct && echo %s >bDeviceClass) &&" % (
+            folder, folder, vendor, product, kind)
+    os.environ["OXT_HELPER_USB"] = "1234:5678 046d:c52b"
+    h = Helper(setup)
+    try:
+        answers = h.ask(*({"request": "usb-open", "device": d} for d in ("1-1", "1-2.3", "1-9", "1-7", "../1-1")))
+        h.close()
+        for answer, words in zip(answers, ("does not open", "helper.usb", "no such USB device", "no such USB device", "not the place")):
+            assert words in answer and answer.endswith("[]"), answers
+    finally:
+        del os.environ["OXT_HELPER_USB"]
         h.stack.stop()
 
 

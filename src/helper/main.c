@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <linux/sockios.h>
@@ -28,9 +29,11 @@
 #include "request.h"
 #include "settings.h"
 #include "strbuf.h"
+#include "usb.h"
 #include "vm.h"
 
 #define CLIENTS_MAX 32
+#define USB_MAJOR 189 /* Documentation/admin-guide/devices.txt of Linux */
 #define CALLER_GROUP "oxt-mgr"
 #define CALLER_USER "oxt-mgr"
 
@@ -171,6 +174,30 @@ static void device_open(_unused_ Helper *h, _unused_ Client *c, const HelperRequ
                 a->error = "the device does not open";
 }
 
+static void usb_open(_unused_ Helper *h, _unused_ Client *c, const HelperRequest *q, Answer *a)
+{
+        const char *allowed = setting_text(SETTING_HELPER_USB);
+        _cleanup_close_ int fd = -EBADF;
+        char name[16], node[40];
+        struct stat st;
+        UsbDevice d;
+
+        a->error = "there is no such USB device";
+        if (usb_read(USB_SYSFS, q->usb, &d) < 0 || d.hub)
+                return;
+        snprintf(name, sizeof name, "%04x:%04x", d.vendor, d.product);
+        a->error = "the setting helper.usb does not name this device (nor any)";
+        if (!words_contain(allowed, name) && !words_contain(allowed, "any"))
+                return;
+        fd = open(usb_node(&d, node), O_RDWR | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW);
+        a->error = "the device does not open";
+        /* The node must be that of the device: bus and number are in its device number. */
+        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(USB_MAJOR, (d.bus - 1) * 128 + d.number - 1))
+                return;
+        a->error = NULL;
+        a->fd = TAKE_FD(fd);
+}
+
 static void vm_scope(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
 {
         _cleanup_free_ char *proc = strformat("/proc/%d", (int) q->pid);
@@ -245,6 +272,7 @@ static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, Client *, 
         [HELPER_TAP_LIMIT] = tap_limit,
         [HELPER_TAP_MOVE] = tap_move,
         [HELPER_DEVICE_OPEN] = device_open,
+        [HELPER_USB_OPEN] = usb_open,
         [HELPER_VM_SCOPE] = vm_scope,
         [HELPER_VM_START] = vm_start,
         [HELPER_VM_END] = vm_end,

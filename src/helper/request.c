@@ -5,6 +5,7 @@
 
 #include "json.h"
 #include "parse.h"
+#include "usb.h"
 
 typedef struct Parameter {
         const char *name;
@@ -54,6 +55,14 @@ static bool take_device(const char *untrusted_text, HelperRequest *r)
         if (!helper_device_path(untrusted_text))
                 return false;
         snprintf(r->device, sizeof r->device, "%s", untrusted_text);
+        return true;
+}
+
+static bool take_usb(const char *untrusted_text, HelperRequest *r)
+{
+        if (!usb_name_valid(untrusted_text))
+                return false;
+        snprintf(r->usb, sizeof r->usb, "%s", untrusted_text);
         return true;
 }
 
@@ -107,6 +116,7 @@ static bool take_cpus(const char *untrusted_text, HelperRequest *r)
 static const Parameter parameter_bridge = { "bridge", take_bridge, "bridge: not the name of a network device" };
 static const Parameter parameter_tap = { "tap", take_tap, "tap: not a name that tap-create gives" };
 static const Parameter parameter_device = { "device", take_device, "device: not one of the list" };
+static const Parameter parameter_usb = { "device", take_usb, "device: not the place of a USB device" };
 static const Parameter parameter_uuid = { "uuid", take_uuid, "uuid: not a uuid" };
 static const Parameter parameter_pid = { "pid", take_pid, "pid: not a process number as a text" };
 static const Parameter parameter_weight = { "weight", take_weight, "weight: not a number from 0 to 10000 as a text" };
@@ -122,6 +132,7 @@ static const struct {
         [HELPER_TAP_LIMIT] = { "tap-limit", { &parameter_tap, &parameter_rate } },
         [HELPER_TAP_MOVE] = { "tap-move", { &parameter_tap, &parameter_bridge } },
         [HELPER_DEVICE_OPEN] = { "device-open", { &parameter_device } },
+        [HELPER_USB_OPEN] = { "usb-open", { &parameter_usb } },
         [HELPER_VM_SCOPE] = { "vm-scope", { &parameter_uuid, &parameter_pid } },
         [HELPER_VM_START] = { "vm-start", { &parameter_uuid, &parameter_weight, &parameter_needs } },
         [HELPER_VM_END] = { "vm-end", { &parameter_uuid } },

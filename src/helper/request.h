@@ -18,6 +18,7 @@ typedef enum HelperRequestId {
         HELPER_TAP_LIMIT,   /* limits such a device to so many bytes in a second, once */
         HELPER_TAP_MOVE,    /* a tap device that this user got, to another such bridge */
         HELPER_DEVICE_OPEN, /* the descriptor of a device node out of a fixed list */
+        HELPER_USB_OPEN,    /* the descriptor of a USB device that the setting helper.usb names */
         HELPER_VM_SCOPE,    /* a process of this user into a systemd scope of its own */
         HELPER_VM_START,    /* QEMU as a user of its own, in a control group of its own; with the descriptors of HelperVmFd */
         HELPER_VM_END,      /* kills such a process (a pidfd of it goes along, or it is gone already) and removes its group */
@@ -32,6 +33,7 @@ typedef struct HelperRequest {
         char bridge[16];
         char tap[16];
         char device[32]; /* a word of helper_device_path() */
+        char usb[32];    /* BUS-PORT */
         char uuid[37];
         pid_t pid;
         uint64_t rate;   /* bytes in a second */

@@ -13,6 +13,8 @@ typedef enum SettingId {
         SETTING_BACKEND,
         SETTING_BUS,
         SETTING_HELPER_BRIDGES,
+        SETTING_HELPER_PCI,
+        SETTING_HELPER_USB,
         SETTING_LOG_SIZE,
         SETTING_LOG_KEEP,
         SETTING_PROXY_CONNECTIONS,

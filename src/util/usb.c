@@ -61,7 +61,7 @@ static int number(const char *sysfs, const char *name, const char *which, int ba
 
 int usb_read(const char *sysfs, const char *name, UsbDevice *ret)
 {
-        _cleanup_free_ char *maker = NULL, *product = NULL, *untrusted_text = NULL;
+        _cleanup_free_ char *maker = NULL, *product = NULL, *untrusted_text = NULL, *class = NULL;
         UsbDevice d = { 0 };
 
         if (!usb_name_valid(name))
@@ -71,6 +71,8 @@ int usb_read(const char *sysfs, const char *name, UsbDevice *ret)
             number(sysfs, name, "idVendor", 16, 0xffff, &d.vendor) < 0 ||
             number(sysfs, name, "idProduct", 16, 0xffff, &d.product) < 0)
                 return -ENODEV;
+        class = attribute(sysfs, name, "bDeviceClass");
+        d.hub = class && streq(class, "09");
         maker = attribute(sysfs, name, "manufacturer");
         product = attribute(sysfs, name, "product");
         untrusted_text = strformat("%s%s%s", strempty(maker), maker && product ? " " : "", strempty(product));
@@ -94,13 +96,9 @@ int usb_list(const char *sysfs, UsbDevice **ret, size_t *ret_n)
         int r = dir || errno == ENOENT ? 0 : -errno; /* a host without USB has no such folder */
 
         for (struct dirent *e; r >= 0 && dir && n < DEVICES_MAX && (e = readdir(dir));) {
-                _cleanup_free_ char *class = NULL;
                 UsbDevice *more, d;
 
-                if (usb_read(sysfs, e->d_name, &d) < 0)
-                        continue;
-                class = attribute(sysfs, e->d_name, "bDeviceClass");
-                if (class && streq(class, "09"))
+                if (usb_read(sysfs, e->d_name, &d) < 0 || d.hub)
                         continue;
                 more = realloc(l, (n + 1) * sizeof *l);
                 if (!more) {

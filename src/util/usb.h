@@ -12,6 +12,7 @@ typedef struct UsbDevice {
         char name[32];
         unsigned bus, number;     /* its node is /dev/bus/usb/BUS/NUMBER */
         unsigned vendor, product;
+        bool hub;                 /* the host's own */
         char text[96];            /* what it calls itself, made printable */
 } UsbDevice;
 

@@ -41,14 +41,19 @@ void qemu_image_forget(Vm *vm)
         vm->plug.n_sets = 0;
 }
 
-int qemu_image_give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm, int r, const char *text), char **ret_why)
+/* As `-add-fd` has it too: disk-hda, but usb1-2.3. */
+static void label_of(const char *id, char buf[static 48])
 {
-        char id[40];
-        _cleanup_free_ char *label = strformat("disk-%s", qemu_disk_id(d, id));
-        int r;
+        snprintf(buf, 48, "%s%.42s", startswith(id, "usb") ? "" : "disk-", id);
+}
 
-        qemu_image_forget(vm);
-        r = label ? qemu_image_open(vm->spec.paths, d, writable, &vm->plug.image, ret_why) : -ENOMEM;
+/* What is in vm->plug.image. */
+static int send_layers(Vm *vm, const char *id, void (*next)(Vm *vm, int r, const char *text))
+{
+        char label[48];
+        int r = 0;
+
+        label_of(id, label);
         for (size_t i = 0; r >= 0 && i < vm->plug.image.n; i++)
                 r = qemu_files_add(&vm->plug.names, 0, QEMU_FILE_READ, label, vm->plug.image.layers[i].path, -EBADF);
         free(TAKE_PTR(vm->plug.why));
@@ -63,6 +68,27 @@ int qemu_image_give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm,
         if (r < 0)
                 qemu_image_forget(vm);
         return MIN2(r, 0);
+}
+
+int qemu_image_give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm, int r, const char *text), char **ret_why)
+{
+        char id[40];
+        int r;
+
+        qemu_image_forget(vm);
+        r = qemu_image_open(vm->spec.paths, d, writable, &vm->plug.image, ret_why);
+        return r < 0 ? r : send_layers(vm, qemu_disk_id(d, id), next);
+}
+
+int qemu_device_give(Vm *vm, const char *id, const char *path, int fd, void (*next)(Vm *vm, int r, const char *text))
+{
+        qemu_image_forget(vm);
+        vm->plug.image.layers[0] = (QemuLayer) { .path = strdup(path), .fd = fd };
+        vm->plug.image.n = 1;
+        if (vm->plug.image.layers[0].path)
+                return send_layers(vm, id, next);
+        qemu_image_forget(vm);
+        return -ENOMEM;
 }
 
 json_object *qemu_image_node(const Vm *vm)
@@ -129,7 +155,7 @@ static void on_sets(void *userdata, int r, json_object *value, _unused_ const ch
 
 void qemu_image_drop(Vm *vm, const char *id, bool the_new, void (*next)(Vm *vm))
 {
-        snprintf(vm->plug.label, sizeof vm->plug.label, "disk-%.39s", id);
+        label_of(id, vm->plug.label);
         vm->plug.drop_new = the_new;
         vm->plug.dropped = next;
         if (vm_request(vm, "query-fdsets", NULL, on_sets, vm) < 0)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Changes to a running VM: running, pausing, its buttons, devices, media, memory, links. One at a time (vm->change). */
+#include <fcntl.h>
+
 #include "log.h"
 #include "parse.h"
 #include "qemu-vm.h"
@@ -105,16 +107,25 @@ static int on_refused(_unused_ sd_event_source *s, void *userdata)
         return 0;
 }
 
+/* For a failure that is known at once, and told like any other. */
+static int refuse_later(Vm *vm, const char *text)
+{
+        _cleanup_free_ char *why = vm->plug.kind == VM_DEVICE_USB ? strformat("%s: %s", vm->plug.node, text) : strdup(text);
+
+        if (vm->plug.deadline)
+                return -EBUSY;
+        keep_result(vm, -EIO, why);
+        return sd_event_add_defer(vm->spec.event, &vm->plug.deadline, on_refused, vm);
+}
+
 /* The image goes first; where it cannot be opened, that is told like any other failure. */
 static int give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm, int r, const char *text), VmDone done, void *userdata)
 {
         _cleanup_free_ char *why = NULL;
         int r = qemu_image_give(vm, d, writable, next, &why);
 
-        if (r < 0 && why && !vm->plug.deadline) {
-                keep_result(vm, r, why);
-                r = sd_event_add_defer(vm->spec.event, &vm->plug.deadline, on_refused, vm);
-        }
+        if (r < 0 && why)
+                r = refuse_later(vm, why);
         if (r >= 0)
                 vm->change = (Operation) { done, userdata };
         return r;
@@ -129,6 +140,7 @@ int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, 
         if (vm->change.done)
                 return -EBUSY;
         qemu_image_forget(vm);
+        vm->plug.kind = VM_DEVICE_DISK;
         snprintf(vm->plug.id, sizeof vm->plug.id, "%s", qemu_disk_id(drive, id));
         if (path)
                 return give(vm, &disc, false, on_medium_given, done, userdata);
@@ -184,7 +196,8 @@ static void plug_finished(Vm *vm, int r, const char *text)
 {
         vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
         json_object_put(vm->plug.device);
-        vm->plug.device = NULL;
+        json_object_put(vm->plug.controller);
+        vm->plug.device = vm->plug.controller = NULL;
         keep_result(vm, r, text);
         if (r < 0 && vm->plug.names.n > 0)
                 qemu_image_drop(vm, vm->plug.id, true, plug_ended);
@@ -387,11 +400,50 @@ static int attach_pci(Vm *vm, const VmPci *p, VmDone done, void *userdata)
  * Each USB device comes behind a controller of its own: that is unplugged with it, runs at any speed, and is there
  * also in VMs that were started without USB.
  */
+static void on_usb_given(Vm *vm, int r, const char *text)
+{
+        char name[40];
+
+        if (r >= 0) {
+                snprintf(name, sizeof name, "/dev/fdset/%d", vm->plug.names.items[0].number);
+                set_text(vm->plug.device, "hostdevice", name);
+                r = vm_request(vm, "device_add", TAKE_PTR(vm->plug.controller), on_host_side_added, vm);
+        }
+        if (r < 0)
+                plug_finished(vm, r, text ? text : strerror(-r));
+}
+
+/* fd is taken over. */
+static int give_usb(Vm *vm, int fd)
+{
+        return qemu_device_give(vm, vm->plug.id, vm->plug.node, fd, on_usb_given);
+}
+
+static void on_usb_opened(void *userdata, int r, const char *why, _unused_ const char *name, int fd)
+{
+        Vm *vm = userdata;
+        _cleanup_free_ char *text = NULL;
+
+        vm->plug.call = NULL;
+        if (r >= 0)
+                r = fd < 0 ? -EPROTO : give_usb(vm, fd);
+        if (r >= 0)
+                return;
+        text = strformat("%s: %s", vm->plug.node,
+                         r == -ENOENT || r == -ECONNREFUSED ? "Permission denied, and oxt-helper, which could open it, does not run"
+                         : why && *why                      ? why
+                                                            : strerror(-r));
+        plug_finished(vm, -EIO, text);
+}
+
+/* Its node is mostly root's: then oxt-helper opens it. */
 static int attach_usb(Vm *vm, const UsbDevice *u, VmDone done, void *userdata)
 {
         json_object *controller = object("driver", json_object_new_string("qemu-xhci"));
         json_object *device = object("driver", json_object_new_string("usb-host"));
-        char name[64], node[40];
+        const char *const parameters[] = { "device", u->name, NULL };
+        char name[64];
+        int fd, r;
 
         if (!controller || !device) {
                 json_object_put(controller);
@@ -402,8 +454,22 @@ static int attach_usb(Vm *vm, const UsbDevice *u, VmDone done, void *userdata)
         set_text(controller, "id", vm->plug.id);
         snprintf(name, sizeof name, "%.58s.0", vm->plug.id);
         set_text(device, "bus", name);
-        set_text(device, "hostdevice", usb_node(u, node));
-        return plug(vm, "device_add", controller, device, done, userdata);
+        json_object_put(vm->plug.device);
+        json_object_put(vm->plug.controller);
+        vm->plug.device = device;
+        vm->plug.controller = controller;
+        fd = open(usb_node(u, vm->plug.node), O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (fd >= 0)
+                r = give_usb(vm, fd);
+        else if (errno == EACCES || errno == EPERM) {
+                r = helper_call(vm->spec.event, vm->spec.paths, "usb-open", parameters, on_usb_opened, vm, &vm->plug.call);
+                if (r == -ENOENT || r == -ECONNREFUSED)
+                        r = refuse_later(vm, "Permission denied, and oxt-helper, which could open it, does not run");
+        } else
+                r = refuse_later(vm, strerror(errno));
+        if (r >= 0)
+                vm->change = (Operation) { done, userdata };
+        return r;
 }
 
 int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
@@ -438,7 +504,7 @@ static void on_host_side_removed(void *userdata, _unused_ int r, _unused_ json_o
         Vm *vm = userdata;
 
         /* A disk of the start takes its drive along: then there is nothing left to remove but its descriptors. */
-        if (vm->plug.kind == VM_DEVICE_DISK)
+        if (vm->plug.kind == VM_DEVICE_DISK || vm->plug.kind == VM_DEVICE_USB)
                 qemu_image_drop(vm, vm->plug.id, false, unplugged);
         else
                 unplugged(vm);
@@ -585,7 +651,8 @@ void qemu_hotplug_release(Vm *vm)
 {
         vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
         json_object_put(vm->plug.device);
-        vm->plug.device = NULL;
+        json_object_put(vm->plug.controller);
+        vm->plug.device = vm->plug.controller = NULL;
         qemu_image_forget(vm);
         free(TAKE_PTR(vm->plug.why));
         vm->plug.call = helper_call_cancel(vm->plug.call);

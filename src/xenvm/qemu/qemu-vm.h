@@ -100,6 +100,8 @@ struct Vm {
                 char label[48];        /* of sets that are being taken back */
                 bool drop_new, writable;
                 int result;
+                json_object *controller; /* of a USB device, to add before it */
+                char node[40];         /* of a USB device */
                 json_object *device;   /* to add once the host's side is there */
                 sd_event_source *deadline;
                 char *why;
@@ -203,6 +205,8 @@ int qemu_usage(Vm *vm, VmDone done, void *userdata);
  * *ret_why (to free, may be NULL) when it cannot be opened or sent: then next is not called.
  */
 int qemu_image_give(Vm *vm, const VmDisk *d, bool writable, void (*next)(Vm *vm, int r, const char *text), char **ret_why);
+/* The same with a device node, which is open already; fd is taken over. */
+int qemu_device_give(Vm *vm, const char *id, const char *path, int fd, void (*next)(Vm *vm, int r, const char *text));
 /* The block node of what was given; NULL on out of memory. */
 json_object *qemu_image_node(const Vm *vm);
 /* Takes back the sets of the disk with that id: those that were just given, or the others. */
