@@ -261,39 +261,6 @@ def hooks(life):
 
 
 @with_life
-def conflicts(life):
-    """Requests at once are ordered by rule: starts join, destroy ends a start, and the end is a clean state."""
-    vm = life.guest()
-    address = life.stack.address
-
-    def ask(member, results):
-        r = subprocess.run(["busctl", "--address=" + address, "call", XM, vm, VM, member], capture_output=True, text=True)
-        results.append((member, r.returncode, r.stderr))
-
-    results = []
-    threads = [threading.Thread(target=ask, args=("start", results)) for _ in range(6)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert [r[1] for r in results] == [0] * 6, results
-    assert life.words(vm).count("running") == 1
-    for _ in range(3):
-        life.call(vm, VM, "destroy")
-        results = []
-        threads = [threading.Thread(target=ask, args=(m, results)) for m in ("start", "destroy", "shutdown", "start", "destroy")]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        oxt.wait_for(lambda: life.state(vm) in ("stopped", "running"), 20)
-    life.call(vm, VM, "destroy")
-    assert life.state(vm) == "stopped"
-    life.start(vm)
-    assert life.state(vm) == "running"
-
-
-@with_life
 def keep_alive(life):
     """A VM that dies at once is started again, but not in a tight loop."""
     vm = life.guest(POWEROFF, **{"keep-alive": "true"})
@@ -305,58 +272,6 @@ def keep_alive(life):
     life.turn(5)
     after = life.words(vm).count("creating-domain")
     assert after <= starts + 1
-
-
-@with_life
-def storm(life):
-    """200 random operations of 8 clients, with processes killed in between: in the end what is told is what is."""
-    chance = random.Random(int(os.environ.get("OXT_SEED", "7")))
-    vms = [life.guest(POWEROFF if i == 3 else IDLE) for i in range(4)]
-    address, over = life.stack.address, threading.Event()
-
-    def client(seed):
-        choice = random.Random(seed)
-        for _ in range(25):
-            vm = choice.choice(vms)
-            member = choice.choice(["start", "start", "destroy", "shutdown", "reboot", "pause", "unpause"])
-            subprocess.run(["busctl", "--address=" + address, "--timeout=20", "call", XM, vm, VM, member],
-                           capture_output=True)
-
-    def killer():
-        while not over.wait(1.5):
-            victim = chance.choice(["xenmgr", "xenvm", "xenvm", "dbd"])
-            if victim == "xenvm":
-                for pid in life.pids("bin/xenvm", chance.choice(vms))[:1]:
-                    os.kill(pid, signal.SIGKILL)
-            elif victim == "xenmgr":
-                life.restart_manager()
-            else:
-                dbd = [p for p in life.stack.processes if p.args[0].endswith("/dbd")][-1]
-                dbd.kill()
-                dbd.wait()
-                life.stack.daemon("dbd", "com.citrix.xenclient.db")
-
-    threads = [threading.Thread(target=client, args=(chance.random(),)) for _ in range(8)]
-    kills = threading.Thread(target=killer)
-    for t in threads + [kills]:
-        t.start()
-    for t in threads:
-        t.join()
-    over.set()
-    kills.join()
-
-    def agrees(vm):
-        alive = bool(life.pids("qemu-system", vm))
-        return (life.state(vm) in ("running", "paused")) == alive and life.state(vm) in ("running", "paused", "stopped")
-
-    for vm in vms:
-        oxt.wait_for(lambda: agrees(vm), 30, "agreement on %s: %s, %s" % (vm, life.state(vm), life.pids("qemu-system", vm)))
-    for vm in vms:
-        life.call(vm, VM, "destroy", timeout=60)
-        oxt.wait_for(lambda: life.state(vm) == "stopped" and not life.pids("qemu-system", vm), 20)
-        life.start(vm)
-        life.call(vm, VM, "destroy", timeout=60)
-        oxt.wait_for(lambda: not life.fails_quietly(vm, "delete"), 10, "delete")
 
 
 @oxt.case

@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "config-writer.h"
+#include "delete.h"
 #include "fs.h"
 #include "hooks.h"
+#include "intent.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
@@ -15,7 +17,6 @@
 #include "templates.h"
 #include "vm.h"
 
-#define SWEEP_USEC (1 * USEC_PER_SEC)
 #define UNDO_USEC (500 * USEC_PER_MSEC)
 
 struct Create {
@@ -38,6 +39,9 @@ static void create_free(Create *w)
                 p = &(*p)->next;
         if (*p)
                 *p = w->next;
+        intent_clear(manager_paths(w->manager), w->uuid, INTENT_CREATE);
+        if (!manager_find_vm(w->manager, w->uuid))
+                delete_runtime(w->manager, w->uuid);
         call_unref(w->call);
         hook_cancel(w->hook);
         sd_event_source_disable_unref(w->retry);
@@ -56,9 +60,9 @@ static void create_end(Create *w, const char *error)
                         log_info("VM %s was created", w->uuid);
                 manager_emit(w->manager, "vm_created", "so", w->uuid, path);
         }
-        if (error)
+        if (w->call && error)
                 (void) call_fail_text(w->call, error);
-        else
+        else if (w->call)
                 (void) call_reply(w->call, "o", path);
         create_free(w);
 }
@@ -143,11 +147,48 @@ static void on_hook(const char *error, void *userdata)
         create_end(w, error ? strempty(text) : NULL);
 }
 
+static void create_finish(Create *w)
+{
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
+        int r;
+
+        w->committed = true;
+        r = vm ? hook_run(vm, "run-post-create", NULL, on_hook, w, &w->hook) : 0;
+        if (r < 0) {
+                _cleanup_free_ char *text = error_format(ERROR_IO, "run-post-create cannot be run");
+
+                create_end(w, strempty(text));
+        } else if (r == 0)
+                create_end(w, NULL);
+}
+
+void create_resume(Manager *m)
+{
+        const Paths *p = manager_paths(m);
+        _cleanup_strv_ char **uuids = NULL;
+
+        (void) intent_list(p, INTENT_CREATE, &uuids);
+        for (char **u = uuids; u && *u; u++) {
+                Create *w = manager_find_vm(m, *u) && !create_is_ours(m, *u) ? calloc(1, sizeof *w) : NULL;
+
+                if (!w) {
+                        if (!create_is_ours(m, *u)) {
+                                intent_clear(p, *u, INTENT_CREATE);
+                                delete_runtime(m, *u);
+                        }
+                        continue;
+                }
+                log_notice("The creation of %s was interrupted; it goes on", *u);
+                *w = (Create) { .manager = m, .slot = -1, .next = m->creates };
+                memcpy(w->uuid, *u, sizeof w->uuid);
+                m->creates = w;
+                create_finish(w);
+        }
+}
+
 static void on_committed(const sd_bus_error *error, void *userdata)
 {
         Create *w = userdata;
-        Vm *vm;
-        int r;
 
         if (error) {
                 _cleanup_free_ char *text = strformat("The database did not take the VM: %s", strempty(error->message));
@@ -161,15 +202,7 @@ static void on_committed(const sd_bus_error *error, void *userdata)
                 on_undone(error, w);
                 return;
         }
-        w->committed = true;
-        vm = manager_find_vm(w->manager, w->uuid);
-        r = vm ? hook_run(vm, "run-post-create", NULL, on_hook, w, &w->hook) : 0;
-        if (r < 0) {
-                _cleanup_free_ char *text = error_format(ERROR_IO, "run-post-create cannot be run");
-
-                create_end(w, strempty(text));
-        } else if (r == 0)
-                create_end(w, NULL);
+        create_finish(w);
 }
 
 /* The lowest slot that no user's VM has; -1: none is free. */
@@ -372,6 +405,7 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
                 free(w);
                 return r;
         }
+        (void) intent_set(manager_paths(m), w->uuid, INTENT_CREATE, NULL);
         w->call = call_ref(c);
         w->replaces = manager_find_vm(m, w->uuid);
         w->next = m->creates;
@@ -379,234 +413,5 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
         r = db_tx_commit(tx, m->bus, on_committed, w);
         if (r < 0)
                 create_end(w, strerror(-r));
-        return 0;
-}
-
-/* Delete */
-
-typedef struct Delete {
-        Manager *manager;
-        char uuid[37];
-        Call *call;
-        Hook *hook;
-} Delete;
-
-static void delete_end(Delete *w, const char *error)
-{
-        Vm *vm = manager_find_vm(w->manager, w->uuid);
-
-        if (vm)
-                vm->deleting = false;
-        if (error)
-                (void) call_fail_text(w->call, error);
-        else
-                (void) call_reply(w->call, NULL);
-        call_unref(w->call);
-        free(w);
-}
-
-/* The one key file of that disk in the platform's key folder; two that fit are left alone. */
-static void delete_key(Vm *vm, const char *vhd)
-{
-        const char *base = strrchr(vhd, '/');
-        _cleanup_free_ char *dir = NULL, *stem = NULL, *found = NULL;
-        _cleanup_strv_ char **dirs = NULL;
-        struct dirent *e;
-        size_t n = 0;
-        DIR *d;
-
-        stem = strndup(base ? base + 1 : vhd, strcspn(base ? base + 1 : vhd, "."));
-        if (!stem || !*stem ||
-            strv_split(db_text(vm->manager, "/xenmgr/platform-crypto-key-dirs", "/config/platform-crypto-keys"), ',',
-                       &dirs) < 0)
-                return;
-        dir = paths_map(manager_paths(vm->manager), dirs[0]);
-        d = dir ? opendir(dir) : NULL;
-        while (d && (e = readdir(d))) {
-                const char *rest = startswith(e->d_name, stem);
-
-                if (rest && *rest == ',') {
-                        n++;
-                        free(found);
-                        found = path_join(dir, e->d_name);
-                }
-        }
-        if (d)
-                (void) closedir(d);
-        if (n == 1 && found)
-                (void) unlink(found);
-}
-
-void delete_disk_file(Vm *vm, unsigned id)
-{
-        Manager *m = vm->manager;
-        _cleanup_free_ char *mapped = NULL;
-        const char *stored;
-        char path[64];
-
-        snprintf(path, sizeof path, "config/disk/%u/type", id);
-        if (!streq(vm_text(vm, path, ""), "vhd"))
-                return;
-        snprintf(path, sizeof path, "config/disk/%u/shared", id);
-        if (vm_bool(vm, path, false))
-                return;
-        snprintf(path, sizeof path, "config/disk/%u/path", id);
-        stored = vm_text(vm, path, "");
-        for (size_t i = 0; i < m->n_vms; i++) {
-                unsigned ids[DISKS_MAX];
-                size_t n = m->vms[i] == vm ? 0 : vm_record_ids(m->vms[i], "disk", ids, DISKS_MAX);
-
-                for (size_t k = 0; k < n; k++) {
-                        snprintf(path, sizeof path, "config/disk/%u/path", ids[k]);
-                        if (streq(vm_text(m->vms[i], path, ""), stored))
-                                return;
-                }
-        }
-        mapped = paths_map(manager_paths(m), stored);
-        if (!mapped || mapped[0] != '/')
-                return;
-        delete_key(vm, mapped);
-        if (unlink(mapped) < 0 && errno != ENOENT)
-                log_errno_full(LOG_WARNING, errno, "Cannot remove %s", mapped);
-}
-
-static int remove_tree_at(int parent, const char *name, int depth)
-{
-        int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        struct dirent *e;
-        DIR *d;
-
-        if (fd < 0 || depth == 0) {
-                safe_close(fd);
-                return unlinkat(parent, name, 0);
-        }
-        d = fdopendir(fd);
-        if (!d) {
-                safe_close(fd);
-                return -1;
-        }
-        while ((e = readdir(d)))
-                if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
-                        (void) remove_tree_at(dirfd(d), e->d_name, depth - 1);
-        (void) closedir(d);
-        return unlinkat(parent, name, AT_REMOVEDIR);
-}
-
-typedef struct Sweep {
-        Manager *manager;
-        char uuid[37];
-        sd_event_source *timer;
-} Sweep;
-
-static int on_sweep(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
-{
-        Sweep *w = userdata;
-        const Paths *p = manager_paths(w->manager);
-        _cleanup_free_ char *run = paths_format(p, PATH_VM, "%s", w->uuid), *log = paths_format(p, PATH_VM_LOGS, "%s.log", w->uuid),
-                            *old = paths_format(p, PATH_VM_LOGS, "%s.log.1", w->uuid);
-
-        if (run && log && old && !manager_find_vm(w->manager, w->uuid)) {
-                (void) remove_tree_at(AT_FDCWD, run, 4);
-                (void) unlink(log);
-                (void) unlink(old);
-        }
-        sd_event_source_disable_unref(w->timer);
-        free(w);
-        return 0;
-}
-
-/* After a while: a monitor writes its last words behind its bus name's end. */
-void delete_runtime(Manager *m, const char *uuid)
-{
-        Sweep *w = calloc(1, sizeof *w);
-
-        if (!w)
-                return;
-        w->manager = m;
-        memcpy(w->uuid, uuid, sizeof w->uuid);
-        if (sd_event_add_time_relative(m->event, &w->timer, CLOCK_MONOTONIC, SWEEP_USEC, 0, on_sweep, w) < 0)
-                free(w);
-}
-
-static void on_deleted(const sd_bus_error *error, void *userdata)
-{
-        Delete *w = userdata;
-        _cleanup_free_ char *text =
-                error ? strformat("The database did not take it: %s", strempty(error->message)) : NULL;
-
-        delete_end(w, error ? strempty(text) : NULL);
-}
-
-static void delete_go(Delete *w)
-{
-        Vm *vm = manager_find_vm(w->manager, w->uuid);
-        _cleanup_free_ char *ovf = NULL;
-        unsigned ids[DISKS_MAX];
-        char path[64];
-        DbTx *tx;
-        int r;
-
-        if (!vm || vm_is_running(vm)) {
-                _cleanup_free_ char *text = error_format(ERROR_RUNNING, NULL);
-
-                delete_end(w, vm ? strempty(text) : NULL);
-                return;
-        }
-        if (!vm_has(vm, "backend")) {
-                size_t n = vm_record_ids(vm, "disk", ids, DISKS_MAX);
-
-                for (size_t i = 0; i < n; i++)
-                        delete_disk_file(vm, ids[i]);
-        }
-        ovf = paths_format(manager_paths(w->manager), PATH_STORAGE, "ovffiles/%s", vm->uuid);
-        if (ovf)
-                (void) remove_tree_at(AT_FDCWD, ovf, 16);
-        delete_runtime(w->manager, vm->uuid);
-        vm->deleting = true;
-        tx = db_tx_new();
-        snprintf(path, sizeof path, "/vm/%s", w->uuid);
-        r = db_tx_rm(tx, path);
-        snprintf(path, sizeof path, "/dom-store/%s", w->uuid);
-        if (r >= 0)
-                r = db_tx_rm(tx, path);
-        if (r >= 0)
-                r = db_tx_commit(tx, w->manager->bus, on_deleted, w);
-        else
-                db_tx_free(tx);
-        if (r < 0)
-                delete_end(w, strerror(-r));
-}
-
-static void on_delete_hook(const char *error, void *userdata)
-{
-        Delete *w = userdata;
-        _cleanup_free_ char *text = error ? error_format(ERROR_IO, error) : NULL;
-
-        if (error)
-                delete_end(w, strempty(text));
-        else
-                delete_go(w);
-}
-
-int delete_vm(Vm *vm, bool unrestricted, Call *c)
-{
-        Delete *w;
-        int r;
-
-        if (!unrestricted && db_bool(vm->manager, "/vm-delete-disallowed", false))
-                return call_fail_code(c, ERROR_HOST_POLICY, NULL);
-        if (vm_is_running(vm) || vm->job || vm->deleting)
-                return call_fail_code(c, ERROR_RUNNING, vm->deleting ? "it is being deleted" : NULL);
-        w = calloc(1, sizeof *w);
-        if (!w)
-                return -ENOMEM;
-        *w = (Delete) { .manager = vm->manager, .call = call_ref(c) };
-        memcpy(w->uuid, vm->uuid, sizeof w->uuid);
-        vm->deleting = true;
-        r = hook_run(vm, "run-pre-delete", NULL, on_delete_hook, w, NULL);
-        if (r == 0)
-                delete_go(w);
-        else if (r < 0)
-                delete_end(w, strerror(-r));
         return 0;
 }

@@ -23,10 +23,5 @@ bool create_is_ours(const Manager *m, const char *uuid);
 /* At the end of the daemon. */
 void create_forget(Manager *m);
 void create_bus_down(Manager *m);
-
-/* Deletes a VM that does not run, with its files by the rules of the contract; answers c. */
-int delete_vm(Vm *vm, bool unrestricted, Call *c);
-/* Removes a disk's file and key if nothing else needs them. */
-void delete_disk_file(Vm *vm, unsigned id);
-/* Removes the folder of a VM that is gone, with what its monitor left. */
-void delete_runtime(Manager *m, const char *uuid);
+/* Finishes what a manager that was killed had begun: the hook is run, and vm_created told. */
+void create_resume(Manager *m);

@@ -125,7 +125,7 @@ static void keep_alive(Vm *vm)
 
 static void after_stop(Vm *vm, VmState s)
 {
-        if (shutdown_all_running(vm->manager))
+        if (shutdown_all_running(vm->manager) || (s == VM_REBOOTED && lifecycle_is_ending(vm)))
                 return;
         if (s == VM_REBOOTED && !vm_bool(vm, "preserve-on-reboot", false)) {
                 (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
@@ -179,7 +179,17 @@ static void handle_state(Vm *vm, VmState s)
         VmState shown = s == VM_REBOOTED ? VM_SHUTDOWN : s;
         char text[64];
 
+        /* The monitor says `rebooting` only of a reboot that was asked for; clients hear it of every one. */
+        if (s == VM_REBOOTED && vm->state != VM_REBOOTING && vm->state != VM_SHUTDOWN)
+                handle_state(vm, VM_REBOOTING);
         log_info("%s: %s", vm->uuid, vm_state_word(s));
+        /* One that waits for its restart is told as stopped already; now it stays so. */
+        if (s == VM_SHUTDOWN && vm->state == VM_REBOOTED) {
+                vm->state = s;
+                lifecycle_state_changed(vm);
+                after_stop(vm, s);
+                return;
+        }
         snprintf(text, sizeof text, "vm:state:%s", vm_state_word(shown));
         manager_emit(vm->manager, "notify", "ss", vm->uuid, text);
         timeline_mark(vm, vm_state_word(s));
@@ -201,10 +211,13 @@ static void handle_state(Vm *vm, VmState s)
         if (s == VM_SHUTDOWN && (vm->reason == REASON_HALT || vm->reason == REASON_ACPI_POWEROFF || vm->reason == REASON_HIBERNATE))
                 power_link(vm, vm->reason == REASON_HIBERNATE ? "hibernate" : "shutdown");
         tell_state(vm, shown);
+        /* The start after a reboot is a part of it, and comes before what waits. */
+        if (s == VM_REBOOTED)
+                after_stop(vm, s);
         lifecycle_state_changed(vm);
         if (s == VM_CREATED)
                 xen_nodes_tell(vm);
-        if (shown == VM_SHUTDOWN)
+        if (s == VM_SHUTDOWN)
                 after_stop(vm, s);
 }
 

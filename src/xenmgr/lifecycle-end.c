@@ -39,6 +39,15 @@ static void job_succeed(Job *j)
         job_end(j, NULL);
 }
 
+/* A guest that took the shutdown for a reboot, or was in the middle of one, is not started again. */
+static void shutdown_gone(Job *j)
+{
+        if (j->vm->state == VM_REBOOTED)
+                destroy_first(j);
+        else
+                job_end(j, NULL);
+}
+
 /* Shutdown: the agent is asked, then ACPI or PV drivers, then it is ended; each for a bounded time. */
 
 static void shutdown_force(Job *j)
@@ -59,7 +68,7 @@ static void shutdown_halted(Job *j)
                 log_info("%s: %s", j->vm->uuid, j->reply_error);
                 shutdown_force(j);
         } else
-                job_wait_states(j, GONE, SHORT_USEC, "The VM did not shut down", job_succeed, shutdown_force);
+                job_wait_states(j, GONE, SHORT_USEC, "The VM did not shut down", shutdown_gone, shutdown_force);
 }
 
 static void shutdown_halt(Job *j)
@@ -78,7 +87,7 @@ static void shutdown_ask(Job *j)
         }
         j->doing = "waiting for the agent to shut it down";
         job_agent(j, "request_shutdown");
-        job_wait_states(j, GONE, AGENT_USEC, "The agent did not shut the VM down", job_succeed, shutdown_halt);
+        job_wait_states(j, GONE, AGENT_USEC, "The agent did not shut the VM down", shutdown_gone, shutdown_halt);
 }
 
 static void wake_wait(Job *j)
@@ -136,7 +145,7 @@ void destroy_first(Job *j)
 
 static void reboot_done(Job *j)
 {
-        job_wait_states(j, GONE | STATE_BIT(VM_REBOOTING), HALT_USEC, "The VM did not reboot", job_succeed, NULL);
+        job_wait_states(j, GONE, HALT_USEC, "The VM did not reboot", job_succeed, NULL);
 }
 
 static void reboot_forced(Job *j)
@@ -161,7 +170,7 @@ static void reboot_ask(Job *j)
                 return;
         }
         job_agent(j, "request_reboot");
-        job_wait_states(j, GONE | STATE_BIT(VM_REBOOTING), AGENT_USEC, "The agent did not reboot the VM", job_succeed,
+        job_wait_states(j, GONE, AGENT_USEC, "The agent did not reboot the VM", job_succeed,
                         reboot_monitor);
 }
 
@@ -178,7 +187,7 @@ static void sleep_wait(Job *j)
 {
         if (j->vm->acpi_state == 3)
                 job_end(j, NULL);
-        else if (++j->attempts > SLEEP_USEC / USEC_PER_SEC)
+        else if (++j->attempts > lifecycle_scaled(SLEEP_USEC) / USEC_PER_SEC)
                 job_end_code(j, ERROR_NO_SLEEP, NULL);
         else
                 job_deadline(j, USEC_PER_SEC, "", sleep_wait);

@@ -10,6 +10,7 @@
 #include "events.h"
 #include "fs.h"
 #include "guest-nodes.h"
+#include "intent.h"
 #include "log.h"
 #include "memory.h"
 #include "network-backends.h"
@@ -36,35 +37,22 @@ static void start_unpaused(Job *j);
 static void start_booted(Job *j);
 static void start_done(Job *j);
 
-/* Intent: a file that exists while a start is between "build it" and "it runs". */
-
-static char *intent_path(Vm *vm)
-{
-        return paths_format(manager_paths(vm->manager), PATH_VM, "%s/starting", vm->uuid);
-}
-
 void start_intent_set(Vm *vm, bool on)
 {
-        _cleanup_free_ char *path = intent_path(vm);
-        int fd;
+        const Paths *p = manager_paths(vm->manager);
+        int r = 0;
 
-        if (!path)
-                return;
-        if (!on) {
-                (void) unlink(path);
-                return;
-        }
-        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0)
-                log_errno_full(LOG_WARNING, errno, "Cannot write %s", path);
-        safe_close(fd);
+        if (on)
+                r = intent_set(p, vm->uuid, INTENT_START, NULL);
+        else
+                intent_clear(p, vm->uuid, INTENT_START);
+        if (r < 0)
+                log_errno_full(LOG_WARNING, r, "The start of %s cannot be written down", vm->uuid);
 }
 
 bool start_intent(Vm *vm)
 {
-        _cleanup_free_ char *path = intent_path(vm);
-
-        return path && access(path, F_OK) == 0;
+        return intent_is(manager_paths(vm->manager), vm->uuid, INTENT_START);
 }
 
 static void start_first_resumed(Job *j)

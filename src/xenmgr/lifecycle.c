@@ -34,6 +34,8 @@ const char *job_kind_text(JobKind kind)
 
 static void job_go_on(Job *j);
 
+#define JOBS_MAX 64 /* of one VM */
+#define DESTROYED_TEXT "The VM was destroyed meanwhile"
 #define MONITOR_UP_USEC (30 * USEC_PER_SEC)
 
 /* The queue */
@@ -178,21 +180,44 @@ static int waiter_add(Job *j, Call *c, JobDone done, void *userdata)
         return 0;
 }
 
+/* The caller hears it now, and not from a job. */
+static int refuse(Call *c, JobDone done, void *userdata, const char *text)
+{
+        if (c)
+                (void) call_fail_text(c, text);
+        if (done)
+                done(text, userdata);
+        return 0;
+}
+
+/* Ends all that waits, the last one first, so that none of it begins. */
+static void drop_waiting(Vm *vm, const char *error)
+{
+        while (vm->job && vm->job->next) {
+                Job *last = vm->job;
+
+                while (last->next)
+                        last = last->next;
+                job_end(last, error);
+        }
+}
+
 int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Call *c, JobDone done, void *userdata)
 {
-        Job *j, **p;
+        Job *last = vm->job, *running, *j;
+        size_t n = 1;
         int r;
 
-        for (j = vm->job; j; j = j->next)
-                if (j->kind == kind && !file)
-                        return waiter_add(j, c, done, userdata);
-        if (vm->deleting) {
-                if (c)
-                        (void) call_fail_text(c, "The VM is being deleted");
-                if (done)
-                        done("The VM is being deleted", userdata);
-                return 0;
-        }
+        if (kind == JOB_DESTROY)
+                drop_waiting(vm, DESTROYED_TEXT);
+        for (last = vm->job; last && last->next; last = last->next)
+                n++;
+        if (last && last->kind == kind && !file && !(flags & JOB_AGAIN))
+                return waiter_add(last, c, done, userdata);
+        if (vm->deleting && (kind == JOB_START || kind == JOB_RESTORE))
+                return refuse(c, done, userdata, "The VM is being deleted");
+        if (n >= JOBS_MAX)
+                return refuse(c, done, userdata, "Too many requests wait for this VM");
         j = calloc(1, sizeof *j);
         if (!j)
                 return -ENOMEM;
@@ -202,24 +227,27 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
                 job_free(j, "Out of memory");
                 return 0;
         }
-        if (kind == JOB_DESTROY && vm->job) {
-                Job *running = vm->job;
-
-                /* It takes the place at the head before the other ends, so that nothing slips in between. */
-                j->next = running->next;
-                running->next = j;
-                running->launched = false; /* the one that goes first sees to it */
-                job_end(running, "The VM was destroyed meanwhile");
+        running = vm->job;
+        if (!running) {
+                vm->job = j;
+                job_begin(j);
                 return 0;
         }
-        for (p = &vm->job; *p; p = &(*p)->next)
-                ;
-        *p = j;
-        if (vm->job == j)
-                job_begin(j);
-        else if (vm->job->waits_sentinel)
-                job_go_on(vm->job);
+        if (flags & JOB_AGAIN)
+                last = running;
+        j->next = last->next;
+        last->next = j;
+        if (kind == JOB_DESTROY) {
+                running->launched = false; /* the one that goes first sees to it */
+                job_end(running, DESTROYED_TEXT);
+        } else if (running->waits_sentinel)
+                job_go_on(running);
         return 0;
+}
+
+bool lifecycle_is_ending(const Vm *vm)
+{
+        return vm->job && vm->job->running && (vm->job->kind == JOB_SHUTDOWN || vm->job->kind == JOB_DESTROY);
 }
 
 void lifecycle_cancel_wait(Vm *vm, void *userdata)

@@ -5,15 +5,16 @@
  *
  * Each request is a job. A VM has one job at a time, others wait behind it, in order. The rules:
  *
- *   - a request that equals the running job joins it and gets its result;
- *   - destroy ends the running job (its callers get an error) and goes first;
- *   - start of a VM that runs, or is about to end, succeeds and does nothing;
+ *   - a request that equals the last one in the queue joins it and gets its result;
+ *   - destroy ends what is under way and all that waits (their callers get an error), and begins;
+ *   - start of a VM that runs succeeds and does nothing; behind a job that ends the VM it waits, and starts it;
  *   - shutdown, destroy, pause … of a VM that does not run succeed and do nothing;
- *   - delete is refused (204) while the VM runs or a job of it is under way.
+ *   - delete is refused (204) while the VM runs or a job of it is under way; start, while it is being deleted.
  *
  * A job is a chain of steps; each step waits for one thing (an answer, a state, a hook, another VM)
  * and has a deadline. A start that fails behind the point where the monitor was told to build the VM
- * destroys it again, so that the next start finds nothing.
+ * destroys it again before its callers hear of it, so that the next start finds nothing. A VM whose monitor
+ * has died has another one soon: its jobs wait for that. A monitor that does not answer is killed.
  *
  * Events of a VM are handled one after the other: everything about one is done, and vm_state_changed
  * sent as the last, before the next is looked at.
@@ -37,7 +38,7 @@ typedef enum JobKind {
 
 typedef enum JobFlags {
         JOB_INTERNAL = 1 << 0, /* start: without run-insteadof-start */
-        JOB_AGAIN = 1 << 1,    /* start: after a guest's reboot */
+        JOB_AGAIN = 1 << 1,    /* start: after a reboot, of which it is a part: before all that waits */
         JOB_RESUMED = 1 << 2,  /* start: the rest of one that was interrupted */
 } JobFlags;
 
@@ -54,6 +55,8 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
 bool lifecycle_cancel(Vm *vm);
 /* JSON array of what is being done: {"what", "state", "step", "seconds", "left", "done", "total"}. */
 int lifecycle_operations_json(Vm *vm, char **ret);
+/* A job that is to end the VM is running. */
+bool lifecycle_is_ending(const Vm *vm);
 /* Forgets a done that is waiting. */
 void lifecycle_cancel_wait(Vm *vm, void *userdata);
 const char *job_kind_text(JobKind kind);

@@ -6,6 +6,8 @@
 
 #include "autostart.h"
 #include "create.h"
+#include "delete.h"
+#include "intent.h"
 #include "host.h"
 #include "lifecycle.h"
 #include "log.h"
@@ -197,6 +199,7 @@ static void vm_add(Manager *m, const char *uuid)
         m->vms[at] = vm;
         m->n_vms++;
         vm->mark = true;
+        intent_clear(manager_paths(m), uuid, INTENT_DELETE); /* it is there: nothing of it was deleted */
         vm->own_create = create_is_ours(m, uuid);
         if (m->serving && !vm->own_create) {
                 log_info("VM %s appeared", uuid);
@@ -211,6 +214,7 @@ static void vm_remove(Manager *m, size_t at)
         memmove(m->vms + at, m->vms + at + 1, (m->n_vms - at - 1) * sizeof *m->vms);
         m->n_vms--;
         log_info("VM %s is gone", vm->uuid);
+        delete_files(m, vm->uuid);
         if (!vm->own_create) /* else nobody was told of it */
                 manager_emit(m, "vm_deleted", "so", vm->uuid, vm->path);
         monitor_quit(vm);
@@ -489,6 +493,8 @@ int manager_ready(_unused_ Daemon *d, void *userdata)
         Manager *m = userdata;
 
         m->serving = true;
+        delete_resume(m);
+        create_resume(m);
         monitor_adopt_orphans(m);
         autostart_begin(m);
         autostart_login(m);

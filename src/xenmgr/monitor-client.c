@@ -10,6 +10,7 @@
 
 #include "caps.h"
 #include "create.h"
+#include "delete.h"
 #include "fs.h"
 #include "guest-nodes.h"
 #include "helper-client.h"

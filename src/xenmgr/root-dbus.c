@@ -6,6 +6,7 @@
 
 #include "background.h"
 #include "create.h"
+#include "delete.h"
 #include "fs.h"
 #include "lifecycle.h"
 #include "log.h"

@@ -7,6 +7,7 @@
 
 #include "config-writer.h"
 #include "create.h"
+#include "delete.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "strbuf.h"

@@ -7,6 +7,7 @@
 
 #include "config-writer.h"
 #include "create.h"
+#include "delete.h"
 #include "fs.h"
 #include "log.h"
 #include "monitor-client.h"

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "delete.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "fs.h"
+#include "hooks.h"
+#include "intent.h"
+#include "log.h"
+#include "strbuf.h"
+
+#define SWEEP_USEC (1 * USEC_PER_SEC)
+
+typedef struct Delete {
+        Manager *manager;
+        char uuid[37];
+        Call *call;
+        Hook *hook;
+} Delete;
+
+static void delete_end(Delete *w, const char *error)
+{
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
+
+        if (vm)
+                vm->deleting = false;
+        if (error)
+                (void) call_fail_text(w->call, error);
+        else
+                (void) call_reply(w->call, NULL);
+        call_unref(w->call);
+        free(w);
+}
+
+/* The one key file of that disk in the platform's key folder; two that fit are left alone. */
+static int key_file(Vm *vm, const char *vhd, char ***l)
+{
+        const char *base = strrchr(vhd, '/');
+        _cleanup_free_ char *dir = NULL, *stem = NULL, *found = NULL;
+        _cleanup_strv_ char **dirs = NULL;
+        struct dirent *e;
+        size_t n = 0;
+        DIR *d;
+
+        stem = strndup(base ? base + 1 : vhd, strcspn(base ? base + 1 : vhd, "."));
+        if (!stem || !*stem ||
+            strv_split(db_text(vm->manager, "/xenmgr/platform-crypto-key-dirs", "/config/platform-crypto-keys"), ',',
+                       &dirs) < 0)
+                return 0;
+        dir = paths_map(manager_paths(vm->manager), dirs[0]);
+        d = dir ? opendir(dir) : NULL;
+        while (d && (e = readdir(d))) {
+                const char *rest = startswith(e->d_name, stem);
+
+                if (rest && *rest == ',') {
+                        n++;
+                        free(found);
+                        found = path_join(dir, e->d_name);
+                }
+        }
+        if (d)
+                (void) closedir(d);
+        return n == 1 && found ? strv_extend(l, found) : 0;
+}
+
+/* Adds the files that go with that disk; none where another VM needs them too. */
+static int disk_files(Vm *vm, unsigned id, char ***l)
+{
+        Manager *m = vm->manager;
+        _cleanup_free_ char *mapped = NULL;
+        const char *stored;
+        char path[64];
+
+        snprintf(path, sizeof path, "config/disk/%u/type", id);
+        if (!streq(vm_text(vm, path, ""), "vhd"))
+                return 0;
+        snprintf(path, sizeof path, "config/disk/%u/shared", id);
+        if (vm_bool(vm, path, false))
+                return 0;
+        snprintf(path, sizeof path, "config/disk/%u/path", id);
+        stored = vm_text(vm, path, "");
+        for (size_t i = 0; i < m->n_vms; i++) {
+                unsigned ids[DISKS_MAX];
+                size_t n = m->vms[i] == vm ? 0 : vm_record_ids(m->vms[i], "disk", ids, DISKS_MAX);
+
+                for (size_t k = 0; k < n; k++) {
+                        snprintf(path, sizeof path, "config/disk/%u/path", ids[k]);
+                        if (streq(vm_text(m->vms[i], path, ""), stored))
+                                return 0;
+                }
+        }
+        mapped = paths_map(manager_paths(m), stored);
+        if (!mapped || mapped[0] != '/')
+                return 0;
+        return strv_extend(l, mapped) < 0 ? -ENOMEM : key_file(vm, mapped, l);
+}
+
+static void remove_files(char *const *l)
+{
+        for (; l && *l; l++)
+                if ((*l)[0] == '/' && unlink(*l) < 0 && errno != ENOENT)
+                        log_errno_full(LOG_WARNING, errno, "Cannot remove %s", *l);
+}
+
+void delete_disk_file(Vm *vm, unsigned id)
+{
+        _cleanup_strv_ char **l = NULL;
+
+        if (disk_files(vm, id, &l) >= 0)
+                remove_files(l);
+}
+
+static int remove_tree_at(int parent, const char *name, int depth)
+{
+        int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct dirent *e;
+        DIR *d;
+
+        if (fd < 0 || depth == 0) {
+                safe_close(fd);
+                return unlinkat(parent, name, 0);
+        }
+        d = fdopendir(fd);
+        if (!d) {
+                safe_close(fd);
+                return -1;
+        }
+        while ((e = readdir(d)))
+                if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
+                        (void) remove_tree_at(dirfd(d), e->d_name, depth - 1);
+        (void) closedir(d);
+        return unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+typedef struct Sweep {
+        Manager *manager;
+        char uuid[37];
+        sd_event_source *timer;
+} Sweep;
+
+static int on_sweep(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Sweep *w = userdata;
+        const Paths *p = manager_paths(w->manager);
+        _cleanup_free_ char *run = paths_format(p, PATH_VM, "%s", w->uuid), *log = paths_format(p, PATH_VM_LOGS, "%s.log", w->uuid),
+                            *old = paths_format(p, PATH_VM_LOGS, "%s.log.1", w->uuid);
+
+        if (run && log && old && !manager_find_vm(w->manager, w->uuid)) {
+                (void) remove_tree_at(AT_FDCWD, run, 4);
+                (void) unlink(log);
+                (void) unlink(old);
+        }
+        sd_event_source_disable_unref(w->timer);
+        free(w);
+        return 0;
+}
+
+/* After a while: a monitor writes its last words behind its bus name's end. */
+void delete_runtime(Manager *m, const char *uuid)
+{
+        Sweep *w = calloc(1, sizeof *w);
+
+        if (!w)
+                return;
+        w->manager = m;
+        memcpy(w->uuid, uuid, sizeof w->uuid);
+        if (sd_event_add_time_relative(m->event, &w->timer, CLOCK_MONOTONIC, SWEEP_USEC, 0, on_sweep, w) < 0)
+                free(w);
+}
+
+void delete_files(Manager *m, const char *uuid)
+{
+        const Paths *p = manager_paths(m);
+        _cleanup_free_ char *text = NULL, *ovf = paths_format(p, PATH_STORAGE, "ovffiles/%s", uuid);
+        _cleanup_strv_ char **l = NULL;
+
+        if (intent_read(p, uuid, INTENT_DELETE, &text) < 0)
+                return;
+        if (strv_split(text, '\n', &l) >= 0)
+                remove_files(l);
+        if (ovf)
+                (void) remove_tree_at(AT_FDCWD, ovf, 16);
+        delete_runtime(m, uuid); /* the intent goes with the folder, last of all */
+}
+
+void delete_resume(Manager *m)
+{
+        _cleanup_strv_ char **uuids = NULL;
+
+        (void) intent_list(manager_paths(m), INTENT_DELETE, &uuids);
+        for (char **u = uuids; u && *u; u++)
+                if (!manager_find_vm(m, *u)) {
+                        log_notice("The deletion of %s was interrupted; it goes on", *u);
+                        delete_files(m, *u);
+                }
+}
+
+static void on_deleted(const sd_bus_error *error, void *userdata)
+{
+        Delete *w = userdata;
+        _cleanup_free_ char *text =
+                error ? strformat("The database did not take it: %s", strempty(error->message)) : NULL;
+
+        if (error)
+                intent_clear(manager_paths(w->manager), w->uuid, INTENT_DELETE);
+        else
+                delete_files(w->manager, w->uuid);
+        delete_end(w, error ? strempty(text) : NULL);
+}
+
+/* The files that go with the VM, one a line. */
+static int list_files(Vm *vm, char **ret)
+{
+        _cleanup_strv_ char **l = NULL;
+        unsigned ids[DISKS_MAX];
+        size_t n = vm_has(vm, "backend") ? 0 : vm_record_ids(vm, "disk", ids, DISKS_MAX);
+        StrBuf b = STRBUF_INIT;
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = disk_files(vm, ids[i], &l);
+        if (r < 0)
+                return r;
+        strbuf_add(&b, "");
+        for (char **f = l; f && *f; f++)
+                if (!strchr(*f, '\n'))
+                        strbuf_addf(&b, "%s\n", *f);
+        return strbuf_take(&b, ret);
+}
+
+static void delete_go(Delete *w)
+{
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
+        _cleanup_free_ char *files = NULL;
+        char path[64];
+        DbTx *tx;
+        int r;
+
+        if (!vm || vm_is_running(vm)) {
+                _cleanup_free_ char *text = error_format(ERROR_RUNNING, NULL);
+
+                delete_end(w, vm ? strempty(text) : NULL);
+                return;
+        }
+        r = w->manager->bus ? list_files(vm, &files) : -ENOTCONN;
+        if (r >= 0)
+                r = intent_set(manager_paths(w->manager), w->uuid, INTENT_DELETE, files);
+        if (r < 0) {
+                _cleanup_free_ char *text = error_format(ERROR_IO, strerror(-r));
+
+                delete_end(w, strempty(text));
+                return;
+        }
+        tx = db_tx_new();
+        snprintf(path, sizeof path, "/vm/%s", w->uuid);
+        r = db_tx_rm(tx, path);
+        snprintf(path, sizeof path, "/dom-store/%s", w->uuid);
+        if (r >= 0)
+                r = db_tx_rm(tx, path);
+        if (r >= 0)
+                r = db_tx_commit(tx, w->manager->bus, on_deleted, w);
+        else
+                db_tx_free(tx);
+        if (r < 0) {
+                intent_clear(manager_paths(w->manager), w->uuid, INTENT_DELETE);
+                delete_end(w, strerror(-r));
+        }
+}
+
+static void on_delete_hook(const char *error, void *userdata)
+{
+        Delete *w = userdata;
+        _cleanup_free_ char *text = error ? error_format(ERROR_IO, error) : NULL;
+
+        if (error)
+                delete_end(w, strempty(text));
+        else
+                delete_go(w);
+}
+
+int delete_vm(Vm *vm, bool unrestricted, Call *c)
+{
+        Delete *w;
+        int r;
+
+        if (!unrestricted && db_bool(vm->manager, "/vm-delete-disallowed", false))
+                return call_fail_code(c, ERROR_HOST_POLICY, NULL);
+        if (vm_is_running(vm) || vm->job || vm->deleting)
+                return call_fail_code(c, ERROR_RUNNING, vm->deleting ? "it is being deleted" : NULL);
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        *w = (Delete) { .manager = vm->manager, .call = call_ref(c) };
+        memcpy(w->uuid, vm->uuid, sizeof w->uuid);
+        vm->deleting = true;
+        r = hook_run(vm, "run-pre-delete", NULL, on_delete_hook, w, NULL);
+        if (r == 0)
+                delete_go(w);
+        else if (r < 0)
+                delete_end(w, strerror(-r));
+        return 0;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+/*
+ * Deleting VMs. What is to go is written down, then the VM leaves the database, then the files go, then
+ * vm_deleted is told. A manager that was killed in between is succeeded by one that finishes it, or, where the
+ * VM is still in the database, leaves it as it was.
+ */
+#include "manager.h"
+#include "vm.h"
+
+/* Deletes a VM that does not run, with its files by the rules of the contract; answers c. */
+int delete_vm(Vm *vm, bool unrestricted, Call *c);
+/* The VM has left the database: removes the files that go with it. Harmless where there are none. */
+void delete_files(Manager *m, const char *uuid);
+/* Removes a disk's file and key if nothing else needs them. */
+void delete_disk_file(Vm *vm, unsigned id);
+/* Removes the folder of a VM that is gone, with what its monitor left. */
+void delete_runtime(Manager *m, const char *uuid);
+/* Once the VMs are known: what was interrupted. */
+void delete_resume(Manager *m);
