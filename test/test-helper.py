@@ -155,6 +155,72 @@ def usb_devices():
 
 
 @oxt.case
+def pci_devices():
+    """A PCI device goes to vfio-pci only if helper.pci names it, and only where there is an IOMMU"""
+    os.environ["OXT_HELPER_PCI"] = "0000:00:1b.0"
+    h = Helper("mount -t tmpfs none /sys/bus && mkdir -p /sys/bus/pci/devices/0000:00:1b.0 &&")
+    try:
+        answers = h.ask({"request": "pci-bind", "device": "0000:00:1c.0"}, {"request": "pci-bind", "device": "0000:00:1b.0"},
+                        {"request": "pci-bind", "device": "../../x"},
+                        {"request": "vm-start", "uuid": "00000000-0000-0000-0000-000000000001", "weight": "0", "accel": "tcg", "pci": "0000:00:1c.0"})
+        h.close()
+        for answer, words in zip(answers, ("helper.pci", "no IOMMU", "not a PCI device", "helper.pci")):
+            assert words in answer and answer.endswith("[]"), answers
+    finally:
+        del os.environ["OXT_HELPER_PCI"]
+        h.stack.stop()
+
+
+# Starts a program as QEMU would be started, with a folder and two FIFOs, of which one or all may be another user's; prints the answer.
+START = r"""
+import array, json, os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+folder, events = sys.argv[2], sys.argv[3:]
+memory = os.memfd_create("arguments")
+os.write(memory, b"-version\0")
+fds = [memory, 1, os.open(folder, os.O_RDONLY)] + [os.open(e, os.O_RDWR if e.startswith("/tmp") else os.O_RDONLY) for e in events]
+request = {"request": "vm-start", "uuid": "00000000-0000-0000-0000-000000000001", "weight": "0", "accel": "tcg", "pci": ""}
+s.sendmsg([json.dumps(request).encode() + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
+print(s.recv(4096).decode().strip(), flush=True)
+"""
+
+
+@oxt.case
+def given_away():
+    """Only a folder and FIFOs of the caller's own are given to QEMU's user, nothing that the caller can merely open"""
+    h = Helper()
+    try:
+        mine = os.path.join(h.stack.root, "mine")
+        os.mkdir(mine)
+        fifos = [os.path.join(mine, "events." + n) for n in ("in", "out")]
+        for f in fifos:
+            os.mkfifo(f)
+        for f in [mine, *fifos]:
+            shutil.chown(f, "oxt-mgr", "oxt-mgr")
+
+        def start(folder, *events):
+            r = subprocess.run(oxt.as_user("oxt-mgr", sys.executable, "-c", START, h.socket, folder, *events), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            return r.stdout
+
+        for words in (("/etc", *fifos), (mine, "/etc/passwd", fifos[1]), (mine, fifos[0], "/etc"), (mine, fifos[0])):
+            before = [os.stat(w).st_uid for w in ("/etc", "/etc/passwd")]
+            assert "error" in start(*words), words
+            assert [os.stat(w).st_uid for w in ("/etc", "/etc/passwd")] == before == [0, 0]
+            shutil.chown(mine, "oxt-mgr", "oxt-mgr")
+            shutil.chown(fifos[0], "oxt-mgr", "oxt-mgr")
+        answer = start(mine, *fifos)
+        assert '"ok":true' in answer and '"name":"' in answer, answer
+        uids = {os.stat(f).st_uid for f in [mine, *fifos]}
+        assert len(uids) == 1 and 1879048192 <= uids.pop() <= 2147352575
+        assert oct(os.stat(mine).st_mode) == "0o42770" and sorted(os.listdir(mine)) == ["events.in", "events.out", "qemu.pid"]
+    finally:
+        h.stack.stop()
+
+
+@oxt.case
 def refused_requests():
     """Requests that are not of the list are refused, and the connection goes on."""
     h = Helper()

@@ -19,5 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(r.id != HELPER_TAP_MOVE || strncmp(r.tap, "oxt", 3) == 0);
         assert(r.id != HELPER_DEVICE_OPEN || helper_device_path(r.device));
         assert(r.id != HELPER_VM_SCOPE || r.pid > 1);
+        assert(r.id != HELPER_CPU_BIND || (r.pid > 1 && r.cpus != 0));
+        assert(r.id != HELPER_USB_OPEN || (*r.usb && !strchr(r.usb, '/')));
+        assert(strspn(r.pci, "0123456789abcdef:. ") == strlen(r.pci) && r.weight <= 10000);
         return 0;
 }

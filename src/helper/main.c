@@ -174,6 +174,22 @@ static void device_open(_unused_ Helper *h, _unused_ Client *c, const HelperRequ
                 a->error = "the device does not open";
 }
 
+static void pci_bind(_unused_ Helper *h, _unused_ Client *c, const HelperRequest *q, Answer *a)
+{
+        int r = helper_pci_bind(q, &a->error);
+
+        if (r >= 0) {
+                a->error = NULL;
+                snprintf(a->name, sizeof a->name, "%s", r > 0 ? "bound" : "");
+        }
+}
+
+static void pci_release(Helper *h, _unused_ Client *c, const HelperRequest *q, Answer *a)
+{
+        if (helper_pci_release(h->daemon->event, q, &a->error) >= 0)
+                a->error = NULL;
+}
+
 static void usb_open(_unused_ Helper *h, _unused_ Client *c, const HelperRequest *q, Answer *a)
 {
         const char *allowed = setting_text(SETTING_HELPER_USB);
@@ -268,6 +284,8 @@ static void start_monitor(Helper *h, Client *c, const HelperRequest *q, Answer *
 }
 
 static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, Client *, const HelperRequest *, Answer *) = {
+        [HELPER_PCI_BIND] = pci_bind,
+        [HELPER_PCI_RELEASE] = pci_release,
         [HELPER_TAP_CREATE] = tap_create,
         [HELPER_TAP_LIMIT] = tap_limit,
         [HELPER_TAP_MOVE] = tap_move,

@@ -6,6 +6,7 @@
 #include "json.h"
 #include "parse.h"
 #include "usb.h"
+#include "vfio.h"
 
 typedef struct Parameter {
         const char *name;
@@ -94,12 +95,30 @@ static bool take_weight(const char *untrusted_text, HelperRequest *r)
         return true;
 }
 
-/* What of the host's devices the VM reaches: words of this list, or nothing. */
-static bool take_needs(const char *untrusted_text, HelperRequest *r)
+static bool take_accel(const char *untrusted_text, HelperRequest *r)
 {
-        r->kvm = streq(untrusted_text, "kvm") || streq(untrusted_text, "kvm vfio");
-        r->pinned = streq(untrusted_text, "vfio") || streq(untrusted_text, "kvm vfio");
-        return r->kvm || r->pinned || !*untrusted_text;
+        r->kvm = streq(untrusted_text, "kvm");
+        return r->kvm || streq(untrusted_text, "tcg");
+}
+
+static bool take_pci(const char *untrusted_text, HelperRequest *r)
+{
+        char word[16];
+
+        if (strlen(untrusted_text) >= sizeof r->pci)
+                return false;
+        for (const char *p = untrusted_text; *p; p += strcspn(p, " "), p += *p == ' ') {
+                snprintf(word, sizeof word, "%.*s", (int) MIN2(strcspn(p, " "), sizeof word - 1), p);
+                if (!pci_name_valid(word))
+                        return false;
+        }
+        memcpy(r->pci, untrusted_text, strlen(untrusted_text) + 1);
+        return true;
+}
+
+static bool take_device_pci(const char *untrusted_text, HelperRequest *r)
+{
+        return pci_name_valid(untrusted_text) && take_pci(untrusted_text, r);
 }
 
 /* Less than a packet in a second is a mistake. */
@@ -120,7 +139,9 @@ static const Parameter parameter_usb = { "device", take_usb, "device: not the pl
 static const Parameter parameter_uuid = { "uuid", take_uuid, "uuid: not a uuid" };
 static const Parameter parameter_pid = { "pid", take_pid, "pid: not a process number as a text" };
 static const Parameter parameter_weight = { "weight", take_weight, "weight: not a number from 0 to 10000 as a text" };
-static const Parameter parameter_needs = { "needs", take_needs, "needs: not of the words kvm and vfio" };
+static const Parameter parameter_accel = { "accel", take_accel, "accel: not kvm or tcg" };
+static const Parameter parameter_pci = { "pci", take_pci, "pci: not a list of PCI devices" };
+static const Parameter parameter_device_pci = { "device", take_device_pci, "device: not a PCI device, DDDD:BB:SS.F" };
 static const Parameter parameter_rate = { "rate", take_rate, "rate: not a number of bytes, 1500 or more, as a text" };
 static const Parameter parameter_cpus = { "cpus", take_cpus, "cpus: not a number as a text, with a bit for each CPU" };
 
@@ -128,13 +149,15 @@ static const struct {
         const char *name;
         const Parameter *parameters[4];
 } request_table[_HELPER_REQUEST_MAX] = {
+        [HELPER_PCI_BIND] = { "pci-bind", { &parameter_device_pci } },
+        [HELPER_PCI_RELEASE] = { "pci-release", { &parameter_device_pci } },
         [HELPER_TAP_CREATE] = { "tap-create", { &parameter_bridge } },
         [HELPER_TAP_LIMIT] = { "tap-limit", { &parameter_tap, &parameter_rate } },
         [HELPER_TAP_MOVE] = { "tap-move", { &parameter_tap, &parameter_bridge } },
         [HELPER_DEVICE_OPEN] = { "device-open", { &parameter_device } },
         [HELPER_USB_OPEN] = { "usb-open", { &parameter_usb } },
         [HELPER_VM_SCOPE] = { "vm-scope", { &parameter_uuid, &parameter_pid } },
-        [HELPER_VM_START] = { "vm-start", { &parameter_uuid, &parameter_weight, &parameter_needs } },
+        [HELPER_VM_START] = { "vm-start", { &parameter_uuid, &parameter_weight, &parameter_accel, &parameter_pci } },
         [HELPER_VM_END] = { "vm-end", { &parameter_uuid } },
         [HELPER_CONSOLE_GIVE] = { "console-give", { &parameter_pid } },
         [HELPER_CPU_BIND] = { "cpu-bind", { &parameter_pid, &parameter_cpus } },

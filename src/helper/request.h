@@ -12,8 +12,11 @@
 #include "util.h"
 
 #define HELPER_LINE_MAX 1024
+#define HELPER_PCI_MAX 512
 
 typedef enum HelperRequestId {
+        HELPER_PCI_BIND,    /* a PCI device that the setting helper.pci names, to vfio-pci */
+        HELPER_PCI_RELEASE, /* and back */
         HELPER_TAP_CREATE,  /* a tap device on a bridge that the setting helper.bridges names; its descriptor */
         HELPER_TAP_LIMIT,   /* limits such a device to so many bytes in a second, once */
         HELPER_TAP_MOVE,    /* a tap device that this user got, to another such bridge */
@@ -38,7 +41,8 @@ typedef struct HelperRequest {
         pid_t pid;
         uint64_t rate;   /* bytes in a second */
         unsigned weight; /* 0: none */
-        bool kvm, pinned;
+        bool kvm;
+        char pci[HELPER_PCI_MAX]; /* devices, blank separated */
         uint64_t cpus;   /* a bit for each */
 } HelperRequest;
 

@@ -13,11 +13,28 @@
 #include "fs.h"
 #include "launch.h"
 #include "log.h"
+#include "settings.h"
 #include "daemon.h"
 #include "strbuf.h"
+#include "vfio.h"
 
 #define ARGS_MAX 2048
+#define RELEASE_TRIES 100
+#define RELEASE_USEC (100 * USEC_PER_MSEC)
+#define PCI_NOT_NAMED "the setting helper.pci does not name this device (nor any)"
 #define SYSTEM_BUS "unix:path=/run/dbus/system_bus_socket"
+
+static bool pci_allowed(const char *devices)
+{
+        const char *allowed = setting_text(SETTING_HELPER_PCI);
+        _cleanup_free_ char *text = strdup(devices);
+        char *state = NULL;
+        bool all = text != NULL;
+
+        for (char *w = text ? strtok_r(text, " ", &state) : NULL; w; w = strtok_r(NULL, " ", &state))
+                all &= words_contain(allowed, w) || words_contain(allowed, "any");
+        return all;
+}
 
 /* One that we have started, until it ends. When we end first, init reaps it, and the next helper removes its group. */
 typedef struct Child {
@@ -114,10 +131,13 @@ int helper_vm_start(sd_event *event, const HelperRequest *q, uid_t caller, const
         _cleanup_free_ char **args = NULL;
         _cleanup_close_ int pidfd = -EBADF;
         bool systemd = helper_has_systemd();
-        Launch l = { .uuid = q->uuid, .owner = caller, .weight = q->weight, .kvm = q->kvm, .pinned = q->pinned, .no_group = systemd };
+        Launch l = { .uuid = q->uuid, .owner = caller, .weight = q->weight, .kvm = q->kvm, .pci = q->pci, .no_group = systemd };
         pid_t pid;
         int r;
 
+        *ret_why = PCI_NOT_NAMED;
+        if (!pci_allowed(q->pci))
+                return -EPERM;
         *ret_why = "the descriptors that go with it are not those that a VM needs";
         if (n_fds < n_own)
                 return -EINVAL;
@@ -138,6 +158,50 @@ int helper_vm_start(sd_event *event, const HelperRequest *q, uid_t caller, const
         *ret_pid = pid;
         *ret_pidfd = TAKE_FD(pidfd);
         return 0;
+}
+
+/* QEMU is about to end when its device is asked back; until then the kernel would make us wait. */
+typedef struct Release {
+        char device[16];
+        unsigned tries;
+        sd_event_source *timer;
+} Release;
+
+static int on_release(sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Release *l = userdata;
+        const char *why = "";
+        int r = vfio_release("", l->device, &why);
+
+        if (r == -EBUSY && l->tries++ < RELEASE_TRIES && sd_event_source_set_time_relative(s, RELEASE_USEC) >= 0 &&
+            sd_event_source_set_enabled(s, SD_EVENT_ONESHOT) >= 0)
+                return 0;
+        if (r < 0)
+                log_warning("The PCI device %s stays with vfio-pci: %s", l->device, why);
+        sd_event_source_disable_unref(l->timer);
+        free(l);
+        return 0;
+}
+
+int helper_pci_release(sd_event *event, const HelperRequest *q, const char **ret_why)
+{
+        Release *l = calloc(1, sizeof *l);
+        int r;
+
+        *ret_why = "out of memory";
+        if (!l)
+                return -ENOMEM;
+        snprintf(l->device, sizeof l->device, "%.15s", q->pci);
+        r = sd_event_add_time_relative(event, &l->timer, CLOCK_MONOTONIC, 0, 0, on_release, l);
+        if (r < 0)
+                free(l);
+        return r;
+}
+
+int helper_pci_bind(const HelperRequest *q, const char **ret_why)
+{
+        *ret_why = PCI_NOT_NAMED;
+        return pci_allowed(q->pci) ? vfio_bind("", q->pci, ret_why) : -EPERM;
 }
 
 /* The number that a pidfd stands for, from /proc: -1 once the process is reaped. */

@@ -16,6 +16,10 @@ int helper_vm_end(const HelperRequest *q, const int *fds, size_t n_fds, const ch
 /* Gives the number of the terminal. */
 int helper_console_give(const HelperRequest *q, uid_t caller, int64_t *ret, const char **ret_why);
 int helper_cpu_bind(const HelperRequest *q, const char **ret_why);
+/* Returns 1, or 0 when vfio-pci had it before. */
+int helper_pci_bind(const HelperRequest *q, const char **ret_why);
+/* Back to the host once no VM has it any more; what comes of it is in the log. */
+int helper_pci_release(sd_event *event, const HelperRequest *q, const char **ret_why);
 /* Asks systemd, which must run this host, for a scope. */
 int helper_scope(const char *uuid, pid_t pid, unsigned weight);
 bool helper_has_systemd(void);

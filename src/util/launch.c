@@ -13,6 +13,7 @@
 #include "settings.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "vfio.h"
 
 #define PIDFILE "qemu.pid"
 
@@ -99,11 +100,22 @@ static int give(int fd, mode_t kind, uid_t owner, uid_t user, mode_t mode)
         return fchown(fd, user, (gid_t) -1) < 0 || fchmod(fd, mode) < 0 ? -errno : 0;
 }
 
+static int give_devices(const char *words, uid_t uid, const char **ret_why)
+{
+        _cleanup_free_ char *text = strdup(words);
+        char *state = NULL;
+        int r = text ? 0 : -ENOMEM;
+
+        for (char *w = text ? strtok_r(text, " ", &state) : NULL; w && r >= 0; w = strtok_r(NULL, " ", &state))
+                r = vfio_give("", w, uid, ret_why);
+        return r;
+}
+
 int launch(const Launch *l, pid_t *ret_pid, int *ret_pidfd, const char **ret_why)
 {
         _cleanup_close_ int group_fd = -EBADF, pid_fd = -EBADF;
         SpawnOptions options = SPAWN_OPTIONS_INIT;
-        SpawnUser user = { .group = (gid_t) -1, .folder_fd = l->own[LAUNCH_FOLDER], .pinned = l->pinned };
+        SpawnUser user = { .group = (gid_t) -1, .folder_fd = l->own[LAUNCH_FOLDER], .pinned = *l->pci != 0 };
         char *no_env[] = { NULL };
         bool weighted = true;
         struct stat st;
@@ -120,6 +132,9 @@ int launch(const Launch *l, pid_t *ret_pid, int *ret_pidfd, const char **ret_why
             give(l->own[LAUNCH_EVENTS_IN], S_IFIFO, l->owner, user.uid, 0660) < 0 ||
             give(l->own[LAUNCH_EVENTS_OUT], S_IFIFO, l->owner, user.uid, 0660) < 0)
                 return -EPERM;
+        r = give_devices(l->pci, user.uid, ret_why);
+        if (r < 0)
+                return r;
         if (!l->no_group) {
                 group_fd = cgroup_make(l->uuid, l->weight, &weighted);
                 if (group_fd < 0)

@@ -27,7 +27,7 @@ typedef struct Launch {
         size_t n_fds;
         unsigned weight;      /* as in cgroup.h */
         bool kvm;             /* it may use /dev/kvm */
-        bool pinned;          /* devices of the host reach all its memory, which must stay in place */
+        const char *pci;      /* devices of the host that it may use, blank separated, or ""; they reach all its memory */
         bool no_group;        /* systemd will give it one */
 } Launch;
 

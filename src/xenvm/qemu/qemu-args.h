@@ -51,6 +51,8 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, QemuFiles
 
 /* Names of QEMU objects. buf has room for 40 bytes. */
 const char *qemu_disk_id(const VmDisk *d, char buf[static 40]);
+/* DDDD:BB:SS.F */
+const char *qemu_pci_name(const VmPci *p, char buf[static 16]);
 /* The -device model of a card: config names, with the default. */
 const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machine);
 /* A forward in QEMU's words: tcp:127.0.0.1:2222-:22. */

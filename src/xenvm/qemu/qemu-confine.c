@@ -20,6 +20,7 @@
 #include "qemu-vm.h"
 #include "settings.h"
 #include "strbuf.h"
+#include "vfio.h"
 
 #define DAEMON_USER "oxt-mgr"
 
@@ -75,16 +76,27 @@ static void on_launched(void *userdata, int r, const char *why, const char *name
         vm->host.launched(vm, r, why && *why ? why : strerror(-r));
 }
 
+/* The devices of the host, as the kernel names them. */
+static char *pci_words(const VmConfig *c)
+{
+        StrBuf b = STRBUF_INIT;
+        char name[16], *text;
+
+        strbuf_add(&b, "");
+        for (size_t i = 0; i < c->pci.n; i++)
+                strbuf_addf(&b, "%s%s", i > 0 ? " " : "", qemu_pci_name(&c->pci.items[i], name));
+        return strbuf_take(&b, &text) < 0 ? NULL : text;
+}
+
 static int ask_helper(Vm *vm, char *const *args, const int own[static _LAUNCH_FD_MAX], const int *fds, size_t n_fds)
 {
         _cleanup_free_ int *all = calloc(1 + _LAUNCH_FD_MAX + n_fds, sizeof *all);
         _cleanup_close_ int memory = memfd_create("arguments", MFD_CLOEXEC);
+        _cleanup_free_ char *pci = pci_words(vm->spec.config);
         char weight[24];
-        const char *const parameters[] = { "uuid", vm->spec.uuid, "weight", weight,
-                                           "needs", streq(vm->accel, "kvm") ? (vm->spec.config->pci.n > 0 ? "kvm vfio" : "kvm")
-                                                                            : (vm->spec.config->pci.n > 0 ? "vfio" : ""), NULL };
+        const char *const parameters[] = { "uuid", vm->spec.uuid, "weight", weight, "accel", vm->accel, "pci", strempty(pci), NULL };
 
-        if (!all || memory < 0)
+        if (!all || !pci || memory < 0)
                 return -ENOMEM;
         for (char *const *a = args; *a; a++)
                 if (write(memory, *a, strlen(*a) + 1) != (ssize_t) strlen(*a) + 1)
@@ -102,13 +114,16 @@ int qemu_launch(Vm *vm, char *const *args, const int *fds, size_t n_fds, const c
         _cleanup_free_ char *path = path_join(vm->spec.dir, FOLDER);
         _cleanup_close_ int folder = path ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -EBADF;
         const VmConfig *c = vm->spec.config;
+        _cleanup_free_ char *pci = pci_words(c);
         Launch l = { .uuid = vm->spec.uuid, .program = program, .args = args, .owner = geteuid(), .fds = fds, .n_fds = n_fds,
-                     .weight = (unsigned) c->cpu_weight, .kvm = streq(vm->accel, "kvm"), .pinned = c->pci.n > 0 };
+                     .weight = (unsigned) c->cpu_weight, .kvm = streq(vm->accel, "kvm"), .pci = strempty(pci) };
         const char *why = "";
         int r;
 
         if (folder < 0)
                 return -errno;
+        if (!pci)
+                return -ENOMEM;
         l.own[LAUNCH_MESSAGES] = vm->error_fd;
         l.own[LAUNCH_FOLDER] = folder;
         journal_fds(vm->journal, &l.own[LAUNCH_EVENTS_IN], &l.own[LAUNCH_EVENTS_OUT]);
@@ -140,6 +155,20 @@ void qemu_unconfine(Vm *vm)
                 cgroup_remove(vm->spec.uuid);
         else if (vm->confined)
                 (void) helper_tell(vm->spec.paths, "vm-end", parameters, NULL, 0);
+}
+
+/* Devices that vfio-pci did not have before; to the helper, or as root. */
+void qemu_release_devices(Vm *vm)
+{
+        for (; vm->n_bound > 0; vm->n_bound--) {
+                const char *const parameters[] = { "device", vm->bound[vm->n_bound - 1], NULL }, *why = "";
+                int r = helper_tell(vm->spec.paths, "pci-release", parameters, NULL, 0);
+
+                if (r < 0 && geteuid() == 0)
+                        r = vfio_release("", parameters[1], &why);
+                if (r < 0)
+                        log_warning("The PCI device %s stays with vfio-pci: %s", parameters[1], *why ? why : strerror(-r));
+        }
 }
 
 int qemu_bind_thread(Vm *vm, pid_t thread, uint64_t cpus)

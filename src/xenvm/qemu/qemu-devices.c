@@ -260,19 +260,24 @@ void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachin
         }
 }
 
+const char *qemu_pci_name(const VmPci *p, char buf[static 16])
+{
+        snprintf(buf, 16, "%04x:%02x:%02x.%x", p->domain, p->bus, p->slot & 0x1f, p->func & 7);
+        return buf;
+}
+
 void qemu_add_pci(ArgList *l, const VmConfig *c, _unused_ QemuMachine machine)
 {
         for (size_t i = 0; i < c->pci.n; i++) {
                 const VmPci *p = &c->pci.items[i];
-                char place[40] = "";
+                char place[40] = "", name[16];
 
                 if (p->guest_slot != XENVM_UNSET)
                         snprintf(place, sizeof place, ",addr=0x%llx", (unsigned long long) p->guest_slot);
                 else if (p->vdevfn != XENVM_UNSET)
                         snprintf(place, sizeof place, ",addr=0x%llx.%llu", (unsigned long long) p->vdevfn / 8,
                                  (unsigned long long) p->vdevfn % 8);
-                arg_add(l, "-device", "vfio-pci,host=%04x:%02x:%02x.%x,id=pci%lld-%zu%s", p->domain, p->bus, p->slot,
-                        p->func, (long long) p->devid, i, place);
+                arg_add(l, "-device", "vfio-pci,host=%s,id=pci%lld-%zu%s", qemu_pci_name(p, name), (long long) p->devid, i, place);
         }
 }
 

@@ -20,6 +20,7 @@
 #include "qemu-vm.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "vfio.h"
 
 #define FIRMWARE_DESCRIPTORS "/usr/share/qemu/firmware/*.json"
 #define FIRMWARE_FILE_MAX (16 * MIB)
@@ -264,6 +265,59 @@ static void next_link(Vm *vm)
         h->next(vm, 0, NULL);
 }
 
+/* PCI devices with `bind`: oxt-helper gives them to vfio-pci, or as root we do. */
+
+static void next_device(Vm *vm);
+
+static void device_bound(Vm *vm, int r, bool anew, const char *why)
+{
+        const VmPci *p = &vm->spec.config->pci.items[vm->n_pci++];
+        _cleanup_free_ char *text = NULL;
+        char name[16];
+
+        if (r >= 0) {
+                if (anew && vm->n_bound < PCI_MAX)
+                        (void) qemu_pci_name(p, vm->bound[vm->n_bound++]);
+                next_device(vm);
+                return;
+        }
+        text = strformat("pci %s: bind: %s", qemu_pci_name(p, name), why);
+        vm->host.next(vm, r, strempty(text));
+}
+
+static void on_device_bound(void *userdata, int r, const char *why, const char *name, int fd)
+{
+        Vm *vm = userdata;
+
+        vm->host.call = NULL;
+        safe_close(fd);
+        device_bound(vm, r, *name != '\0', why && *why ? why : strerror(-r));
+}
+
+static void next_device(Vm *vm)
+{
+        const VmPcis *list = &vm->spec.config->pci;
+
+        for (; vm->n_pci < list->n; vm->n_pci++) {
+                char name[16];
+                const char *const parameters[] = { "device", name, NULL }, *why = "";
+                int r;
+
+                if (!list->items[vm->n_pci].bind || vfio_is_bound("", qemu_pci_name(&list->items[vm->n_pci], name)))
+                        continue;
+                if (geteuid() == 0) {
+                        r = vfio_bind("", name, &why);
+                        device_bound(vm, r, r > 0, why);
+                        return;
+                }
+                r = helper_call(vm->spec.event, vm->spec.paths, "pci-bind", parameters, on_device_bound, vm, &vm->host.call);
+                if (r < 0)
+                        device_bound(vm, r, false, r == -ENOENT || r == -ECONNREFUSED ? "this needs oxt-helper, which does not run" : strerror(-r));
+                return;
+        }
+        next_link(vm);
+}
+
 /* TPM: its state is kept in the stack's state directory; it ends when QEMU lets go of its socket. */
 static int start_tpm(Vm *vm)
 {
@@ -417,6 +471,6 @@ int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char 
                 r = find_firmware(vm);
         if (r < 0)
                 return r;
-        next_link(vm);
+        next_device(vm);
         return 0;
 }

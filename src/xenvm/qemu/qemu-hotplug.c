@@ -385,13 +385,12 @@ static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
 static int attach_pci(Vm *vm, const VmPci *p, VmDone done, void *userdata)
 {
         json_object *device = object("driver", json_object_new_string("vfio-pci"));
-        char host[32];
+        char host[16];
 
         if (!device)
                 return -ENOMEM;
-        snprintf(host, sizeof host, "%04x:%02x:%02x.%x", p->domain, p->bus, p->slot, p->func);
         snprintf(vm->plug.id, sizeof vm->plug.id, "pci%lld-%02x-%02x-%x", (long long) p->devid, p->bus, p->slot, p->func);
-        set_text(device, "host", host);
+        set_text(device, "host", qemu_pci_name(p, host));
         set_text(device, "id", vm->plug.id);
         return plug(vm, NULL, NULL, device, done, userdata);
 }

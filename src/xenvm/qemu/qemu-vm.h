@@ -33,6 +33,7 @@ typedef struct Helper {
 #define HELPERS_MAX 40
 /* Ids of cards are smaller (contract). */
 #define NICS_MAX 32
+#define PCI_MAX 32
 
 /* A question of somebody who looks at the VM. */
 typedef struct QemuLook {
@@ -116,6 +117,8 @@ struct Vm {
         const char *accel;
         Helper helpers[HELPERS_MAX];
         unsigned n_helpers;
+        char bound[PCI_MAX][16];    /* devices of the host that were taken from their drivers for this start */
+        size_t n_bound, n_pci;      /* looked at so far */
         char taps[NICS_MAX][16];    /* the tap device of the card with this id, or "" */
         char **warnings;
 };
@@ -152,6 +155,8 @@ int qemu_kill_process(Vm *vm);
 void qemu_unconfine(Vm *vm);
 /* qemu-look.c: once QEMU has opened it. */
 void qemu_find_terminal(Vm *vm);
+/* The host's PCI devices back to the host. */
+void qemu_release_devices(Vm *vm);
 /* Where a thread of QEMU runs, as sched_setaffinity(2) with a bit for each CPU. */
 int qemu_bind_thread(Vm *vm, pid_t thread, uint64_t cpus);
 /* What QEMU itself makes is there. NULL on out of memory. */

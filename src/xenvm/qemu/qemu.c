@@ -18,6 +18,7 @@
 #include "qemu-vm.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "vfio.h"
 
 static const char *const socket_names[] = { "qmp.sock", "rpc.sock", "vnc.sock", "tpm.sock" };
 
@@ -61,6 +62,7 @@ void qemu_remove_files(Vm *vm)
                 if (path)
                         (void) unlink(path);
         }
+        qemu_release_devices(vm);
         if (vm->confined) {
                 _cleanup_free_ char *folder = path_join(vm->spec.dir, FOLDER);
 
@@ -296,6 +298,13 @@ static int adopt_details(Vm *vm, const char *details)
         if (!details || json_parse(details, strlen(details), 8, &o) < 0)
                 return 0;
         vm->machine = (QemuMachine) json_get_int(o, "machine", QEMU_MACHINE_PC);
+        list = json_get_member(o, "bound", json_type_array);
+        for (size_t i = 0; list && i < json_object_array_length(list) && vm->n_bound < PCI_MAX; i++) {
+                const char *name = strempty(json_object_get_string(json_object_array_get_idx(list, i)));
+
+                if (pci_name_valid(name))
+                        snprintf(vm->bound[vm->n_bound++], sizeof vm->bound[0], "%s", name);
+        }
         list = json_get_member(o, "taps", json_type_array);
         for (size_t i = 0; list && i < json_object_array_length(list) && i < NICS_MAX; i++)
                 snprintf(vm->taps[i], sizeof vm->taps[i], "%s", strempty(json_object_get_string(json_object_array_get_idx(list, i))));
@@ -446,10 +455,12 @@ static unsigned qemu_round_trips(const Vm *vm)
 static char *qemu_details(const Vm *vm)
 {
         _cleanup_json_ json_object *o = json_object_new_object();
-        json_object *list = json_object_new_array(), *taps = json_object_new_array();
+        json_object *list = json_object_new_array(), *taps = json_object_new_array(), *bound = json_object_new_array();
 
         for (size_t i = 0; o && taps && i < NICS_MAX; i++)
                 json_object_array_add(taps, json_object_new_string(vm->taps[i]));
+        for (size_t i = 0; o && bound && i < vm->n_bound; i++)
+                json_object_array_add(bound, json_object_new_string(vm->bound[i]));
         for (unsigned i = 0; o && list && i < vm->n_helpers; i++) {
                 json_object *h = json_object_new_object();
 
@@ -461,6 +472,7 @@ static char *qemu_details(const Vm *vm)
         if (o) {
                 json_object_object_add(o, "helpers", list);
                 json_object_object_add(o, "taps", taps);
+                json_object_object_add(o, "bound", bound);
                 json_object_object_add(o, "machine", json_object_new_int(vm->machine));
         }
         return o ? strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)) : NULL;
