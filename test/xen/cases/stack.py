@@ -108,13 +108,13 @@ def processes(word):
 class Guest:
     """A VM from the template oxt-demo, made with xec."""
 
-    def __init__(self, script=SCRIPT):
+    def __init__(self, script=SCRIPT, kind="pv"):
         # xec prints a path.
         self.boots = 0 # as many as must be on the console
         self.path = re.search(r"/vm/\w+", good("xec", "create-vm-with-template", "oxt-demo")).group()
         self.uuid = self.path[4:].replace("_", "-")
         encoded = base64.b64encode(script.encode()).decode()
-        for name, value in (("name", "stack"), ("virt-type", "pv"),
+        for name, value in (("name", "stack"), ("virt-type", kind),
                             ("cmd-line", "console=hvc0 quiet oxt.run=" + encoded)):
             good("xec", "-o", self.path, "-i", VM, "set", name, value)
 
@@ -196,6 +196,26 @@ def stack_up():
                        ("oxt-helper", "root")):
         assert daemons[name]["state"] == "ready", daemons[name]
         assert os.stat("/proc/%d" % daemons[name]["pid"]).st_uid == pwd.getpwnam(user).pw_uid, name
+
+
+@case(seconds=150)
+def stack_two():
+    """A PVH guest beside a PV one: each has a ring of its own, and is judged by its own domain's rules."""
+    guest = World.get()
+    other = Guest(kind="pvh")
+    try:
+        good("db-rm", "/vm/%s/rpc-firewall-rules" % other.uuid)
+        other.start()
+        line = other.wait_for("allowed ")
+        assert not line.startswith("allowed 0 ") and "AccessDenied" in line, line
+        guest.ticks_on()
+        clients = {c["uuid"]: c["domid"] for c in status()["proxy"]["clients"]}
+        assert clients[guest.uuid] == guest.domid() and clients[other.uuid] == other.domid() != guest.domid(), clients
+        log = good("oxt", "policy", "log")
+        assert "domain %d uuid=%s deny" % (other.domid(), other.uuid) in log, log
+    finally:
+        other.call("destroy")
+        good("xec", "-o", other.path, "-i", VM, "delete")
 
 
 @case(seconds=150)
