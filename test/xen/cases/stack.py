@@ -150,7 +150,8 @@ class Guest:
         try:
             return wait_for(line, seconds, "'%s' on the guest's console" % text)
         except AssertionError as e:
-            raise AssertionError("%s\nconsole: %s\n%s" % (e, "\n".join(self.console()[-10:]), logs())) from e
+            kind = AssertionError if self.console() else bed.Silent
+            raise kind("%s\nconsole: %s\n%s" % (e, "\n".join(self.console()[-10:]), logs())) from e
 
     def last_tick(self):
         return next((int(line.split()[1]) for line in reversed(self.console()) if line.startswith("tick ")), 0)
