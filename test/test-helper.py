@@ -11,6 +11,7 @@ import sys
 
 import oxt
 
+UUID = "00000000-0000-0000-0000-000000000001"
 # A client that prints the answers, and what it got a descriptor of.
 CLIENT = r"""
 import array, os, socket, sys
@@ -30,17 +31,54 @@ sys.stdin.read()
 """
 
 
+# What systemd would be asked, for a helper in a mount namespace of its own: writes each call into a file.
+SYSTEMD = r"""
+import asyncio, json, sys
+from dbus_next import BusType, Message, MessageType
+from dbus_next.aio import MessageBus
+async def main():
+    bus = await MessageBus(bus_address="unix:path=/run/dbus/system_bus_socket").connect()
+    def handler(m):
+        if m.message_type == MessageType.METHOD_CALL and m.member == "StartTransientUnit":
+            with open(sys.argv[1], "a") as f:
+                f.write(json.dumps([m.body[0], m.body[1], {name: v.value for name, v in m.body[2]}]) + "\n")
+            return Message.new_method_return(m, "o", ["/org/freedesktop/systemd1/job/1"])
+    bus.add_message_handler(handler)
+    await bus.request_name("org.freedesktop.systemd1")
+    await bus.wait_for_disconnect()
+asyncio.run(main())
+"""
+
+
 class Helper:
     """A helper in a network of its own, with two bridges of which it may use one."""
 
-    def __init__(self, setup=""):
+    def __init__(self, setup="", systemd=False):
         oxt.needs_root()
         self.stack = oxt.Stack(bus=False)
+        if systemd:
+            setup += " mount -t tmpfs none /run && mkdir -p /run/systemd/system /run/dbus &&"
         self.socket = os.path.join(self.stack.runtime, "helper.sock")
         self.stack.env["OXT_HELPER_BRIDGES"] = "other br-test"
         self.process = self.stack.start(
             ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && ip link add br-test type bridge && ip link set br-test up && ip link add br-no type bridge && %s exec "$0"' % setup,
              oxt.program("oxt-helper")], ready=lambda: os.path.exists(self.socket) and os.stat(self.socket).st_mode & 0o777 == 0o660)
+
+    def start_systemd(self):
+        """What looks like systemd to the helper, which is in a mount namespace of its own."""
+        self.calls = os.path.join(self.stack.root, "calls")
+        config = self.stack.bus_config(os.path.join(self.stack.root, "bus"))
+        with open(config) as f:
+            text = re.sub("<listen>.*</listen>", "<listen>unix:path=/run/dbus/system_bus_socket</listen>", f.read())
+        with open(config, "w") as f:
+            f.write(text)
+        inside = ["nsenter", "-t", str(self.process.pid), "-m"]
+        bus = "unix:path=/run/dbus/system_bus_socket"
+
+        def answers(*command):
+            return self.stack.run([*inside, "busctl", "--address=" + bus, *command]).returncode == 0
+        self.stack.start([*inside, "dbus-daemon", "--nofork", "--nopidfile", "--config-file=" + config], ready=lambda: answers("list"))
+        self.stack.start([*inside, sys.executable, "-c", SYSTEMD, self.calls], ready=lambda: answers("call", "org.freedesktop.systemd1", "/", "org.freedesktop.DBus.Peer", "Ping"))
 
     def ask(self, *requests, user="oxt-mgr"):
         """The lines that a client gets; it keeps what it was given until close()."""
@@ -177,14 +215,33 @@ import array, json, os, socket, sys
 s = socket.socket(socket.AF_UNIX)
 s.settimeout(10)
 s.connect(sys.argv[1])
-folder, events = sys.argv[2], sys.argv[3:]
+weight, folder, events = sys.argv[2], sys.argv[3], sys.argv[4:]
 memory = os.memfd_create("arguments")
 os.write(memory, b"-version\0")
 fds = [memory, 1, os.open(folder, os.O_RDONLY)] + [os.open(e, os.O_RDWR if e.startswith("/tmp") else os.O_RDONLY) for e in events]
-request = {"request": "vm-start", "uuid": "00000000-0000-0000-0000-000000000001", "weight": "0", "accel": "tcg", "pci": ""}
+request = {"request": "vm-start", "uuid": "00000000-0000-0000-0000-000000000001", "weight": weight, "accel": "tcg", "pci": ""}
 s.sendmsg([json.dumps(request).encode() + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
 print(s.recv(4096).decode().strip(), flush=True)
 """
+
+
+def own_folder(h):
+    """A folder of oxt-mgr's with the two FIFOs of a QEMU."""
+    mine = os.path.join(h.stack.root, "mine")
+    os.mkdir(mine)
+    for name in ("", "events.in", "events.out"):
+        if name:
+            os.mkfifo(os.path.join(mine, name))
+        shutil.chown(os.path.join(mine, name), "oxt-mgr", "oxt-mgr")
+    return mine
+
+
+def start_qemu(h, folder, *events, weight="0"):
+    events = events or [os.path.join(folder, n) for n in ("events.in", "events.out")]
+    r = subprocess.run(oxt.as_user("oxt-mgr", sys.executable, "-c", START, h.socket, weight, folder, *events), stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # What it says itself goes the same way.
+    return next((line for line in r.stdout.splitlines() if line.startswith("{")), r.stdout)
 
 
 @oxt.case
@@ -192,30 +249,46 @@ def given_away():
     """Only a folder and FIFOs of the caller's own are given to QEMU's user, nothing that the caller can merely open"""
     h = Helper()
     try:
-        mine = os.path.join(h.stack.root, "mine")
-        os.mkdir(mine)
+        mine = own_folder(h)
         fifos = [os.path.join(mine, "events." + n) for n in ("in", "out")]
-        for f in fifos:
-            os.mkfifo(f)
-        for f in [mine, *fifos]:
-            shutil.chown(f, "oxt-mgr", "oxt-mgr")
-
-        def start(folder, *events):
-            r = subprocess.run(oxt.as_user("oxt-mgr", sys.executable, "-c", START, h.socket, folder, *events), stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            return r.stdout
-
         for words in (("/etc", *fifos), (mine, "/etc/passwd", fifos[1]), (mine, fifos[0], "/etc"), (mine, fifos[0])):
-            before = [os.stat(w).st_uid for w in ("/etc", "/etc/passwd")]
-            assert "error" in start(*words), words
-            assert [os.stat(w).st_uid for w in ("/etc", "/etc/passwd")] == before == [0, 0]
+            assert "error" in start_qemu(h, *words), words
+            assert [os.stat(w).st_uid for w in ("/etc", "/etc/passwd")] == [0, 0]
             shutil.chown(mine, "oxt-mgr", "oxt-mgr")
             shutil.chown(fifos[0], "oxt-mgr", "oxt-mgr")
-        answer = start(mine, *fifos)
+        answer = start_qemu(h, mine)
         assert '"ok":true' in answer and '"name":"' in answer, answer
         uids = {os.stat(f).st_uid for f in [mine, *fifos]}
         assert len(uids) == 1 and 1879048192 <= uids.pop() <= 2147352575
         assert oct(os.stat(mine).st_mode) == "0o42770" and sorted(os.listdir(mine)) == ["events.in", "events.out", "qemu.pid"]
+    finally:
+        h.stack.stop()
+
+
+@oxt.case
+def scopes():
+    """Where systemd runs the host, monitors and QEMU get scopes of their own, QEMU's with its share of the CPU"""
+    h = Helper(systemd=True)
+    try:
+        h.start_systemd()
+        folder = own_folder(h)
+        answer = start_qemu(h, folder, weight="300")
+        assert '"ok":true' in answer, answer
+        pid = json.loads(answer)["name"]
+        own = subprocess.Popen(oxt.as_user("oxt-mgr", "sleep", "60"))
+        try:
+            oxt.wait_for(lambda: os.stat("/proc/%d" % own.pid).st_uid != 0, 5, "the other user")
+            answers = h.ask({"request": "vm-scope", "uuid": UUID, "pid": str(own.pid)}, {"request": "vm-scope", "uuid": UUID, "pid": str(os.getpid())})
+            h.close()
+        finally:
+            own.kill()
+            own.wait()
+        assert '"ok":true' in answers[0] and "no such process" in answers[1], answers
+        with open(h.calls) as f:
+            calls = [json.loads(line) for line in f]
+        assert calls == [["oxt-vm-%s-%s.scope" % (UUID, pid), "fail", {"PIDs": [int(pid)], "Slice": "oxt.slice", "CollectMode": "inactive-or-failed", "CPUWeight": 300}],
+                         ["oxt-vm-%s-%d.scope" % (UUID, own.pid), "fail", {"PIDs": [own.pid], "Slice": "oxt.slice", "CollectMode": "inactive-or-failed",
+                                                                           "CPUWeight": 2 ** 64 - 1}]], calls
     finally:
         h.stack.stop()
 

@@ -10,6 +10,7 @@
 
 #include "daemon.h"
 #include "fs.h"
+#include "helper-client.h"
 #include "log.h"
 #include "monitor.h"
 #include "parse.h"
@@ -319,6 +320,17 @@ static void act_on_startup(Monitor *m)
         request_unref(q);
 }
 
+/* Where systemd runs the host, no monitor lives in the group of the daemon that has started it. */
+static void leave_group(const Monitor *m)
+{
+        char pid[24];
+        const char *const parameters[] = { "uuid", m->uuid, "pid", pid, NULL };
+
+        snprintf(pid, sizeof pid, "%d", (int) getpid());
+        if (access("/run/systemd/system", F_OK) == 0)
+                (void) helper_tell(&m->paths, "vm-scope", parameters, NULL, 0);
+}
+
 static int run(Monitor *m)
 {
         static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
@@ -340,6 +352,7 @@ static int run(Monitor *m)
                 log_errno(r, "Cannot set up the event loop");
                 return EXIT_USAGE;
         }
+        leave_group(m);
         notify_send(m->notify, NOTIFY_PING, "ping");
         r = monitor_record_read(&m->paths, m->uuid, &record);
         if (r < 0 && arg_attach)

@@ -71,6 +71,7 @@ static int start_helper(Vm *vm, const char *name, SpawnProgram program, char *co
         options.fds = &fd;
         options.n_fds = 1;
         options.new_session = true;
+        options.bare = true;
         options.stdout_fd = options.stderr_fd = vm->error_fd;
         h->name = strdup(name);
         r = h->name ? spawn(program, args, &options, &h->process.pid, &h->pidfd) : -ENOMEM;
