@@ -279,4 +279,41 @@ def alone():
         stack.stop()
 
 
+@oxt.case
+def private_files():
+    """A kernel, a key and images that nobody but the monitor's user may read reach QEMU all the same, and a throw-away disk works"""
+    oxt.needs_root()
+    stack = Monitors()
+    try:
+        kernel, key, secret, image = (os.path.join(stack.root, n) for n in ("kernel", "key", "secret.img", "plain.img"))
+        header = bytearray(1 << 16)  # what QEMU looks at of a kernel (Documentation/x86/boot.rst): protocol 2.12, loaded high
+        for at, size, value in ((0x1f1, 1, 1), (0x1fe, 2, 0xaa55), (0x202, 4, 0x53726448), (0x206, 2, 0x20c), (0x211, 1, 1),
+                                (0x22c, 4, 0x7fffffff), (0x238, 4, 2047)):
+            header[at:at + size] = value.to_bytes(size, "little")
+        for path, data in ((kernel, bytes(header)), (key, b"a passphrase"), (image, bytes(1 << 20))):
+            with open(path, "wb") as f:
+                f.write(data)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=k,file=" + key, "-o", "key-secret=k,iter-time=500", secret,
+                        "1M"], check=True)
+        m = Machine(stack, kernel=kernel)
+        m.write(disk=[m.image + ":file:hda:w:disk", secret + ":file:xvdb:w:disk:key-file=" + key, image + ":file:xvdc:w:disk:temporary"])
+        for path in (kernel, key, secret, image, m.image):
+            os.chmod(path, 0o600)
+        m.monitor()
+        m.cmd("start")
+        check_process(m.pid(), m.uuid)
+        assert m.status() == "running"
+        m.cmd("destroy")
+        m.cmd("quit")
+        # One that is not there, or no file, is told before QEMU starts.
+        for path, words in ((os.path.join(stack.root, "none"), "No such file"), (stack.root, "Invalid argument")):
+            m = Machine(stack, kernel=path)
+            m.monitor()
+            text = m.fails("start")
+            assert "kernel" in text and path in text and words in text, text
+            m.cmd("quit")
+    finally:
+        stack.stop()
+
+
 oxt.main()

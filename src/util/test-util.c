@@ -56,6 +56,28 @@ static void test_strbuf(void)
                !words_contain(NULL, "br0"));
 }
 
+/* No link and no ".." leads out. */
+static void test_open_below(void)
+{
+        char dir[] = "/tmp/oxt-test-XXXXXX";
+        _cleanup_free_ char *root = NULL, *inside = NULL, *out = NULL, *up = NULL, *secret = NULL;
+        _cleanup_close_ int fd = -EBADF;
+
+        assert(mkdtemp(dir));
+        root = path_join(dir, "root");
+        inside = path_join(root, "file");
+        out = path_join(root, "out");
+        up = path_join(root, "../secret");
+        secret = path_join(dir, "secret");
+        assert(mkdir_parents(root, 0700) == 0 && write_file_atomic(inside, "x", 1, 0600) == 0 && write_file_atomic(secret, "x", 1, 0600) == 0);
+        assert(symlink("../secret", out) == 0);
+        fd = open_below(root, inside, O_RDONLY);
+        assert(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);
+        assert(open_below(root, out, O_RDONLY) == -EXDEV && open_below(root, up, O_RDONLY) == -EXDEV);
+        assert(open_below(root, secret, O_RDONLY) == -ENOENT);
+        assert(remove_tree(dir) == 0);
+}
+
 static void test_fs(void)
 {
         char dir[] = "/tmp/oxt-test-XXXXXX";
@@ -364,6 +386,7 @@ int main(void)
         test_parse();
         test_strbuf();
         test_fs();
+        test_open_below();
         test_json();
         test_options();
         test_completion();
