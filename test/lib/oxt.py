@@ -68,6 +68,12 @@ def preloaded(library, env):
             "ASAN_OPTIONS": ":".join(filter(None, [env.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))}
 
 
+def sanitized(name):
+    """Whether the program was built with AddressSanitizer, which needs rights that the product gives up."""
+    with open(program(name), "rb") as f:
+        return b"__asan_init" in f.read()
+
+
 def wait_for(condition, seconds=10, what="condition"):
     """Polls until condition() is true and returns its value."""
     end = time.monotonic() + seconds
