@@ -71,11 +71,31 @@ static void later(struct Autostart *a, uint64_t usec)
         (void) sd_event_add_time_relative(a->manager->event, &a->timer, CLOCK_MONOTONIC, usec, 0, on_delay, a);
 }
 
+static void remove_from_queue(struct Autostart *a, const char *uuid)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; a->queue && a->queue[i]; i++)
+                if (streq(a->queue[i], uuid))
+                        free(a->queue[i]);
+                else
+                        a->queue[n++] = a->queue[i];
+        if (a->queue)
+                a->queue[n] = NULL;
+        store_queue(a);
+}
+
+/* It leaves the queue now, so that a manager that was killed meanwhile is succeeded by one that tries again. */
 static void on_started(const char *error, void *userdata)
 {
         struct Autostart *a = userdata;
         int64_t delay = db_int(a->manager, "/xenmgr/svm-autostart-delay", 0);
 
+        if (!a->manager->serving) { /* it goes on when the bus is back */
+                a->current[0] = '\0';
+                return;
+        }
+        remove_from_queue(a, a->current);
         if (error)
                 log_warning("%s was not started with the host: %s", a->current, error);
         a->current[0] = '\0';
@@ -92,11 +112,12 @@ static void next(struct Autostart *a)
 
                 if (vm && vm_vault_closed(vm))
                         continue;
-                free(a->queue[i]);
-                for (size_t k = i; a->queue[k]; k++)
-                        a->queue[k] = a->queue[k + 1];
-                store_queue(a);
-                if (!vm || vm_is_running(vm)) {
+                /* One whose start is under way is waited for. */
+                if (!vm || (vm_is_running(vm) && !vm->job)) {
+                        _cleanup_free_ char *uuid = strdup(a->queue[i]);
+
+                        if (uuid)
+                                remove_from_queue(a, uuid);
                         later(a, 0);
                         return;
                 }

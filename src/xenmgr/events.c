@@ -17,6 +17,7 @@
 #define EVENTS_MAX 256
 #define KEEP_ALIVE_QUICK_USEC (10 * USEC_PER_SEC)
 #define KEEP_ALIVE_MAX_USEC (60 * USEC_PER_SEC)
+#define QUICK_REBOOTS_MAX 5
 #define QUERY_USEC (10 * USEC_PER_SEC)
 
 struct VmEvent {
@@ -100,27 +101,49 @@ static int on_keep_alive(_unused_ sd_event_source *s, _unused_ uint64_t usec, vo
         Vm *vm = userdata;
 
         vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
-        if (vm_bool(vm, "keep-alive", false))
+        if (vm->state == VM_REBOOTED)
+                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
+        else if (vm_bool(vm, "keep-alive", false))
                 (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL, NULL, NULL, NULL, NULL);
         return 0;
 }
 
-/* A VM that dies at once is not started in a tight loop: 1 s, 2 s, 4 s … 60 s, until it lives for 10 s. */
+/* The next one in a row of quick ends: 1 s, 2 s, 4 s … 60 s. */
+static void start_later(Vm *vm, unsigned nth)
+{
+        uint64_t delay = MIN2(USEC_PER_SEC << MIN2(nth, 10u), KEEP_ALIVE_MAX_USEC);
+
+        log_notice("%s ended soon after its start; it is started again in %llu s", vm->uuid,
+                   (unsigned long long) (delay / USEC_PER_SEC));
+        vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
+        (void) sd_event_add_time_relative(vm->manager->event, &vm->keep_alive, CLOCK_MONOTONIC, delay, 0, on_keep_alive, vm);
+}
+
+static bool ended_quickly(const Vm *vm)
+{
+        return !vm->started_usec || now_usec() - vm->started_usec < KEEP_ALIVE_QUICK_USEC;
+}
+
+/* A guest that reboots is started at once; one that does nothing else, after a while. */
+static void start_again(Vm *vm)
+{
+        vm->quick_reboots = ended_quickly(vm) ? vm->quick_reboots + 1 : 0;
+        if (vm->quick_reboots > QUICK_REBOOTS_MAX)
+                start_later(vm, vm->quick_reboots - QUICK_REBOOTS_MAX - 1);
+        else
+                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
+}
+
+/* A VM that dies at once is not started in a tight loop, until it lives for 10 s. */
 static void keep_alive(Vm *vm)
 {
-        uint64_t lived = vm->started_usec ? now_usec() - vm->started_usec : 0, delay = 0;
-
-        if (lived < KEEP_ALIVE_QUICK_USEC) {
-                delay = MIN2(USEC_PER_SEC << MIN2(vm->quick_deaths, 10u), KEEP_ALIVE_MAX_USEC);
-                vm->quick_deaths++;
-        } else
-                vm->quick_deaths = 0;
-        if (delay)
-                log_notice("%s ended soon after its start; it is started again in %llu s", vm->uuid,
-                           (unsigned long long) (delay / USEC_PER_SEC));
+        if (ended_quickly(vm)) {
+                start_later(vm, vm->quick_deaths++);
+                return;
+        }
+        vm->quick_deaths = 0;
         vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
-        (void) sd_event_add_time_relative(vm->manager->event, &vm->keep_alive, CLOCK_MONOTONIC, delay, 0, on_keep_alive,
-                                          vm);
+        (void) sd_event_add_time_relative(vm->manager->event, &vm->keep_alive, CLOCK_MONOTONIC, 0, 0, on_keep_alive, vm);
 }
 
 static void after_stop(Vm *vm, VmState s)
@@ -128,7 +151,7 @@ static void after_stop(Vm *vm, VmState s)
         if (shutdown_all_running(vm->manager) || (s == VM_REBOOTED && lifecycle_is_ending(vm)))
                 return;
         if (s == VM_REBOOTED && !vm_bool(vm, "preserve-on-reboot", false)) {
-                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
+                start_again(vm);
                 return;
         }
         if (s == VM_SHUTDOWN && vm_bool(vm, "keep-alive", false) && vm_node(vm) && !vm->deleting)

@@ -102,6 +102,11 @@ static const char *const wake[] = { "params", "s3resume", NULL };
 
 void shutdown_first(Job *j)
 {
+        /* A guest that reboots all the time waits for its next start. */
+        if (j->vm->state == VM_REBOOTED && j->vm->keep_alive) {
+                destroy_first(j);
+                return;
+        }
         if (job_nothing_runs(j, shutdown_first))
                 return;
         if (j->vm->state == VM_PAUSED)
@@ -135,6 +140,8 @@ static void destroy_told(Job *j)
 
 void destroy_first(Job *j)
 {
+        if (j->vm->state == VM_REBOOTED)
+                j->vm->keep_alive = sd_event_source_disable_unref(j->vm->keep_alive);
         if (j->vm->state == VM_REBOOTED && !j->vm->monitor)
                 job_end(j, NULL);
         else if (j->vm->state == VM_REBOOTED || !job_nothing_runs(j, destroy_first))

@@ -76,6 +76,7 @@ struct Vm {
         int memory_pid;      /* who takes it; 0: not known yet */
         bool memory_reduced; /* started with memory-min */
         uint64_t started_usec, ended_usec;
+        unsigned quick_reboots; /* in a row */
         unsigned quick_deaths; /* keep-alive: ends soon after a start, in a row */
         sd_event_source *keep_alive;
         struct Timeline *timeline;
