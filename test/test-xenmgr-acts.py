@@ -210,7 +210,8 @@ def waiting_for_login(life):
     life.manager.wait()
     life.manager = life.stack.daemon("xenmgr", XM)
     life.wait_state(starts, "running")
-    assert life.get(waits, VM, "autostart-pending") and not life.get(starts, VM, "autostart-pending")
+    oxt.wait_for(lambda: not life.get(starts, VM, "autostart-pending"), 10, "the queue without it")
+    assert life.get(waits, VM, "autostart-pending")
     assert life.get(waits, VM, "state") == "locked"
     life.set(waits, VM, "crypto-user", "")
     m = dbus.lowlevel.SignalMessage("/", "com.citrix.xenclient.input", "auth_status")
