@@ -70,7 +70,9 @@ static void *kernel(_unused_ void *arg)
 
 int main(void)
 {
-        static const char *const folders[] = { "/sys/bus/pci/devices/" DEVICE, "/sys/bus/pci/drivers/e1000e", "/sys/bus/pci/drivers/vfio-pci", "/dev/vfio" };
+        static const char *const folders[] = {
+                ("/sys/bus/pci/devices/" DEVICE), "/sys/bus/pci/drivers/e1000e", "/sys/bus/pci/drivers/vfio-pci", "/dev/vfio"
+        };
         static const char *const bad[] = { "", "0000:00:1b", "0000:00:1b.8", "0000:00:1B.0", "0000:00:1b.0/", "../../etc/pw.0", "0000:00:1b.00" };
         _cleanup_free_ char *text = NULL, *group = NULL, *probe = NULL, *node = NULL, *unbound = NULL;
         pthread_t thread;
