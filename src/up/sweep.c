@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "busconf.h"
+#include "cgroup.h"
 #include "daemons.h"
 #include "fs.h"
 #include "log.h"
@@ -160,5 +161,7 @@ int stack_sweep(const Stack *s, SweepReport *report)
         }
         if (result >= 0)
                 remove_runtime_files(s);
+        if (s->root)
+                cgroup_sweep();
         return result;
 }

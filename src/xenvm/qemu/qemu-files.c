@@ -83,10 +83,16 @@ static int open_again(const char *path, bool foreign)
         return (uint64_t) st.st_size > COPY_MAX ? -EFBIG : copy_to_memory(fd, (uint64_t) st.st_size);
 }
 
+/* A FIFO without a reader, or a serial line without a carrier, must not stop us; QEMU gets it as if it had opened it itself. */
+static int open_plain(const char *path, int flags)
+{
+        _cleanup_close_ int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
+
+        return fd < 0 || fcntl(fd, F_SETFL, 0) < 0 ? -errno : TAKE_FD(fd);
+}
+
 static int open_one(const QemuFile *i, bool foreign)
 {
-        int fd;
-
         switch (i->use) {
         case QEMU_FILE_AGAIN:
                 return open_again(i->path, foreign);
@@ -94,14 +100,14 @@ static int open_one(const QemuFile *i, bool foreign)
                 return unix_listen(i->path, 0600);
         case QEMU_FILE_CONNECT:
                 return unix_connect(i->path);
-        case QEMU_FILE_OUTPUT:
-                fd = open(i->path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644); /* QEMU empties it */
-                break;
-        default:
-                fd = open(i->path, (i->use == QEMU_FILE_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
-                break;
+        case QEMU_FILE_OUTPUT: /* QEMU empties it */
+                return open_plain(i->path, O_WRONLY | O_CREAT);
+        case QEMU_FILE_READ:
+                return open_plain(i->path, O_RDONLY);
+        case QEMU_FILE_WRITE:
+                return open_plain(i->path, O_RDWR);
         }
-        return fd < 0 ? -errno : fd;
+        return -EINVAL;
 }
 
 int qemu_files_open(QemuFiles *f, bool foreign, char **ret_why)
