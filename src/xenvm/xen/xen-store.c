@@ -142,11 +142,11 @@ static void make_node(Vm *vm, const char *node, const char *value, bool guest_wr
                 log_warning("Xenstore's node %s cannot be made", path);
 }
 
-static void show_to_all(Vm *vm, const char *path)
+static void show_to_all(struct xs_handle *store, const char *path)
 {
         struct xs_permissions all = { .id = 0, .perms = XS_PERM_READ };
 
-        if (!xs_set_permissions(vm->store, XBT_NULL, path, &all, 1))
+        if (!xs_set_permissions(store, XBT_NULL, path, &all, 1))
                 log_warning("Xenstore's node %s cannot be shown to guests", path);
 }
 
@@ -206,9 +206,9 @@ void vm_store_make_nodes(Vm *vm)
 
         /* Who may see which uuid a domain has: everybody, rpc-proxy's peers among them. */
         snprintf(path, sizeof path, "/local/domain/%u/vm", vm->domid);
-        show_to_all(vm, path);
+        show_to_all(vm->store, path);
         snprintf(path, sizeof path, "/vm/%s/uuid", vm->spec.uuid);
-        show_to_all(vm, path);
+        show_to_all(vm->store, path);
         make_node(vm, "acpi-state", "", true);
         make_node(vm, "power-state", "", true);
         make_node(vm, "bsgdev", "", true);
@@ -269,6 +269,11 @@ void xen_publish(const char *uuid, const char *name, int64_t domid, const char *
         if (domid < 0) {
                 (void) xs_rm(store, XBT_NULL, path); /* /vm/<uuid> went with the domain */
                 return;
+        }
+        /* For the switcher in a guest. What is made below has the same permissions. */
+        if (xs_mkdir(store, XBT_NULL, path)) {
+                show_to_all(store, "/xenmgr/vms");
+                show_to_all(store, path);
         }
         snprintf(number, sizeof number, "%lld", (long long) domid);
         snprintf(path, sizeof path, "/xenmgr/vms/%s/domid", uuid);

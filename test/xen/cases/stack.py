@@ -279,6 +279,8 @@ def stack_xenstore():
     expected = {"domid": str(guest.domid()), "name": guest.get("name"), "slot": guest.get("slot"), "image": guest.get("image-path"),
                 "type": "svm", "hidden": "0", "hide-switcher": "0", "seamlessid": guest.get("seamless-id")}
     wait_for(lambda: nodes() == expected, CALL, "%s, not %s\n%s" % (expected, nodes(), logs()))
+    listed = subprocess.run(["xenstore-ls", "-p", "/xenmgr/vms"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    assert len(listed) > 8 and all(line.endswith("(r0)") for line in listed), listed
     assert bed.store("/state/" + guest.uuid)["/state/%s/state" % guest.uuid] == "running"
     assert bed.store("/vm/" + guest.uuid)["/vm/%s/state" % guest.uuid] == "running"
     good("xec", "-o", guest.path, "-i", VM, "set", "name", "other name")
