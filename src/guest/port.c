@@ -26,6 +26,7 @@ static struct {
         Mux *mux;
         Source source;   /* fd -EBADF: not open */
         bool connected;  /* the host's end is */
+        bool ring;       /* of Xen, a new one for each connection: nobody else can have read the hello, so asking has time */
         bool device;     /* a virtio port: stays open while the host's end is away, which comes back there */
         Timer retry, ask, flush;
         uint64_t retry_usec, ask_usec;
@@ -78,6 +79,7 @@ static int open_path(const char *path)
         struct stat st;
         int fd;
 
+        port.ring = streq(path, VCHAN_SOCKET);
         if (stat(path, &st) >= 0 && S_ISSOCK(st.st_mode))
                 return unix_connect(path);
         fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -212,7 +214,7 @@ static void on_retry(Timer *t _unused_)
                 return try_again();
         port.connected = true;
         port.retry_usec = RETRY_FIRST;
-        port.ask_usec = ASK_AFTER;
+        port.ask_usec = port.ring ? ASK_LAST : ASK_AFTER;
         loop_after(&port.ask, port.ask_usec);
         (void) loop_watch(&port.source, EPOLLIN);
 }
