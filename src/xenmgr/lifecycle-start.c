@@ -128,6 +128,8 @@ static void start_dependencies(Job *j)
                                        : "Out of memory");
                 return;
         }
+        /* One of its own, so that answers which come at once do not end the wait before all were asked. */
+        j->waits_others = 1;
         for (size_t i = 0; i < n; i++)
                 if (!vm_is_running(deps[i]) || (deps[i]->job && deps[i]->job->kind == JOB_START)) {
                         j->waits_others++;
@@ -135,8 +137,7 @@ static void start_dependencies(Job *j)
                                 j->waits_others--;
                 }
         free(deps);
-        if (j->waits_others == 0)
-                start_checked(j);
+        on_dependency(NULL, j);
 }
 
 void start_first(Job *j)

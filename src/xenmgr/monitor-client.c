@@ -15,6 +15,7 @@
 #include "guest-nodes.h"
 #include "helper-client.h"
 #include "lifecycle.h"
+#include "host.h"
 #include "log.h"
 #include "networks.h"
 #include "parse.h"
@@ -143,7 +144,8 @@ static int on_watch(sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 
         if (!vm->calls || !vm->monitor)
                 return 0;
-        if (!vm->probe)
+        /* Xen's library does not come back while it fills a domain's memory; the start itself has a limit. */
+        if (!vm->probe && !(vm->building && host_is_xen()))
                 (void) monitor_call(vm, "get_status", NULL, watch_usec(), on_probed, NULL, &vm->probe);
         (void) sd_event_source_set_time_relative(s, watch_usec());
         return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
@@ -422,6 +424,8 @@ static void spawn_ended(Vm *vm, const char *why, bool already)
             sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC, SPAWN_RETRY_USEC, 0,
                                        on_retry, vm) >= 0)
                 return;
+        if (already)
+                monitor_kill(vm); /* whatever it waits for, it serves nobody */
         text = strdup(why);
         for (char *p = text; p && *p; p++)
                 if (*p == '\n')

@@ -67,6 +67,8 @@ class Life(Host):
     def restart_manager(self):
         self.manager.send_signal(signal.SIGKILL)
         self.manager.wait()
+        # The bus may not have noticed yet, and a name that is owned is not taken twice.
+        oxt.wait_for(lambda: not self.stack.owned(XM), 10, "the end of the manager's name")
         self.manager = self.stack.daemon("xenmgr", XM, "--no-autostart")
 
     def stop(self):

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Looking at a guest: its console, and what it uses."""
+import json
+import os
+import time
+
+from bed import CALL, LINE, Vm, bridge, case, wait_for
+
+
+@case
+def console_and_usage():
+    """The console is where the guest prints and reads; its counters grow; there are no pictures of a screen."""
+    vm = Vm("pv", extra="nic=bridge=" + bridge("oxtbr0"))
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        place = vm.command("console")
+        assert place.startswith("/dev/pts/"), place
+        fd = os.open(place, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        seen = b""
+
+        def printed():
+            nonlocal seen
+            try:
+                seen += os.read(fd, 4096)
+            except BlockingIOError:
+                pass
+            return b"guest: count" in seen
+        wait_for(printed, CALL, "the guest's lines on its console")
+        os.close(fd)
+        before = json.loads(vm.command("usage"))
+        assert before["cpu_usec"] > 0 and before["memory_kib"] > 64 * 1024, before
+        assert before["net_in"] >= 0 and before["net_out"] >= 0, before
+        time.sleep(2)
+        after = json.loads(vm.command("usage"))
+        assert after["cpu_usec"] > before["cpu_usec"] and after["at_usec"] > before["at_usec"], (before, after)
+        try:
+            vm.command("screenshot", file="/tmp/screen.png")
+            raise RuntimeError("a screenshot was taken")
+        except AssertionError as e:
+            assert "no pictures" in str(e), e
+    finally:
+        vm.end()
