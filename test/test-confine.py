@@ -280,6 +280,31 @@ def alone():
 
 
 @oxt.case
+def without_users():
+    """With vm.users = none, and in a user namespace that has not these users, QEMU runs as its monitor's user, and VMs start all the same"""
+    oxt.needs_root()
+    stack = Monitors()
+    try:
+        for prefix, setting in ([], "none"), (["unshare", "--user", "--map-root-user"], None):
+            if subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL).returncode:
+                raise oxt.Skip("no user namespaces here")
+            m = Machine(stack)
+            if setting:
+                stack.env["OXT_VM_USERS"] = setting
+            r = stack.run([*prefix, oxt.program("xenvm"), "--config", m.config, "--monitor-json", "true"])
+            stack.env.pop("OXT_VM_USERS", None)
+            assert r.returncode == 0, r.stderr
+            oxt.wait_for(lambda: stack.owned(m.name), 10, "the monitor")
+            m.cmd("start")
+            assert status(m.pid())["Uid"].split() == ["0"] * 4 and status(m.pid())["NoNewPrivs"] == "1"
+            assert setting or "this user namespace" in m.log()
+            m.cmd("destroy")
+            m.cmd("quit")
+    finally:
+        stack.stop()
+
+
+@oxt.case
 def private_files():
     """A kernel, a key and images that nobody but the monitor's user may read reach QEMU all the same, and a throw-away disk works"""
     oxt.needs_root()
@@ -293,8 +318,9 @@ def private_files():
         for path, data in ((kernel, bytes(header)), (key, b"a passphrase"), (image, bytes(1 << 20))):
             with open(path, "wb") as f:
                 f.write(data)
-        subprocess.run(["qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=k,file=" + key, "-o", "key-secret=k,iter-time=500", secret,
-                        "1M"], check=True)
+        make = ["qemu-img", "create", "-q", "-f", "luks", "--object", "secret,id=k,file=" + key, "-o", "key-secret=k,iter-time=100", secret, "1M"]
+        if not any(subprocess.run(make, stderr=subprocess.DEVNULL).returncode == 0 for _ in range(10)):  # it wants to measure the processor
+            raise oxt.Skip("qemu-img makes no LUKS image here")
         m = Machine(stack, kernel=kernel)
         m.write(disk=[m.image + ":file:hda:w:disk", secret + ":file:xvdb:w:disk:key-file=" + key, image + ":file:xvdc:w:disk:temporary"])
         for path in (kernel, key, secret, image, m.image):

@@ -361,7 +361,7 @@ def doctor():
     try:
         r = stack.oxt("doctor", "--json")
         checks = {c["name"]: c for c in json.loads(r.stdout)["checks"]}
-        assert {"kvm", "xen", "vsock", "iommu", "memory", "sandbox", "packages", "users", "bus-limits"} <= set(checks), checks
+        assert {"kvm", "xen", "vsock", "iommu", "memory", "sandbox", "packages", "users", "vm-users", "bus-limits"} <= set(checks), checks
         bad = [c for c in checks.values() if c["verdict"] == "bad"]
         assert r.returncode == (1 if bad else 0)
         assert all(c["text"] for c in checks.values()) and all(c["advice"] for c in bad), checks

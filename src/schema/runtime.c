@@ -125,23 +125,25 @@ static json_object *new_record(const char *uuid)
         return o;
 }
 
-/* rpc-proxy connects to guests, as a user of its own where root started the stack. May we let its group in? */
-static bool proxy_group(gid_t *ret)
+/*
+ * rpc-proxy connects to guests, as a user of its own where root started the stack: its group is let in, if we may do that.
+ * A user namespace need not have it.
+ */
+static int let_proxy_in(const char *path, mode_t mode)
 {
         const struct group *g = getgrnam("oxt-proxy");
 
         if (!g || (geteuid() != 0 && !group_member(g->gr_gid)))
-                return false;
-        *ret = g->gr_gid;
-        return true;
+                return 0;
+        if (lchown(path, (uid_t) -1, g->gr_gid) < 0)
+                return errno == EINVAL ? 0 : -errno;
+        return chmod(path, mode) < 0 ? -errno : 0;
 }
 
 int runtime_make_vm_dir(const Paths *p, const char *uuid)
 {
         _cleanup_free_ char *dir = paths_format(p, PATH_VM, "%s", uuid);
-        _cleanup_close_ int fd = -EBADF;
         struct stat st;
-        gid_t group;
         int r;
 
         if (!dir)
@@ -151,12 +153,9 @@ int runtime_make_vm_dir(const Paths *p, const char *uuid)
                 r = mkdir_parents(dir, 0700);
         if (r < 0)
                 return r;
-        fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0)
+        if (lstat(dir, &st) < 0)
                 return -errno;
-        if (st.st_uid != geteuid() || !proxy_group(&group))
-                return 0;
-        return fchown(fd, (uid_t) -1, group) < 0 || fchmod(fd, 0710) < 0 ? -errno : 0;
+        return S_ISDIR(st.st_mode) && st.st_uid == geteuid() ? let_proxy_in(dir, 0710) : 0;
 }
 
 int monitor_record_write(const Paths *p, const MonitorRecord *rec)
@@ -236,15 +235,14 @@ void monitor_record_done(MonitorRecord *r)
 
 int channel_listen(const char *vm_dir)
 {
-        gid_t group;
         _cleanup_free_ char *path = path_join(vm_dir, "rpc.sock");
         _cleanup_close_ int fd = path ? unix_listen(path, 0600) : -ENOMEM;
+        int r;
 
         if (fd < 0)
                 return fd;
-        if (proxy_group(&group) && (chown(path, (uid_t) -1, group) < 0 || chmod(path, 0660) < 0))
-                return -errno;
-        return TAKE_FD(fd);
+        r = let_proxy_in(path, 0660);
+        return r < 0 ? r : TAKE_FD(fd);
 }
 
 int channel_record_write(const Paths *p, const ChannelRecord *rec)

@@ -17,6 +17,7 @@
 #include "daemons.h"
 #include "fs.h"
 #include "json.h"
+#include "launch.h"
 #include "log.h"
 #include "oxt.h"
 #include "parse.h"
@@ -258,6 +259,24 @@ static void check_users(const Stack *s, Finding *f)
         f->advice = strformat("as root: systemd-sysusers %s/sysusers.d/oxt.conf", data_dir());
 }
 
+/* As whom QEMU runs. */
+static void check_vm_users(const Stack *s, Finding *f)
+{
+        int r = launch_check_users();
+
+        if (!s->root)
+                found(f, VERDICT_OK, "QEMU runs as the user whose stack it is", NULL);
+        else if (streq(setting_text(SETTING_VM_USERS), "none"))
+                found(f, VERDICT_NOTE, "vm.users = none: QEMU runs as oxt-mgr, and a guest that breaks out of it is that", "remove the setting");
+        else if (r == -EINVAL)
+                found(f, VERDICT_BAD, "the setting vm.users is no range of user numbers", "oxt config set vm.users 1879048192-2147352575");
+        else if (r < 0)
+                found(f, VERDICT_NOTE, "the numbers of the setting vm.users are not all there in this user namespace: QEMU runs as oxt-mgr",
+                      "oxt config set vm.users FIRST-LAST, with numbers of /proc/self/uid_map that nobody else has");
+        else
+                found(f, VERDICT_OK, "each QEMU can have a user of its own", NULL);
+}
+
 static void check_bus_limits(const Stack *s, Finding *f)
 {
         struct rlimit l;
@@ -396,6 +415,7 @@ static const Check checks[] = {
         { "sandbox", "Sandboxing", check_sandbox },
         { "network", "Network", check_network },
         { "users", "Users", check_users },
+        { "vm-users", "VMs' users", check_vm_users },
         { "bus-limits", "Bus limits", check_bus_limits },
         { "packages", "Packages", check_packages },
         { "programs", "Programs", check_programs },

@@ -34,6 +34,25 @@ static int user_range(uint64_t *ret_first, uint64_t *ret_n)
         return 0;
 }
 
+int launch_check_users(void)
+{
+        _cleanup_free_ char *text = NULL;
+        uint64_t first, n;
+        char *state = NULL;
+
+        if (user_range(&first, &n) < 0)
+                return -EINVAL;
+        if (read_file("/proc/self/uid_map", 64 * KIB, &text, NULL) < 0)
+                return 0;
+        for (char *line = strtok_r(text, "\n", &state); line; line = strtok_r(NULL, "\n", &state)) {
+                unsigned long long inside, outside, count;
+
+                if (sscanf(line, "%llu %llu %llu", &inside, &outside, &count) == 3 && first >= inside && first + n <= inside + count)
+                        return 0;
+        }
+        return -ERANGE;
+}
+
 bool launch_is_user(uid_t uid)
 {
         uint64_t first, n;

@@ -37,6 +37,8 @@ typedef struct Launch {
  */
 int launch(const Launch *l, pid_t *ret_pid, int *ret_pidfd, const char **ret_why);
 
+/* Can root here be those users? Returns 0, -EINVAL (vm.users is no range), or -ERANGE: this user namespace has not all of them. */
+int launch_check_users(void);
 /* Is that one of the users of VMs? */
 bool launch_is_user(uid_t uid);
 /* Is the process (or thread) one of such a user? */

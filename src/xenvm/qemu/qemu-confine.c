@@ -32,17 +32,22 @@ char *qemu_own_path(const Vm *vm, const char *name)
 Confinement qemu_confinement(const Vm *vm)
 {
         const struct passwd *pw = getpwuid(geteuid());
-        int fd;
+        bool root = geteuid() == 0;
+        int fd = root ? -ENOENT : unix_connect(paths_get(vm->spec.paths, PATH_HELPER_SOCKET));
+        const char *why = NULL;
 
+        safe_close(fd);
         if (streq(setting_text(SETTING_VM_USERS), "none"))
                 return CONFINED_NOT;
-        if (geteuid() == 0)
-                return CONFINED_BY_US;
-        fd = unix_connect(paths_get(vm->spec.paths, PATH_HELPER_SOCKET));
-        safe_close(fd);
-        if (fd < 0 && pw && streq(pw->pw_name, DAEMON_USER))
-                log_warning("QEMU runs as %s, not as a user of its own: oxt-helper does not answer (%s)", DAEMON_USER, strerror(-fd));
-        return fd < 0 ? CONFINED_NOT : CONFINED_BY_HELPER;
+        if (!root && fd < 0) {
+                if (!pw || !streq(pw->pw_name, DAEMON_USER))
+                        return CONFINED_NOT; /* the stack of an ordinary user */
+                why = "oxt-helper does not answer";
+        } else if (launch_check_users() == -ERANGE)
+                why = "this user namespace has not all numbers of the setting vm.users";
+        if (why)
+                log_warning("QEMU runs as %s, not as a user of its own: %s", pw ? pw->pw_name : "we do", why);
+        return why ? CONFINED_NOT : root ? CONFINED_BY_US : CONFINED_BY_HELPER;
 }
 
 int qemu_make_folder(Vm *vm)
