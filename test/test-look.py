@@ -179,6 +179,21 @@ def timeline_and_dry_run(life):
     life.call(vm, VM, "set_db_key", "config.memory", "99999999")
     found = look(life, vm, "start", "--dry-run", status=1)
     assert [line.split(":")[0] for line in found.splitlines()] == ["disks", "memory"], found
+    life.call(vm, VM, "set_db_key", "config.disk.0.path", "/storage/disks/g1.img")
+    life.call(vm, VM, "set_db_key", "config.memory", "32")
+    life.call(vm, VM, "set_db_key", "config.vcpus", "many")
+    # Another VM has the disk open, and writes to it.
+    other = life.guest()
+    life.call(other, VM, "set_db_key", "config.disk.0.path", "/storage/disks/g1.img")
+    assert "Nothing keeps" in look(life, other, "start", "--dry-run")
+    life.start(other)
+    found = look(life, vm, "start", "--dry-run", status=1)
+    assert [line.split(":")[0] for line in found.splitlines()] == ["disks", "configuration"], found
+    assert "107:" in found and "another program uses it" in found and "config/vcpus" in found, found
+    life.call(other, VM, "destroy")
+    life.call(vm, VM, "set_db_key", "config.vcpus", "1")
+    assert "Nothing keeps" in look(life, vm, "start", "--dry-run")
+    life.call(vm, VM, "set_db_key", "config.disk.0.path", "/storage/none")
     assert "Bad Physical Path" in look(life, vm, "start", status=1)
     assert "Bad Physical Path" in look(life, vm, "timeline")
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -350,6 +351,15 @@ def bad_image(life, vm):
     return lambda: life.set_key(vm, "start-from-suspend-image", "")
 
 
+def port_taken(life, vm):
+    """A card in user space forwards a port of the host, which another program has."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen(1)
+    life.set_key(vm, "config/extra-xenvm/0", "nic=id=1,bridge=user,forward=tcp:%d:22" % taken.getsockname()[1])
+    return lambda: (taken.close(), life.set_key(vm, "config/extra-xenvm/0", "debug=false"))
+
+
 def agent(answer):
     """A guest's agent: a connection that owns its name and answers as it likes."""
     program = r"""
@@ -391,8 +401,7 @@ def start_checks():
         Fault("checks", "backend is not there", key("config/nic/0/backend-name", "nobody"), "232:"),
         Fault("dependencies", "backend does not start", backend_broken, ""),
         Fault("measurement", "disk has changed", changed_disk, "[0-9]+:.*has changed"),
-        Fault("measurement", "disk cannot be read", unreadable, "[0-9]+:.*cannot be read", before=lambda life, vm: life.set_key(vm, "measured", "true")),
-        Fault("build", "disk cannot be read", unreadable, "107:.*Permission denied"),
+        Fault("checks", "disk cannot be read", unreadable, "107:.*Permission denied"),
         Fault("configuration", "a value is wrong", key("config/vcpus", "many", "1"), ".*config/vcpus"),
         Fault("configuration", "its folder is a file", folder_is_file, "223:"),
         Fault("configuration", "its file system is full", folder_full, "223:"),
@@ -435,6 +444,8 @@ def start_device_model():
         Fault("build", "QEMU killed when built", killed_at("created", "qemu-system"), "(199:|$)"),
         Fault("build", "a file cannot be made", key("config/serial", "file:/nowhere/serial", "none"), "199:.*nowhere"),
         Fault("build", "saved state is damaged", bad_image, "199:"),
+        Fault("build", "a bridge that nobody makes leaves a card without cable", key("config/extra-xenvm/0", "nic=id=1,bridge=nobridge9", "debug=false"), "", "running"),
+        Fault("build", "the port of a forward is taken", port_taken, "199:.*already in use"),
         Fault("run", "the guest ends at once", lambda life, vm: None, "", code=POWEROFF),
         Fault("run", "QEMU killed when it runs", killed_at("running", "qemu-system"), ""),
     ]

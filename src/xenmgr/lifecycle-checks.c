@@ -16,6 +16,7 @@
 #include "log.h"
 #include "memory.h"
 #include "pci.h"
+#include "spawn.h"
 #include "strbuf.h"
 
 static void finding(Findings *f, const char *step, const char *text)
@@ -140,6 +141,72 @@ static void check_disks(Vm *vm, Findings *f)
         }
 }
 
+/*
+ * QEMU's locks on an image: byte 100 + n is held by who has the permission n, byte 200 + n by who does not share it.
+ * Permission 1 is writing.
+ */
+#define LOCK_WRITES 101
+#define LOCK_NOBODY_ELSE_WRITES 201
+
+static bool byte_is_locked(int fd, off_t byte)
+{
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+        return fcntl(fd, F_OFD_GETLK, &lock) >= 0 && lock.l_type != F_UNLCK;
+}
+
+/* On Xen the disks are opened by others. What cannot be opened at all is check_disks()'s to say. */
+static void check_use(Vm *vm, Findings *f)
+{
+        const Paths *p = manager_paths(vm->manager);
+        unsigned ids[DISKS_MAX];
+        size_t n = host_is_xen() || vm_is_running(vm) ? 0 : vm_record_ids(vm, "disk", ids, DISKS_MAX);
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *mapped = NULL, *text = NULL;
+                const char *why = NULL;
+                bool writes;
+                char path[64];
+                int fd;
+
+                snprintf(path, sizeof path, "config/disk/%u/enable", ids[i]);
+                if (!vm_bool(vm, path, true))
+                        continue;
+                snprintf(path, sizeof path, "config/disk/%u/mode", ids[i]);
+                writes = streq(vm_text(vm, path, ""), "w");
+                snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
+                mapped = paths_map(p, vm_text(vm, path, ""));
+                fd = mapped && *mapped ? disk_open(p, mapped, O_RDONLY | O_NONBLOCK) : -ENOENT;
+                if (fd == -EACCES || fd == -EPERM)
+                        why = strerror(-fd);
+                else if (fd >= 0 && (byte_is_locked(fd, LOCK_WRITES) || (writes && byte_is_locked(fd, LOCK_NOBODY_ELSE_WRITES))))
+                        why = "another program uses it";
+                safe_close(fd);
+                if (!why)
+                        continue;
+                text = strformat("disk %u (%s): %s", ids[i], mapped, why);
+                finding_code(f, "disks", ERROR_DISK_MOUNT, text);
+        }
+}
+
+/* What runs VMs here: its absence would only be told by the monitor. */
+static void check_programs(_unused_ Vm *vm, Findings *f)
+{
+        if (!spawn_program_path(SPAWN_XENVM))
+                finding_code(f, "programs", ERROR_MONITOR, "xenvm is not installed");
+        if (!host_is_xen() && !spawn_program_path(SPAWN_QEMU))
+                finding_code(f, "programs", ERROR_MONITOR, "qemu-system-x86_64 is not installed (package qemu-system-x86)");
+}
+
+/* A start writes the configuration anyhow, and fails of the same. */
+static void check_configuration(Vm *vm, Findings *f)
+{
+        _cleanup_free_ char *text = NULL, *why = NULL;
+
+        if (config_for_start(vm, &text, &why) < 0 && why)
+                finding(f, "configuration", why);
+}
+
 static void check_kernel(Vm *vm, Findings *f)
 {
         static const char *const keys[] = { "kernel", "initrd" };
@@ -262,9 +329,11 @@ static void check_memory(Vm *vm, Findings *f)
 static const struct {
         const char *name;
         void (*check)(Vm *vm, Findings *f);
+        bool dry; /* only of a dry run: the start finds it in another step */
 } checks[] = {
         { "dependencies", check_dependencies },
         { "disks", check_disks },
+        { "use", check_use },
         { "kernel", check_kernel },
         { "network", check_nics },
         { "gpu", check_gpu },
@@ -272,11 +341,14 @@ static const struct {
         { "pci", check_pci },
         { "oem", check_oem },
         { "memory", check_memory },
+        { "configuration", check_configuration, true },
+        { "programs", check_programs, true },
 };
 
 int start_check(Vm *vm, bool only_first, Findings *ret)
 {
         for (size_t i = 0; i < ELEMENTSOF(checks) && !(only_first && ret->texts); i++)
-                checks[i].check(vm, ret);
+                if (!only_first || !checks[i].dry)
+                        checks[i].check(vm, ret);
         return 0;
 }

@@ -144,6 +144,7 @@ void job_end(Job *j, const char *error)
                         if (!vm_is_running(vm) && !vm->building)
                                 memory_release(vm);
                 }
+                timeline_log(vm);
         }
         job_free(j, error);
         if (vm->job && !vm->job->running)

@@ -96,5 +96,6 @@ int lifecycle_dependencies(Vm *vm, Vm ***ret, size_t *ret_n);
 void timeline_begin(Vm *vm, const char *what);
 void timeline_mark(Vm *vm, const char *phase);
 void timeline_fail(Vm *vm, const char *why);
+void timeline_log(Vm *vm);
 int timeline_json(Vm *vm, char **ret);
 struct Timeline *timeline_free(struct Timeline *t);

@@ -4,6 +4,8 @@
 
 #include "json.h"
 #include "lifecycle.h"
+#include "log.h"
+#include "strbuf.h"
 
 #define PHASES_MAX 32
 
@@ -49,6 +51,18 @@ void timeline_fail(Vm *vm, const char *why)
 {
         if (vm->timeline && !vm->timeline->failed)
                 vm->timeline->failed = strdup(why);
+}
+
+void timeline_log(Vm *vm)
+{
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        struct Timeline *t = vm->timeline;
+
+        if (!t || t->n == 0)
+                return;
+        for (size_t i = 0; i < t->n; i++)
+                strbuf_addf(&b, "%s%s %.1f", i > 0 ? ", " : "", t->phases[i].name, (double) t->phases[i].usec / 1000);
+        log_info("%s: %s, in ms: %s%s", vm->uuid, t->what, strempty(b.data), t->failed ? "; then it failed" : "");
 }
 
 int timeline_json(Vm *vm, char **ret)
