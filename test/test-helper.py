@@ -360,6 +360,36 @@ def monitor_for_a_user():
         stack.stop()
 
 
+# Holds more connections than there is room for, then lets go of them.
+CROWD = r"""
+import socket, sys
+held = []
+for _ in range(600):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    held.append(s)
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+@oxt.case
+def crowd():
+    """Hundreds of connections at once: more wait for their turn, and are answered once others have gone"""
+    h = Helper()
+    try:
+        crowd = subprocess.Popen(oxt.as_user("oxt-mgr", sys.executable, "-c", CROWD, h.socket), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert int(crowd.stdout.readline()) == 600
+        late = subprocess.Popen(oxt.as_user("oxt-mgr", sys.executable, "-c", CLIENT, h.socket, "{}"), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True)
+        crowd.communicate("")
+        assert "error" in late.stdout.readline()
+        late.communicate("")
+        assert h.process.poll() is None
+    finally:
+        h.stack.stop()
+
+
 @oxt.case
 def long_line():
     """A line without an end costs the client its connection, and the helper nothing."""

@@ -9,6 +9,7 @@
 #include "strbuf.h"
 
 #define ANSWER_MAX 4096
+#define CONNECT_TRIES 200
 #define CALL_TIMEOUT_USEC (30 * USEC_PER_SEC) /* starting a monitor takes the longest */
 
 struct HelperCall {
@@ -93,6 +94,19 @@ static int on_timeout(_unused_ sd_event_source *source, _unused_ uint64_t usec, 
         return 0;
 }
 
+/* Where hundreds ask at once there may be no place in the queue for a moment. */
+static int connect_helper(const Paths *p)
+{
+        int fd = -EAGAIN;
+
+        for (unsigned i = 0; i < CONNECT_TRIES && fd == -EAGAIN; i++) {
+                if (i > 0)
+                        (void) usleep(5 * USEC_PER_MSEC);
+                fd = unix_connect(paths_get(p, PATH_HELPER_SOCKET));
+        }
+        return fd;
+}
+
 /* Connects and sends the one line of a request. Returns the connection or negative errno. */
 static int send_request(const Paths *p, const char *request, const char *const parameters[], const int *fds, size_t n_fds)
 {
@@ -118,7 +132,7 @@ static int send_request(const Paths *p, const char *request, const char *const p
                 *control = (struct cmsghdr) { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
                 memcpy(CMSG_DATA(control), fds, n_fds * sizeof(int));
         }
-        fd = unix_connect(paths_get(p, PATH_HELPER_SOCKET));
+        fd = connect_helper(p);
         if (fd < 0)
                 return fd;
         return sendmsg(fd, &m, MSG_NOSIGNAL) < 0 ? -errno : TAKE_FD(fd);

@@ -32,7 +32,7 @@
 #include "usb.h"
 #include "vm.h"
 
-#define CLIENTS_MAX 32
+#define CLIENTS_MAX 512 /* each start of a VM is one for a moment; more wait until others are done */
 #define USB_MAJOR 189 /* Documentation/admin-guide/devices.txt of Linux */
 #define CALLER_GROUP "oxt-mgr"
 #define CALLER_USER "oxt-mgr"
@@ -312,6 +312,7 @@ static void client_free(Client *c)
         for (size_t i = 0; i < CLIENTS_MAX; i++)
                 if (c->helper->clients[i] == c)
                         c->helper->clients[i] = NULL;
+        (void) sd_event_source_set_enabled(c->helper->io, SD_EVENT_ON);
         monitor_start_forget(c->starting);
         sd_event_source_disable_unref(c->io);
         safe_close(c->fd);
@@ -417,21 +418,24 @@ static int on_client(_unused_ sd_event_source *source, int fd, _unused_ uint32_t
 static int on_connect(_unused_ sd_event_source *source, int fd, _unused_ uint32_t events, void *userdata)
 {
         Helper *h = userdata;
-        _cleanup_close_ int client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        _cleanup_close_ int client_fd = -EBADF;
         struct ucred cred;
         socklen_t size = sizeof cred;
         size_t slot = 0;
         Client *c;
 
+        while (slot < CLIENTS_MAX && h->clients[slot])
+                slot++;
+        if (slot == CLIENTS_MAX)
+                return sd_event_source_set_enabled(h->io, SD_EVENT_OFF); /* client_free() puts it on again */
+        client_fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client_fd < 0)
                 return 0;
         if (getsockopt(client_fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0 || (cred.uid != 0 && cred.uid != h->caller_uid)) {
                 log_warning("A connection of uid %u was refused", (unsigned) cred.uid);
                 return 0;
         }
-        while (slot < CLIENTS_MAX && h->clients[slot])
-                slot++;
-        c = slot < CLIENTS_MAX ? calloc(1, sizeof *c) : NULL;
+        c = calloc(1, sizeof *c);
         if (!c)
                 return 0;
         *c = (Client) { .helper = h, .fd = TAKE_FD(client_fd), .uid = cred.uid };

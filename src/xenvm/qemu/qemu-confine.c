@@ -39,7 +39,7 @@ Confinement qemu_confinement(const Vm *vm)
         safe_close(fd);
         if (streq(setting_text(SETTING_VM_USERS), "none"))
                 return CONFINED_NOT;
-        if (!root && fd < 0) {
+        if (!root && fd < 0 && fd != -EAGAIN) {
                 if (!pw || !streq(pw->pw_name, DAEMON_USER))
                         return CONFINED_NOT; /* the stack of an ordinary user */
                 why = "oxt-helper does not answer";
