@@ -63,6 +63,25 @@ def stock_client():
 
 
 @oxt.case
+def looked_at():
+    """The tools show the VM's log, the phases of its start with its agent, and what it uses, as whoever started the stack."""
+    stack, vm = World.get()
+    vm.wait_for("all done", 60)
+
+    def tool(*words):
+        r = stack.run(words)
+        assert r.returncode == 0, (words, r.stderr)
+        return r.stdout
+    xec_vm = oxt.program("xec-vm")
+    assert "Starting QEMU" in tool(xec_vm, "-n", "demo", "log", "-n", "1000")
+    phases = [line.split()[0] for line in tool(xec_vm, "-n", "demo", "timeline").splitlines()]
+    assert phases[0] == "start" and "running" in phases and "agent" in phases, phases
+    row = json.loads(tool(oxt.program("oxt"), "top", "--json", "-n", "1", "-d", "1"))
+    row = next(r for r in row if r["name"] == "demo")
+    assert row["state"] == "running" and row["cpu_percent"] > 0 and row["memory_kib"] > 16 * 1024, row
+
+
+@oxt.case
 def calls_are_judged():
     """16 processes of the guest at once each get the answer to an allowed call and a refusal of a denied one."""
     stack, vm = World.get()

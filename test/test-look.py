@@ -163,6 +163,29 @@ def log(life):
 
 
 @with_life
+def log_turns_over(life):
+    """A log that has grown beyond log.size is turned over while the VM runs; it goes with the VM."""
+    with open(os.path.join(life.stack.state, "oxt.conf"), "w") as f:
+        f.write("log.size = 65536\n")
+    vm = life.guest()
+    life.start(vm)
+    path = os.path.join(life.stack.state, "vm-log", uuid_of(vm) + ".log")
+    name = "org.xen.vm.uuid_" + uuid_of(vm).replace("-", "_")
+    monitor = life.bus.get_object(name, "/org/xen/vm/" + name.split("uuid_")[1], introspect=False)
+
+    def turned():
+        for _ in range(200):
+            monitor.get_dbus_method("get_status", name)({}, signature="a{ss}")
+        return os.path.exists(path + ".1")
+    oxt.wait_for(turned, 60, "a second file")
+    assert os.path.getsize(path) < 65536 + 4096
+    assert "Command" in look(life, vm, "log")
+    life.call(vm, VM, "destroy")
+    life.call(vm, VM, "delete")
+    oxt.wait_for(lambda: not os.path.exists(path) and not os.path.exists(path + ".1"), 20, "the end of the logs")
+
+
+@with_life
 def timeline_and_dry_run(life):
     """The timeline names the phases of the last start; a dry run names all that would stop it, and starts nothing."""
     vm = life.guest()
