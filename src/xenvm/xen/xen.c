@@ -688,6 +688,7 @@ const Backend xen_functions = {
         .save = xen_save,
         .save_cancel = xen_save_cancel,
         .cannot_save = xen_cannot_save,
+        .restores_plugging = true,
         .attach = xen_attach,
         .detach = xen_detach,
         .set_medium = xen_set_medium,
