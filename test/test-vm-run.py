@@ -54,24 +54,24 @@ echo "oxt: end"
 """
 
 
-@oxt.case
-def cloud_init():
-    """A guest sees the seed that oxt vm create --cloud-init makes: a volume named cidata with the files of NoCloud."""
+def create_reader(name, *words):
+    """A VM that will tell what is on its CD, and the file that it tells it in."""
     folder = os.path.join(stack.state, "storage/guest")
     os.makedirs(folder, exist_ok=True)
-    made = whole.image("guest-image-cd", [], "scsi_common scsi_mod virtio_scsi cdrom sr_mod isofs")
-    for name in ("vmlinux", "initrd"):
-        shutil.copy(os.path.join(made, name), folder)
-    files = {"user-data": "#cloud-config\nhostname: seeded\n", "network-config": "version: 2\n"}
-    for name, text in files.items():
-        with open(os.path.join(stack.root, name), "w") as f:
-            f.write(text)
-    console = os.path.join(stack.root, "console")
+    made = whole.image("guest-image-cd", [], "scsi_common scsi_mod virtio_scsi libata ata_piix cdrom sr_mod isofs")
+    for file in ("vmlinux", "initrd"):
+        shutil.copy(os.path.join(made, file), folder)
+    console = os.path.join(stack.root, "console-" + name)
     open(console, "w").close()
     os.chmod(console, 0o666)
-    vm("create", "seeded", "-t", "oxt-demo", "--cloud-init", os.path.join(stack.root, "user-data"), "--network-config",
-              os.path.join(stack.root, "network-config"), "--set", "serial=file:" + console,
-              "--set", "cmd-line=console=ttyS0 quiet oxt.run=" + base64.b64encode(SEEN.encode()).decode(), "--start")
+    vm("create", name, "-t", "oxt-demo", *words, "--set", "serial=file:" + console,
+       "--set", "cmd-line=console=ttyS0 quiet oxt.run=" + base64.b64encode(SEEN.encode()).decode())
+    return json.loads(vm("show", "--json", name))["properties"]["uuid"], console
+
+
+def read_cd(name, console):
+    """What the VM told once it ran: the volume, and the files with their contents."""
+    vm("start", name)
     lines = []
 
     def ended():
@@ -83,15 +83,61 @@ def cloud_init():
         oxt.wait_for(ended, 120, "the guest's last line")
     finally:
         print("# " + "\n# ".join(lines))
-        vm("destroy", "seeded")
-    seen = dict(line.split("=", 1) for line in lines if "=" in line)
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@oxt.case
+def cloud_init():
+    """A guest sees the seed that oxt vm create --cloud-init makes: a volume named cidata with the files of NoCloud."""
+    files = {"user-data": "#cloud-config\nhostname: seeded\n", "network-config": "version: 2\n"}
+    for name, text in files.items():
+        with open(os.path.join(stack.root, name), "w") as f:
+            f.write(text)
+    uuid, console = create_reader("seeded", "--cloud-init", os.path.join(stack.root, "user-data"), "--network-config",
+                                  os.path.join(stack.root, "network-config"))
+    seen = read_cd("seeded", console)
+    vm("destroy", "seeded")
     assert seen["volume"] == "cidata", "what cloud-init looks for"
     assert seen["user-data"] == "#cloud-config|hostname: seeded|" and seen["network-config"] == "version: 2|", seen
-    uuid = json.loads(vm("show", "--json", "seeded"))["properties"]["uuid"]
     assert uuid in seen["meta-data"] and "seeded" in seen["meta-data"], seen
     vm("delete", "seeded")
     left = [n for n in os.listdir(os.path.join(stack.state, "storage/disks")) if uuid in n]
     assert not left, "the seed goes with the VM: %s" % left
+
+
+@oxt.case
+def ovf_environment():
+    """With ovf-transport-iso a guest sees its appliance's properties and files on a CD, which is gone once the VM is."""
+    uuid, console = create_reader("appliance", "--set", "ovf-transport-iso=true")
+    bus = whole.dbus.bus.BusConnection(stack.address)
+    bus.get_object("com.citrix.xenclient.db", "/").inject("/vm/%s/productproperty" % uuid, json.dumps({
+        "org.x.site.1": {"key": "site", "class": "org.x", "instance": "1", "type": "string", "value": "<a> & \"b\""}}),
+        dbus_interface="com.citrix.xenclient.db")
+    bus.close()
+    folder = os.path.join(stack.state, "storage/ovffiles", uuid)
+    os.makedirs(folder)
+    many = {"part-%02d.with-a-long-name.txt" % i: "text %d|" % i for i in range(60)}
+    for name, text in {**many, "setup.sh": "echo hello|", "a name": "no", "ovf-env.xml": "no"}.items():
+        with open(os.path.join(folder, name), "w") as f:
+            f.write(text.replace("|", "\n"))
+    os.symlink("/etc/passwd", os.path.join(folder, "passwd"))
+    storage = os.stat(os.path.join(stack.state, "storage"))
+    for path in (os.path.dirname(folder), folder):
+        os.chown(path, storage.st_uid, storage.st_gid)
+    image = os.path.join(stack.runtime, "vm", uuid, "ovf-env.iso")
+    for _ in range(2):
+        seen = read_cd("appliance", console)
+        assert os.stat(image).st_mode & 0o007 == 0, "for the host's eyes and the VM's alone"
+        environment = seen.pop("ovf-env.xml")
+        assert seen == {"volume": "OVF ENV", "setup.sh": "echo hello|", **many}, seen
+        assert 'oe:id="%s"' % uuid in environment and "&lt;a" in environment and "&amp; &quot;b&quot;" in environment, environment
+        vm("destroy", "appliance")
+        oxt.wait_for(lambda: not os.path.exists(image), 20, "the CD's end")
+        open(console, "w").close()
+    log = stack.log("xenmgr")
+    assert "ovffiles/%s/passwd is not on the CD" % uuid in log and "%s/a name is not on the CD" % uuid in log, log
+    vm("delete", "appliance")
+    assert not os.path.exists(folder), "its files go with the VM"
 
 
 try:

@@ -216,11 +216,13 @@ SHOWN_BY = {
     "xenmgr-memory:with_less": "memory-min",
     "xenmgr-peers:told": "provides-network-backend provides-graphics-fallback",
     "down:by_priority": "shutdown-priority",
+    "extract:boots": "initrd-extract kernel-extract",
+    "vm-run:ovf_environment": "ovf-transport-iso",
     # Golden files of the unit test xenmgr-config, and a unit test: no host of the suite has such a device.
     "unit:config": "policy-cd-access policy-cd-recording",
     "unit:places": "seamless-mouse-left seamless-mouse-right",
     # Said in src/xenmgr/README.md.
-    "nowhere:yet": "control-platform-power-state ovf-transport-iso initrd-extract kernel-extract",
+    "nowhere:yet": "control-platform-power-state",
 }
 
 

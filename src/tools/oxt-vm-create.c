@@ -8,10 +8,10 @@
 
 #include "dbus-text.h"
 #include "fs.h"
+#include "iso.h"
 #include "log.h"
 #include "oxt-vm.h"
 #include "parse.h"
-#include "seed-iso.h"
 #include "strbuf.h"
 #include "vm-image.h"
 #include "vm-keys.h"
@@ -153,7 +153,7 @@ static int check_number(const Creation *w, const char *option, const char *value
 
 static int check_file(const Creation *w, const char *path, char **ret, size_t *ret_size)
 {
-        int r = path ? read_file(path, SEED_FILE_MAX, ret, ret_size) : 0;
+        int r = path ? read_file(path, ISO_FILE_MAX, ret, ret_size) : 0;
 
         return r < 0 ? say(w, path, r) : 0;
 }
@@ -373,7 +373,7 @@ static int add_seed(Creation *w, const Wanted *x)
         _cleanup_free_ char *meta = NULL, *target = NULL, *name = NULL;
         _cleanup_strbuf_ StrBuf host = STRBUF_INIT;
         _cleanup_free_ uint8_t *image = NULL;
-        SeedFile files[3];
+        IsoFile files[3];
         size_t n = 2, size;
         int r;
 
@@ -384,11 +384,11 @@ static int add_seed(Creation *w, const Wanted *x)
         target = new_file(w, "seed.iso");
         if (!meta || !target)
                 return -ENOMEM;
-        files[0] = (SeedFile) { "meta-data", meta, strlen(meta) };
-        files[1] = (SeedFile) { "user-data", x->user_data, x->user_data_size };
+        files[0] = (IsoFile) { "meta-data", meta, strlen(meta) };
+        files[1] = (IsoFile) { "user-data", x->user_data, x->user_data_size };
         if (x->network_config)
-                files[n++] = (SeedFile) { "network-config", x->network_config, x->network_config_size };
-        image = seed_iso(files, n, &size);
+                files[n++] = (IsoFile) { "network-config", x->network_config, x->network_config_size };
+        image = iso_image("cidata", files, n, &size);
         if (!image)
                 return log_oom();
         r = image_write(target, image, size);

@@ -9,6 +9,7 @@
 #include "host.h"
 #include "lifecycle.h"
 #include "networks.h"
+#include "ovf.h"
 #include "parse.h"
 #include "pci.h"
 #include "runtime.h"
@@ -110,7 +111,7 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
         _cleanup_strv_ char **key_dirs = NULL, **missing = NULL, **pci = NULL, **watched = NULL;
         _cleanup_json_ json_object *tree = vm_node(vm) ? dbnode_to_json(vm_node(vm)) : NULL;
         _cleanup_free_ char *xengfx = paths_map(paths, "/config/xengfx");
-        _cleanup_free_ char *kernel = extract_target(vm, "kernel"), *initrd = extract_target(vm, "initrd");
+        _cleanup_free_ char *kernel = extract_target(vm, "kernel"), *initrd = extract_target(vm, "initrd"), *ovf = ovf_cd_path(vm);
         ConfigNic nics[NICS_MAX];
         char stubdom[37];
         ConfigInput in = { .uuid = vm->uuid, .vm = tree, .paths = paths, .nics = nics,
@@ -131,6 +132,7 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
                 r = xen_nodes_watched(vm, &watched);
         if (r < 0)
                 return r;
+        in.ovf_iso = ovf;
         in.kernel = kernel;
         in.initrd = initrd;
         in.watched = watched;
@@ -166,6 +168,8 @@ int config_write_for_start(Vm *vm, char **ret_why)
         r = config_for_start(vm, &text, ret_why);
         if (r >= 0)
                 r = runtime_make_vm_dir(paths, vm->uuid);
+        if (r >= 0)
+                r = ovf_cd_write(vm, ret_why);
         if (r < 0)
                 return r;
         path = paths_format(paths, PATH_VM, "%s/xenvm.conf", vm->uuid);

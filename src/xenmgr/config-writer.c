@@ -234,12 +234,32 @@ static char **numbered(const Writer *w, const char *path)
         return l;
 }
 
+/* In the first drive that no disk has. */
+static void write_ovf_cd(Writer *w, char *const *ids)
+{
+        for (char letter = 'a'; letter <= 'z'; letter++) {
+                const char device[] = { 'h', 'd', letter, '\0' };
+                bool taken = false;
+
+                for (char *const *id = ids; id && *id; id++) {
+                        char p[64];
+
+                        snprintf(p, sizeof p, "config/disk/%.32s/device", *id);
+                        taken = taken || streq(get(w, p, ""), device);
+                }
+                if (!taken) {
+                        strbuf_addf(&w->out, "disk=%s:file:%s:r:cdrom::\n", w->in->ovf_iso, device);
+                        return;
+                }
+        }
+}
+
 static void write_disks(Writer *w)
 {
         _cleanup_strv_ char **ids = numbered(w, "config/disk");
 
         if (w->in->ovf_iso)
-                strbuf_addf(&w->out, "disk=%s:file:hdd:r:cdrom::\n", w->in->ovf_iso);
+                write_ovf_cd(w, ids);
         for (char **id = ids; id && *id; id++)
                 write_disk(w, *id);
 }

@@ -9,6 +9,7 @@
 #include "memory.h"
 #include "monitor-client.h"
 #include "network-backends.h"
+#include "ovf.h"
 #include "parse.h"
 #include "shutdown-all.h"
 #include "strbuf.h"
@@ -91,6 +92,7 @@ static void on_stopped(Vm *vm)
         cd_drives_released(vm);
         network_reconnects_drop(vm);
         guest_nodes_forget(vm);
+        ovf_cd_remove(vm);
         memory_release(vm);
         vm->domid = vm->stubdomid = -1;
         vm->acpi_state = 5;

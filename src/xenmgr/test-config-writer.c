@@ -41,7 +41,8 @@ static int write_tree(json_object *tree, char **ret, char **ret_why)
                             **missing = texts(input, "missing");
         ConfigNic nics[8] = { 0 };
         ConfigInput in = { .uuid = UUID, .vm = tree, .pci = pci, .cd_drives = cd, .key_dirs = keys, .missing = missing,
-                           .nics = nics, .cd_exclusive = true, .stubdom_uuid = "00000000-0000-4000-8000-00000000abcd" };
+                           .nics = nics, .cd_exclusive = true, .ovf_iso = input ? json_get_text(input, "ovf", NULL) : NULL,
+                           .stubdom_uuid = "00000000-0000-4000-8000-00000000abcd" };
 
         l = input ? json_get_member(input, "nics", json_type_array) : NULL;
         for (; l && in.n_nics < json_object_array_length(l); in.n_nics++) {

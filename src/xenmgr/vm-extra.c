@@ -6,6 +6,7 @@
 
 #include "argo-rule.h"
 #include "log.h"
+#include "ovf.h"
 #include "parse.h"
 #include "pci.h"
 #include "strbuf.h"
@@ -431,31 +432,11 @@ static int method_set_product(Call *c)
         return manager_commit(vm->manager, tx, c, NULL);
 }
 
-/* The document that a guest finds on its environment CD (DMTF DSP8027). */
 static int method_get_ovf_env(Call *c)
 {
-        Vm *vm = c->object;
-        const DbNode *all = vm_find(vm, "productproperty");
-        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
-        _cleanup_free_ char *xml = NULL;
-        int r;
+        _cleanup_free_ char *xml = ovf_environment(c->object);
 
-        strbuf_addf(&b, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-                        "<Environment xmlns=\"http://schemas.dmtf.org/ovf/environment/1\""
-                        " xmlns:oe=\"http://schemas.dmtf.org/ovf/environment/1\" oe:id=\"%s\">\n  <PropertySection>\n",
-                    vm->uuid);
-        for (const DbNode *n = dbnode_first(all); n; n = dbnode_next(n)) {
-                if (!*dbnode_text(n, "key"))
-                        continue;
-                strbuf_add(&b, "    <Property oe:key=\"");
-                strbuf_add_xml(&b, dbnode_name(n));
-                strbuf_add(&b, "\" oe:value=\"");
-                strbuf_add_xml(&b, dbnode_text(n, "value"));
-                strbuf_add(&b, "\"/>\n");
-        }
-        strbuf_add(&b, "  </PropertySection>\n</Environment>\n");
-        r = strbuf_take(&b, &xml);
-        return r < 0 ? r : call_reply(c, "s", xml);
+        return xml ? call_reply(c, "s", xml) : -ENOMEM;
 }
 
 static const BusMethod product_methods[] = {

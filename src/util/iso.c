@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "seed-iso.h"
+#include "iso.h"
 
 #include <ctype.h>
 
 #define SECTOR 2048
-#define FILES_MAX 8
+#define ROOT_SECTORS 4 /* for the records of ISO_FILES_MAX files */
 
 /* Sectors, after 16 that are left to boot loaders. */
-enum { PRIMARY = 16, TERMINATOR, PATHS_LITTLE, PATHS_BIG, ROOT, FIRST_FILE };
+enum { PRIMARY = 16, TERMINATOR, PATHS_LITTLE, PATHS_BIG, ROOT, FIRST_FILE = ROOT + ROOT_SECTORS };
 
 static void put_both16(uint8_t *p, uint16_t v)
 {
@@ -52,12 +52,12 @@ static void put_path_table(uint8_t *p, bool big)
         p[big ? 7 : 6] = 1;
 }
 
-static void put_primary(uint8_t *p, uint32_t sectors)
+static void put_primary(uint8_t *p, const char *volume, uint32_t sectors)
 {
         p[0] = 1;
         memcpy(p + 1, "CD001\1", 6);
         put_padded(p + 8, "LINUX", 32);
-        put_padded(p + 40, "cidata", 32);
+        put_padded(p + 40, volume, 32);
         put_both32(p + 80, sectors);
         put_both16(p + 120, 1);
         put_both16(p + 124, 1);
@@ -65,14 +65,14 @@ static void put_primary(uint8_t *p, uint32_t sectors)
         put_both32(p + 132, 10); /* size of a path table */
         p[140] = PATHS_LITTLE;
         p[151] = PATHS_BIG;
-        put_record(p + 156, "", 1, ROOT, SECTOR, true);
+        put_record(p + 156, "", 1, ROOT, ROOT_SECTORS * SECTOR, true);
         put_padded(p + 190, "", 623);
         for (int i = 0; i < 4; i++)
                 memset(p + 813 + 17 * i, '0', 16);
         p[881] = 1;
 }
 
-static bool name_valid(const char *s)
+bool iso_name_valid(const char *s)
 {
         size_t n = strlen(s);
 
@@ -84,21 +84,21 @@ static bool name_valid(const char *s)
 
 static int compare_names(const void *a, const void *b)
 {
-        const SeedFile *x = a, *y = b;
+        const IsoFile *x = a, *y = b;
 
         return strcmp(x->name, y->name);
 }
 
-uint8_t *seed_iso(const SeedFile *files, size_t n, size_t *ret_size)
+uint8_t *iso_image(const char *volume, const IsoFile *files, size_t n, size_t *ret_size)
 {
-        SeedFile sorted[FILES_MAX];
+        IsoFile sorted[ISO_FILES_MAX];
         uint32_t sectors = FIRST_FILE;
         uint8_t *image, *entry;
 
-        if (n > FILES_MAX)
+        if (n > ISO_FILES_MAX || strlen(volume) > 32)
                 return NULL;
         for (size_t i = 0; i < n; i++) {
-                if (!name_valid(files[i].name) || files[i].size > SEED_FILE_MAX)
+                if (!iso_name_valid(files[i].name) || files[i].size > ISO_FILE_MAX)
                         return NULL;
                 sorted[i] = files[i];
                 sectors += (uint32_t) ((files[i].size + SECTOR - 1) / SECTOR);
@@ -107,14 +107,14 @@ uint8_t *seed_iso(const SeedFile *files, size_t n, size_t *ret_size)
         image = calloc(sectors, SECTOR);
         if (!image)
                 return NULL;
-        put_primary(image + PRIMARY * SECTOR, sectors);
+        put_primary(image + PRIMARY * SECTOR, volume, sectors);
         image[TERMINATOR * SECTOR] = 255;
         memcpy(image + TERMINATOR * SECTOR + 1, "CD001\1", 6);
         put_path_table(image + PATHS_LITTLE * SECTOR, false);
         put_path_table(image + PATHS_BIG * SECTOR, true);
         entry = image + ROOT * SECTOR;
-        entry += put_record(entry, "\0", 1, ROOT, SECTOR, true);
-        entry += put_record(entry, "\1", 1, ROOT, SECTOR, true);
+        entry += put_record(entry, "\0", 1, ROOT, ROOT_SECTORS * SECTOR, true);
+        entry += put_record(entry, "\1", 1, ROOT, ROOT_SECTORS * SECTOR, true);
         sectors = FIRST_FILE;
         for (size_t i = 0; i < n; i++) {
                 char name[40];
@@ -122,6 +122,9 @@ uint8_t *seed_iso(const SeedFile *files, size_t n, size_t *ret_size)
                 snprintf(name, sizeof name, "%s%s;1", sorted[i].name, strchr(sorted[i].name, '.') ? "" : ".");
                 for (char *p = name; *p; p++)
                         *p = (char) toupper((unsigned char) *p);
+                /* No record crosses the end of a sector. */
+                if ((size_t) (entry - image) % SECTOR + 34 + strlen(name) > SECTOR)
+                        entry = image + ((size_t) (entry - image) / SECTOR + 1) * SECTOR;
                 entry += put_record(entry, name, strlen(name), sectors, (uint32_t) sorted[i].size, false);
                 if (sorted[i].size > 0)
                         memcpy(image + (size_t) sectors * SECTOR, sorted[i].data, sorted[i].size);
