@@ -363,6 +363,7 @@ def rules(host):
     host.call(vm, XM + ".vm", "add_net_firewall_rule", 3, "in", "10.0.0.1", "tcp")
     assert host.call(vm, XM + ".vm", "list_net_firewall_rules") == [
         {"id": "3", "direction": "in", "remote-ip": "10.0.0.1", "extra": "tcp"}]
+    assert "the network firewall rule 3 is stored for others" in host.stack.log("xenmgr"), "what is not enforced is said"
     assert host.fails(vm, XM + ".vm", "add_net_firewall_rule", 4, "up", "", "")[0] == "Failed"
     host.call(vm, XM + ".vm", "delete_net_firewall_rule", 3)
     P = XM + ".vm.pci"
@@ -384,6 +385,13 @@ def rules(host):
     assert host.call(vm, Q, "get_product_property", "c.k.1") == "255"
     assert host.fails(vm, Q, "set_product_property", "c.k.1", "256")[0] == "Failed"
     assert 'oe:key="c.k.1" oe:value="255"' in host.call(vm, Q, "get_ovf_env_xml")
+    # One that no CD takes is told before a start fails of it.
+    host.set(vm, XM + ".vm", "ovf-transport-iso", True)
+    told = lambda: "OVF environment is larger" in str(host.call(vm, "org.oxt.Xenmgr1", "DryRun"))
+    assert not told()
+    host.db("inject", "/vm/%s/productproperty" % uuid_of(vm), json.dumps(
+        {k: {"key": k, "type": "string", "value": '"' * 60000} for k in "abc"}))
+    oxt.wait_for(told)
 
 
 @with_host

@@ -125,6 +125,8 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
         in.n_nics = gather_nics(vm, nics);
         r = gather_key_dirs(vm, &key_dirs);
         if (r >= 0)
+                r = ovf_cd_check(vm, ret_why);
+        if (r >= 0)
                 r = gather_missing(vm, &missing);
         if (r >= 0)
                 r = pci_devices_of_vm(vm, &pci);

@@ -89,6 +89,16 @@ static void add_files(Disc *d, Vm *vm)
                 (void) closedir(folder);
 }
 
+int ovf_cd_check(Vm *vm, char **ret_why)
+{
+        _cleanup_free_ char *xml = vm_bool(vm, "ovf-transport-iso", false) ? ovf_environment(vm) : NULL;
+
+        if (!xml || strlen(xml) <= ISO_FILE_MAX)
+                return 0;
+        *ret_why = strdup("The OVF environment is larger than the 1 MiB that its CD takes");
+        return -EFBIG;
+}
+
 int ovf_cd_write(Vm *vm, char **ret_why)
 {
         _cleanup_free_ char *path = ovf_cd_path(vm);
@@ -107,7 +117,7 @@ int ovf_cd_write(Vm *vm, char **ret_why)
                 return -ENOMEM;
         add_files(&d, vm);
         image = iso_image("OVF ENV", d.files, d.n, &size);
-        r = image ? write_file_atomic(path, image, size, 0640) : d.files[0].size > ISO_FILE_MAX ? -EFBIG : -ENOMEM;
+        r = image ? write_file_atomic(path, image, size, 0640) : -ENOMEM;
         if (r < 0)
                 *ret_why = strformat("The CD with the OVF environment cannot be made: %s", strerror(-r));
         return r;

@@ -10,7 +10,9 @@
 char *ovf_environment(Vm *vm);
 /* Where the CD is, to free; NULL: the VM has none, or out of memory. */
 char *ovf_cd_path(Vm *vm);
-/* Makes the CD, where the VM has one. Returns 0 or negative errno, with a text to free where there is more to say. */
+/* Whether the CD can be made, where the VM has one. Returns 0, or negative errno with a text to free where there is more to say. */
+int ovf_cd_check(Vm *vm, char **ret_why);
+/* Makes it, likewise. */
 int ovf_cd_write(Vm *vm, char **ret_why);
 /* The VM has ended. */
 void ovf_cd_remove(Vm *vm);

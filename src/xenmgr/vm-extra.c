@@ -118,6 +118,7 @@ int method_add_net_rule(Call *c)
         (void) db_tx_write(tx, vm_db_path(vm, path, "firewall-rule/%d/direction", id), direction);
         (void) db_tx_write(tx, vm_db_path(vm, path, "firewall-rule/%d/remote-ip", id), ip);
         (void) db_tx_write(tx, vm_db_path(vm, path, "firewall-rule/%d/extra", id), extra);
+        log_warning("%s: the network firewall rule %d is stored for others: nothing of oxt enforces it", vm->uuid, id);
         return manager_commit(vm->manager, tx, c, NULL);
 }
 
