@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fs.h"
+#include "iso.h"
 #include "json.h"
 #include "log.h"
 #include "options.h"
@@ -379,6 +380,48 @@ static void test_sha(void)
                 }
 }
 
+/* As a reader sees it: every file of a full root has its record, none across the end of a sector, and its contents. */
+static void test_iso(void)
+{
+        IsoFile files[ISO_FILES_MAX];
+        char names[ISO_FILES_MAX][31];
+        uint8_t *image;
+        size_t size, seen = 0;
+
+        for (size_t i = 0; i < ISO_FILES_MAX; i++) {
+                snprintf(names[i], sizeof names[i], "a-name-of-thirty-letters-no-%02zu", i);
+                files[i] = (IsoFile) { names[i], names[i], i % 2 ? strlen(names[i]) : 0 };
+        }
+        image = iso_image("V", files, ISO_FILES_MAX, &size);
+        assert(image && size % 2048 == 0);
+        const uint8_t *root = image + 16 * 2048 + 156;
+        size_t at = root[2] * 2048, end = at + (root[10] | (size_t) root[11] << 8);
+        while (at < end) {
+                const uint8_t *record = image + at;
+
+                if (*record == 0) { /* the rest of the sector is empty */
+                        at += 2048 - at % 2048;
+                        continue;
+                }
+                assert(at % 2048 + *record <= 2048);
+                at += *record;
+                if (record[32] == 1) /* the folder and the one above */
+                        continue;
+                size_t start = (record[2] | (size_t) record[3] << 8) * 2048;
+                assert(strncasecmp((const char *) record + 33, names[seen], 30) == 0);
+                assert(record[10] == files[seen].size && start + files[seen].size <= size);
+                assert(memcmp(image + start, names[seen], files[seen].size) == 0);
+                seen++;
+        }
+        assert(seen == ISO_FILES_MAX);
+        free(image);
+        assert(!iso_image("V", files, ISO_FILES_MAX + 1, &size));
+        files[0].name = "a/b";
+        assert(!iso_image("V", files, 1, &size));
+        files[0] = (IsoFile) { "a", "", ISO_FILE_MAX + 1 };
+        assert(!iso_image("V", files, 1, &size));
+}
+
 int main(void)
 {
         test_nearest();
@@ -396,5 +439,6 @@ int main(void)
         test_spawn_descriptors();
         test_log();
         test_sha();
+        test_iso();
         return 0;
 }
