@@ -6,6 +6,7 @@ import os
 import struct
 
 import oxt
+from peers import Peers
 
 stack = oxt.Stack()
 stack.daemon("dbd", "com.citrix.xenclient.db")
@@ -154,6 +155,23 @@ def empty_disk_and_nic():
 
 
 @oxt.case
+def networks_of_host():
+    """Where a network daemon lists the host's networks, --network takes those, lists them when it refuses, and completes them."""
+    name = "com.citrix.xenclient.networkdaemon"
+    daemon = Peers(stack, name)
+    try:
+        daemon.answer({"list": ["aa{ss}", [{"name": "a", "object": "/wired/0/bridged"}, {"name": "b", "object": "/wifi/0"}]]})
+        err = bad("create", "n", "--network", "/wired/7", status=2)
+        assert "  /wired/0/bridged\n  /wifi/0\n" in err and "not '/wired/7'" in err, err
+        assert good("--complete", "create", "--network") == "none\nuser\n/wired/0/bridged\n/wifi/0\n"
+        good("create", "wireless", "--network", "/wifi/0")
+        assert show("wireless")["nics"][0]["network"] == "/wifi/0"
+        good("delete", "--force", "wireless")
+    finally:
+        daemon.stop()
+
+
+@oxt.case
 def failed_creations():
     """What cannot be made leaves neither a VM nor a file behind."""
     before, files = json.loads(good("list", "--json")), sorted(os.listdir(disks))
@@ -161,6 +179,9 @@ def failed_creations():
     assert "No such file" in bad("create", "n", "-i", "/nonexistent", status=2)
     assert "takes a size such as 20G" in bad("create", "n", "--disk", "2x", status=2)
     assert "takes a number from 1" in bad("create", "n", "--memory", "0", status=2)
+    for network in ("foo", "", "/", "/wired/", "a,b"):
+        err = bad("create", "n", "--network", network, status=2)
+        assert "none, user" in err and "/wired/0/bridged" in err, err
     assert "already" in bad("create", "plain")
     assert "no-such" in bad("create", "n", "-t", "no-such", "-i", RAW)
     assert "boot" in bad("create", "n", "--set", "boto=c", "-i", RAW, status=2)
@@ -220,6 +241,7 @@ def completion():
     """VMs, properties and templates are completed."""
     assert "plain" in good("--complete", "start") and "plain" in good("--complete", "delete", "--force")
     assert "memory=\n" in good("--complete", "set", "plain") and "domid=\n" not in good("--complete", "set", "plain")
+    assert good("--complete", "create", "--network") == "none\nuser\n"
     assert "new-vm-linux" in good("--complete", "create", "--template") and "boot=\n" in good("--complete", "create", "-s")
 
 

@@ -18,6 +18,9 @@
 
 #define VMDISK "com.citrix.xenclient.vmdisk"
 #define VMNIC "com.citrix.xenclient.vmnic"
+#define NETWORK_DAEMON "com.citrix.xenclient.networkdaemon"
+#define NETWORKS_MAX 256
+#define NETWORKS_USEC (10 * USEC_PER_SEC)
 #define WORDS_MAX 16
 
 static const char *arg_template, *arg_user_data, *arg_network_config, *arg_disk_size, *arg_network;
@@ -55,7 +58,7 @@ static const Option options[] = {
         { "memory", 'm', "MIB", OPTION_STRING, &arg_memory, "Memory in MiB", NULL },
         { "vcpus", 0, "N", OPTION_STRING, &arg_vcpus, "Virtual CPUs", NULL },
         { "network", 'n', "NETWORK", OPTION_STRING, &arg_network,
-          "Add a network card: user (in user space), or the path of a network; default none", NULL },
+          "Add a network card: user (in user space), or the path of a network such as /wired/0/bridged; default none", NULL },
         { "cloud-init", 0, "FILE", OPTION_STRING, &arg_user_data, "User data for cloud-init, handed over on a CD", NULL },
         { "network-config", 0, "FILE", OPTION_STRING, &arg_network_config, "Network configuration for cloud-init", NULL },
         { "set", 's', "PROPERTY=VALUE", OPTION_CALLBACK, (void *) take_setting, "Set a property, as oxt vm set does", NULL },
@@ -104,6 +107,51 @@ static int say(const Creation *w, const char *what, int r)
 }
 
 /* ---- before anything is made: is all of it there and right? ---- */
+
+/* The paths that the platform's network daemon lists, to free; NULL where none answers. */
+static char **host_networks(const VmCommand *c)
+{
+        _cleanup_strv_ char **l = NULL;
+        sd_bus_message *m = NULL, *reply = NULL;
+        const char *key, *value;
+        unsigned n = 0;
+        int r = sd_bus_message_new_method_call(c->bus, &m, NETWORK_DAEMON, "/", NETWORK_DAEMON, "list");
+
+        if (r >= 0)
+                r = sd_bus_message_set_auto_start(m, false);
+        if (r >= 0)
+                r = sd_bus_call(c->bus, m, NETWORKS_USEC, NULL, &reply);
+        if (r >= 0)
+                r = sd_bus_message_enter_container(reply, 'a', "a{ss}");
+        while (r >= 0 && n < NETWORKS_MAX && (r = sd_bus_message_enter_container(reply, 'a', "{ss}")) > 0) {
+                while ((r = sd_bus_message_read(reply, "{ss}", &key, &value)) > 0)
+                        if (streq(key, "object") && sd_bus_object_path_is_valid(value) && n++ < NETWORKS_MAX &&
+                            strv_extend(&l, value) < 0)
+                                r = -ENOMEM;
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(reply);
+        }
+        sd_bus_message_unref(m);
+        sd_bus_message_unref(reply);
+        return TAKE_PTR(l);
+}
+
+static int check_network(const Creation *w)
+{
+        _cleanup_strv_ char **l = NULL;
+        const char *n = arg_network;
+
+        if (!n || streq(n, "none") || streq(n, "user"))
+                return 0;
+        l = host_networks(&w->c);
+        if (l ? strv_contains(l, n) : sd_bus_object_path_is_valid(n) && n[1])
+                return 0;
+        fprintf(stderr, "%s: --network takes none, user (in user space), or %s, not '%s'\n", w->c.name,
+                l ? "one of this host's networks" : "the path of a network such as /wired/0/bridged", n);
+        for (char **i = l; i && *i; i++)
+                fprintf(stderr, "  %s\n", *i);
+        return -EINVAL;
+}
 
 typedef struct Wanted {
         Image images[WORDS_MAX];
@@ -162,7 +210,8 @@ static int check_wanted(const Creation *w, Wanted *x)
 {
         int r;
 
-        if (check_number(w, "memory", arg_memory, 1 << 24) < 0 || check_number(w, "vcpus", arg_vcpus, 1024) < 0)
+        if (check_number(w, "memory", arg_memory, 1 << 24) < 0 || check_number(w, "vcpus", arg_vcpus, 1024) < 0 ||
+            check_network(w) < 0)
                 return -EINVAL;
         if (arg_disk_size && parse_size(arg_disk_size, &x->disk_mib) < 0) {
                 fprintf(stderr, "%s: --disk takes a size such as 20G or 512M, not '%s'\n", w->c.name, arg_disk_size);
@@ -435,7 +484,7 @@ static int make_all(Creation *w, const Wanted *x)
         return r;
 }
 
-/* Completion: the templates behind --template, the properties behind --set. */
+/* Completion: the templates behind --template, the networks behind --network, the properties behind --set. */
 static void complete(int n_words, char *words[])
 {
         static const Program plain = { .name = "oxt vm create", .synopsis = "", .summary = "" };
@@ -446,7 +495,15 @@ static void complete(int n_words, char *words[])
         const char *template;
         int status;
 
-        if (streq(last, "--set") || streq(last, "-s")) {
+        if (streq(last, "--network") || streq(last, "-n")) {
+                _cleanup_strv_ char **l = NULL;
+
+                printf("none\nuser\n");
+                if (vmcommand_open(&c, &plain, 0, 0, 1, argv, &status) >= 0)
+                        l = host_networks(&c);
+                for (char **i = l; i && *i; i++)
+                        printf("%s\n", *i);
+        } else if (streq(last, "--set") || streq(last, "-s")) {
                 for (const VmKey *k = vm_keys; k->property; k++)
                         if (!(k->flags & VMKEY_READ_ONLY))
                                 printf("%s=\n", k->property);
