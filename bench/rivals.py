@@ -9,6 +9,10 @@ import time
 
 import oxt
 
+# In memory, as /run is on a host: on a disk that others write to, each file of a start may wait for milliseconds.
+if os.access("/dev/shm", os.W_OK):
+    oxt.Stack.runtime_in = "/dev/shm"
+
 
 def command_of(text, folder, other):
     """The lines of `xenvm --print-backend`: the words of QEMU's command line, with `other` for the VM's folder, and its files."""
@@ -33,7 +37,7 @@ def first_byte(path, begin):
 
 def plain(stack, args, files, serial):
     """Spawns QEMU, negotiates, lets it run; returns the seconds to the RESUME event and to the first byte (serial None: not waited for)."""
-    root = os.path.join(stack.root, "plain")
+    root = os.path.join(stack.runtime, "plain")
     os.mkdir(root)
     for suffix in ("in", "out"):
         os.mkfifo(os.path.join(root, "events." + suffix))
@@ -83,7 +87,7 @@ class Libvirt:
     """A libvirtd of our own, of a user without privileges, with one domain like the VM."""
 
     def __init__(self, stack, image):
-        self.root = os.path.join(stack.root, "libvirt")
+        self.root = os.path.join(stack.runtime, "libvirt")
         self.serial = os.path.join(self.root, "serial")
         self.user = oxt.as_user("nobody") if os.geteuid() == 0 else []
         os.mkdir(self.root)

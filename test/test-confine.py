@@ -292,6 +292,32 @@ def alone():
 
 
 @oxt.case
+def few_users():
+    """Two VMs that run never have the same user; where there is none left a start says so, until one has ended"""
+    oxt.needs_root()
+    stack = Monitors()
+    try:
+        stack.env["OXT_VM_USERS"] = "1879048192-1879048193"
+        machines = [Machine(stack) for _ in range(3)]
+        for m in machines:
+            m.monitor()
+        for m in machines[:2]:
+            m.cmd("start")
+        users = {status(m.pid())["Uid"] for m in machines[:2]}
+        assert len(users) == 2, users
+        text = machines[2].fails("start")
+        assert "there is no user for it" in text, text
+        machines[0].cmd("destroy")
+        machines[2].cmd("start")
+        assert {status(m.pid())["Uid"] for m in machines[1:]} == users
+        for m in machines:
+            m.cmd("destroy")
+            m.cmd("quit")
+    finally:
+        stack.stop()
+
+
+@oxt.case
 def without_users():
     """With vm.users = none, and in a user namespace that has not these users, QEMU runs as its monitor's user, and VMs start all the same"""
     oxt.needs_root()

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "launch.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,42 +69,32 @@ bool launch_is_process(pid_t pid)
         return pid > 1 && stat(path, &st) >= 0 && launch_is_user(st.st_uid);
 }
 
-static bool user_taken(DIR *proc, uid_t uid)
+/* The kernel counts every process of its table for this, also one that has ended and is not reaped yet. */
+static bool user_taken(uid_t uid)
 {
-        rewinddir(proc);
-        for (struct dirent *e = readdir(proc); e; e = readdir(proc)) {
-                struct stat st;
-
-                if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && fstatat(dirfd(proc), e->d_name, &st, 0) >= 0 && st.st_uid == uid)
-                        return true;
-        }
-        return false;
+        errno = 0;
+        (void) getpriority(PRIO_USER, uid);
+        return errno != ESRCH;
 }
 
 /* From the uuid, so that it mostly stays the same; the next one where that runs already. */
 static int pick_user(const char *uuid, uid_t *ret)
 {
         uint64_t first, n, hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-        DIR *proc;
-        int r = -EUSERS;
 
         if (user_range(&first, &n) < 0)
                 return -EINVAL;
         for (const char *p = uuid; *p; p++)
                 hash = (hash ^ (uint8_t) *p) * UINT64_C(0x100000001b3);
-        proc = opendir("/proc");
-        if (!proc)
-                return -errno;
-        for (uint64_t i = 0; i < MIN2(n, 4096) && r < 0; i++) {
+        for (uint64_t i = 0; i < MIN2(n, 4096); i++) {
                 uid_t uid = (uid_t) (first + (hash + i) % n);
 
-                if (!user_taken(proc, uid)) {
+                if (!user_taken(uid)) {
                         *ret = uid;
-                        r = 0;
+                        return 0;
                 }
         }
-        closedir(proc);
-        return r;
+        return -EUSERS;
 }
 
 /* Only what belongs to who asks, and is of the kind that a VM needs, is given away: root's word for anything else would be a hole. */

@@ -100,6 +100,7 @@ class Stack:
     """Temporary state and runtime directories, a private bus on request, and programs on top."""
 
     broker = "dbus-daemon"  # what a private bus is; a test may set dbus-broker for all its cases
+    runtime_in = None  # where the runtime directory is made, if not beside the state
 
     def __init__(self, bus=True):
         if bus and self.broker == "dbus-broker":
@@ -109,9 +110,10 @@ class Stack:
         self.root = tempfile.mkdtemp(prefix="oxt-test-")
         os.chmod(self.root, 0o755)
         self.state = os.path.join(self.root, "state")
-        self.runtime = os.path.join(self.root, "run")
+        self.runtime = tempfile.mkdtemp(prefix="oxt-test-", dir=self.runtime_in) if self.runtime_in else os.path.join(self.root, "run")
         os.mkdir(self.state)
-        os.mkdir(self.runtime)
+        os.makedirs(self.runtime, exist_ok=True)
+        os.chmod(self.runtime, 0o755)
         self.socket = os.path.join(self.runtime, "bus.sock")
         self.address = "unix:path=" + self.socket
         self.processes = []
@@ -198,6 +200,7 @@ class Stack:
                 p.kill()
                 p.wait()
         self.processes = []
+        shutil.rmtree(self.runtime, ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
