@@ -41,7 +41,7 @@ class Folder:
 
     def file_system(self, kind="ext4", mib=16):
         image = os.path.join(self.path, kind + ".img")
-        subprocess.run(["mkfs." + kind, "-q", "-F", "-d", self.tree, image, "%dM" % mib], check=True)
+        subprocess.run(["mkfs." + kind, "-q", "-F", "-d", self.tree, image, "%dM" % mib], check=True, stdout=subprocess.DEVNULL)
         return image
 
     def partitioned(self, image, number=1):

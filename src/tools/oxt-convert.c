@@ -2,6 +2,8 @@
 /* oxt convert, also as xenvm-convert: between the xenvm config file and xl.cfg. */
 #include "oxt-convert.h"
 
+#include <unistd.h>
+
 #include "fs.h"
 #include "options.h"
 #include "xl-config.h"
@@ -66,7 +68,7 @@ int oxt_convert(int argc, char *argv[], void *userdata _unused_)
                 return EXIT_USAGE;
         }
         input = argv[first];
-        r = read_file(streq(input, "-") ? "/dev/stdin" : input, XL_FILE_MAX, &text, &size);
+        r = streq(input, "-") ? read_stream(STDIN_FILENO, XL_FILE_MAX, &text, &size) : read_file(input, XL_FILE_MAX, &text, &size);
         if (r < 0) {
                 fprintf(stderr, "xenvm-convert: cannot read %s: %s\n", input, strerror(-r));
                 return EXIT_INPUT;

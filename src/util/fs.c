@@ -16,15 +16,18 @@
 
 int read_file(const char *path, size_t max, char **ret, size_t *ret_size)
 {
-        _cleanup_close_ int fd = -EBADF;
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* who put a FIFO there must not stop us */
+
+        return fd < 0 ? -errno : read_stream(fd, max, ret, ret_size);
+}
+
+int read_stream(int fd, size_t max, char **ret, size_t *ret_size)
+{
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
         char chunk[16384];
         size_t size;
         int r;
 
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* who put a FIFO there must not stop us */
-        if (fd < 0)
-                return -errno;
         for (;;) {
                 ssize_t n = read(fd, chunk, sizeof chunk);
 

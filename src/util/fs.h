@@ -11,6 +11,9 @@
  */
 int read_file(const char *path, size_t max, char **ret, size_t *ret_size);
 
+/* The same of what is open, a pipe too, up to its end: it waits as reading of fd does. */
+int read_stream(int fd, size_t max, char **ret, size_t *ret_size);
+
 /*
  * Writes path through a temporary file in the same directory: write, fsync, rename, fsync of the
  * directory. After success the new content survives a crash; after failure the old one is untouched.

@@ -409,7 +409,7 @@ static void put_all(Output *o)
         else if (o->r >= 0)
                 o->r = conversion_fail(o->conversion, "neither name nor uuid is given, but xl needs a name");
         put_scalars(o, XL_IDENTITY);
-        put_text(o, "type", c->hvm ? "hvm" : "pv");
+        put_text(o, "type", !streq(c->virt_type, "auto") ? c->virt_type : c->hvm ? "hvm" : "pv");
         put_memory(o);
         put_platform(o);
         put_device_model(o);

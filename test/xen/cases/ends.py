@@ -10,8 +10,12 @@ def guest_end(kind, how, config, wanted):
     vm = Vm(kind, extra=config, cmdline="end=" + how)
     try:
         vm.command("start", LINE)
-        follow = lambda: vm.states()[vm.states().index("running") + 1:][:len(wanted)]
-        wait_for(lambda: follow() == wanted, LINE, "%s, not %s; log:\n%s" % (wanted, follow(), vm.log_text()))
+
+        def follow():
+            states = vm.states()
+            return states[states.index("running") + 1:][:len(wanted)] if "running" in states else None
+
+        wait_for(lambda: follow() == wanted, LINE, "%s after running; log:\n%s" % (wanted, vm.log_text()))
         return vm.told()
     finally:
         vm.end()

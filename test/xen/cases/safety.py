@@ -62,9 +62,11 @@ def kill_in_start(vm, begun):
         wait_for(lambda: begun(vm.told()[told:]), CALL, "a domain in the middle of being made")
         vm.monitor.kill()
         vm.monitor.wait()
-        if vm.states()[-1].startswith("creating-"):
-            return
+        assert domids() > {0}
         vm.spawn()
+        wait_for(lambda: vm.state() in ("shutdown", "created", "running"), CALL, "the new monitor to see what there is")
+        if vm.state() == "shutdown":
+            return
         vm.command("destroy")
     raise AssertionError("the start was always complete already")
 
@@ -77,11 +79,8 @@ def killed_in_start():
         # As soon as there is a domain; and once its memory is built, when its devices are made.
         for begun in lambda told: domids() > {0}, lambda told: "vm:state:creating-devices" in told:
             kill_in_start(vm, begun)
-            assert domids() > {0}
-            vm.spawn()
-            vm.wait_state("shutdown")
             wait_for(lambda: domids() == {0}, CALL, "the domain to go")
-            assert not store("/vm/" + vm.uuid) and loops() == 0, (store("/vm/" + vm.uuid), loops())
+            wait_for(lambda: not store("/vm/" + vm.uuid) and loops() == 0, CALL, "its nodes and loop devices to go")
         vm.command("start", LINE)
         assert vm.state() == "running"
     finally:
