@@ -313,7 +313,8 @@ def serial_out():
     """-o serial: what comes in goes on over a line, at whose other end another proxy serves it; both judge."""
     far, slave, name = line()
     far_too, slave_too, name_too = line()
-    threading.Thread(target=copy, args=(far, far_too), daemon=True).start()
+    copier = threading.Thread(target=copy, args=(far, far_too), daemon=True)
+    copier.start()
     with Proxy(OPEN) as p:
         inner = p.stack.start([oxt.program("rpc-proxy"), "-i", "serial:" + name_too, "-d", "6", "-r", p.rules])
         wait_for(lambda: has_open(inner, name_too), what="the line")
@@ -330,8 +331,11 @@ def serial_out():
         assert c.call("test.canary", "/a", "test.i", "M").kind == ERROR
         assert "(9->0) DENY" in p.log() and "(6->0) DENY" in p.log() and p.canary.calls == []
         c.close()
-    for end in (slave, slave_too, far, far_too):
-        os.close(end)
+    os.close(slave)
+    os.close(slave_too)
+    copier.join(10)  # their far ends say so; closed before, their numbers would be those of the next line
+    os.close(far)
+    os.close(far_too)
 
 
 @oxt.case
