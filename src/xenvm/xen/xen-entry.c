@@ -92,6 +92,8 @@ IN(void, publish, (const char *uuid, const char *name, int64_t domid, const char
 IN(int, show, (Vm *vm, const char *name, const char *value), vm, name, value)
 IN(int, set_memory, (Vm *vm, uint64_t kib, VmDone done, void *userdata), vm, kib, done, userdata)
 IN(int, vnc_port, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
+IN(char *, console, (const Vm *vm, char **ret_why), vm, ret_why)
+IN(int, usage, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 
 extern Backend backend_xen;
 __attribute__((visibility("default"))) Backend backend_xen;
@@ -122,4 +124,6 @@ __attribute__((constructor)) static void fill_table(void)
         backend_xen.show = in_show;
         backend_xen.set_memory = in_set_memory;
         backend_xen.vnc_port = in_vnc_port;
+        backend_xen.console = in_console;
+        backend_xen.usage = in_usage;
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What people look at: the console, and what the VM uses of the host. */
 #include <glob.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "fs.h"
+#include "log.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "xen-vm.h"
@@ -10,6 +13,7 @@
 char *xen_console(const Vm *vm, char **ret_why)
 {
         char *tty = NULL, *copy;
+        struct stat folder;
 
         /* That of an hvm VM is its serial port, that of others Xen's own. */
         if (libxl_primary_console_get_tty(xenhost_ctx(vm->host), vm->domid, &tty) != 0 || !tty || !*tty) {
@@ -17,6 +21,9 @@ char *xen_console(const Vm *vm, char **ret_why)
                 *ret_why = strdup("the VM has no console (an hvm VM needs serial = pty)");
                 return NULL;
         }
+        /* The terminal is root's; the manager is to open it, whose the VM's folder is. */
+        if (stat(vm->spec.dir, &folder) >= 0 && chown(tty, folder.st_uid, (gid_t) -1) < 0)
+                log_warning("%s stays root's: %s", tty, strerror(errno));
         copy = strdup(tty);
         free(tty);
         return copy;

@@ -256,6 +256,19 @@ def stack_calls():
 
 
 @case(seconds=150)
+def stack_looked_at():
+    """Its console, log and use of the host are there for the tools, though a monitor of root's has them."""
+    guest = World.get()
+    guest.wait_for("tick 1", CALL)
+    r = subprocess.run(["timeout", "10", "xec-vm", "-u", guest.uuid, "console"], env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    assert "oxt: tick" in r.stdout, r.stdout + logs()
+    assert "Command" in good("xec-vm", "-u", guest.uuid, "log")
+    row = next(v for v in json.loads(good("oxt", "top", "--json", "-n", "1", "-d", "2")) if v["uuid"] == guest.uuid)
+    assert row["cpu_percent"] > 0 and row["memory_kib"] > 64 * 1024, row
+
+
+@case(seconds=150)
 def stack_two():
     """A PVH guest beside a PV one: each has a ring of its own, and is judged by its own domain's rules."""
     guest = World.get()
