@@ -59,6 +59,25 @@ def amt(life):
 
 
 @with_life
+def one_at_a_time(life):
+    """What only one running guest may have is refused to a second: OEM ACPI features (233), a device of the host (230)."""
+    first, second = life.guest(), life.guest()
+    life.start(first)
+    life.set(first, VM, "oem-acpi-features", True)
+    life.set(second, VM, "oem-acpi-features", True)
+    assert life.fails(second, VM, "start")[1].startswith("233:")
+    life.set(first, VM, "oem-acpi-features", False)
+    devices = sorted(os.listdir("/sys/bus/pci/devices")) if os.path.isdir("/sys/bus/pci/devices") else []
+    for vm in (first, second) if devices else ():
+        life.call(vm, VM + ".pci", "add_pt_rule_bdf", devices[-1])
+    if devices:
+        assert life.fails(second, VM, "start")[1].startswith("230:")
+        life.call(second, VM + ".pci", "delete_pt_rule_bdf", devices[-1])
+    life.set(second, VM, "oem-acpi-features", False)
+    life.start(second)
+
+
+@with_life
 def asleep(life):
     """auto-s3-wake: a VM that falls asleep is woken at once; another stays asleep until resume."""
     code = sector("s3")[:510].rstrip(b"\0")

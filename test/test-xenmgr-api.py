@@ -507,6 +507,58 @@ def hostile_guest(host):
     guest.close()
 
 
+@with_host
+def limits(host):
+    """What is at a limit is taken, one more is refused, and nothing of it is left."""
+    vm = host.create()
+    here = "/vm/" + uuid_of(vm)
+    text = lambda n: "x" * n
+
+    def refused(what, *args, tree=here, bus=None):
+        before = host.db("dump", tree)
+        message = host.fails(*args, bus=bus)[1]
+        assert what in message and host.db("dump", tree) == before, (args[1:3], message)
+    host.set(vm, XM + ".vm", "name", text(256))
+    assert host.get(vm, XM + ".vm", "name") == text(256)
+    refused("256 bytes", vm, PROPERTIES, "Set", XM + ".vm", "name", text(257))
+    refused("65536 bytes", vm, PROPERTIES, "Set", XM + ".vm", "description", text(65537))
+    host.set(vm, XM + ".vm", "description", text(65536))
+    assert len(host.get(vm, XM + ".vm", "description")) == 65536
+    refused("a value 65536", vm, XM + ".vm", "set_db_key", "config.note", text(65537))
+    for member, kind, most in (("add_disk", "disk", 64), ("add_nic", "nic", 32)):
+        for _ in range(most - len(host.db("list", here + "/config/" + kind))):
+            host.call(vm, XM + ".vm", member)
+        assert len(host.call(vm, XM + ".vm", "list_%ss" % kind)) == most
+        refused("at most %d" % most, vm, XM + ".vm", member)
+    for n in range(256):
+        host.call(vm, XM + ".vm.pci", "add_pt_rule", "0x%04x" % (n + 1), "", "")
+    assert len(host.call(vm, XM + ".vm.pci", "list_pt_rules")) == 256
+    refused("at most 256", vm, XM + ".vm.pci", "add_pt_rule", "0x0200", "", "")
+    refused("256 bytes", "/", XM, "create_vm_with_ui", "new-vm", text(257), "", "", tree="/vm")
+    much = {"k%d" % i: text(65536) for i in range(15)}
+    tree = lambda extra: json.dumps(dict(much, **{"slot": "-1", "last": text(extra)}))
+    room = (1 << 20) - len(tree(0))
+    host.call("/", XM, "create_vm_with_template_and_json", "new-vm-empty", tree(room))
+    refused("longer than 1048576 bytes", "/", XM, "create_vm_with_template_and_json", "new-vm-empty", tree(room + 1), tree="/vm")
+    refused("not an object of texts", "/", XM, "create_vm_with_template_and_json", "new-vm-empty",
+            json.dumps({"a": text(65537)}), tree="/vm")
+
+    def fill(count):
+        have = len(host.call("/", XM, "list_vms"))
+        for n in range(have, count):
+            host.db("inject", "/vm/%08x-1111-2222-3333-444444444444" % n, json.dumps({"type": "svm", "slot": "-1"}))
+        oxt.wait_for(lambda: len(host.call("/", XM, "list_vms")) == count, 60)
+    guest = dbus.bus.BusConnection(host.stack.address)
+    guest.request_name("org.oxt.conn.d7.u%s.s0.r%s" % (uuid_of(vm).replace("-", "_"), "0123456789abcdef" * 2))
+    fill(63)
+    assert host.call("/", XM, "create_vm_with_template_and_json", "new-vm-empty", '{"slot": "-1"}', bus=guest)
+    refused("205:", "/", XM, "create_vm_with_template_and_json", "new-vm-empty", '{"slot": "-1"}', tree="/vm", bus=guest)
+    fill(4095)
+    host.create(tree={"slot": "-1"})
+    refused("205:", "/", XM, "create_vm_with_template_and_json", "new-vm-empty", '{"slot": "-1"}', tree="/vm")
+    guest.close()
+
+
 def file_text(path, missing=""):
     try:
         with open(path) as f:
