@@ -19,7 +19,9 @@ static void take_identity(Input *in)
                 return;
         if (streq(word, "hvm") || streq(word, "pv") || (!type && streq(word, "generic")))
                 in->hvm = streq(word, "hvm");
-        else if (streq(word, "pvh"))
+        else if (streq(word, "pvh") && type && strv_contains(in->file->comments, XL_PVH_MARK))
+                in->hvm = false; /* the mark itself is a setting, and is restored with the others */
+        else if (streq(word, "pvh") && type)
                 in->r = conversion_fail(in->conversion, "line %u: type pvh has no counterpart in xenvm", type->line);
         else
                 input_bad(in, type ? type : builder, type ? "\"hvm\" or \"pv\"" : "\"hvm\" or \"generic\"");

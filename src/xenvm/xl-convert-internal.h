@@ -7,6 +7,9 @@
 
 #define HVM_LOADER "/usr/lib/xen/boot/hvmloader"
 
+/* The comment in a file of ours that makes its type "pvh" known. */
+#define XL_PVH_MARK "xenvm: virt-type = pvh"
+
 /* Parts of the output, in the order in which they are written. */
 typedef enum XlGroup { XL_IDENTITY, XL_MEMORY, XL_PLATFORM, XL_DEVICE_MODEL, XL_DEVICES, XL_ACTIONS } XlGroup;
 

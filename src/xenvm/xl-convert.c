@@ -528,7 +528,10 @@ static int keep_lost(Output *o, const char *text, StrBuf *comments)
 {
         _cleanup_conversion_ Conversion back = { 0 };
         _cleanup_config_ VmConfig *c = NULL;
-        int r = convert_xl_to_config(text, strlen(text), o->config->uuid, &back, &c);
+        /* A file of xl's own of this type has no counterpart; one that says where it comes from is read. */
+        const char *mark = streq(o->config->virt_type, "pvh") ? "# " XL_PVH_MARK "\n" : "";
+        _cleanup_free_ char *marked = strformat("%s%s", mark, text);
+        int r = marked ? convert_xl_to_config(marked, strlen(marked), o->config->uuid, &back, &c) : -ENOMEM;
 
         if (r == -EINVAL || r == -EBADMSG)
                 return conversion_fail(o->conversion, "the result cannot be read back: %s", strempty(back.error));
@@ -554,6 +557,7 @@ static int keep_lost(Output *o, const char *text, StrBuf *comments)
                 for (size_t i = 0; r >= 0 && !all && i < (list ? n : 1); i++)
                         r = keep_setting(o, key, i, comments);
         }
+        strbuf_add(comments, mark);
         return r;
 }
 

@@ -292,7 +292,9 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
                 libxl_defbool_set(&b->u.hvm.vpt_align, c->vpt_align);
         libxl_defbool_set(&b->u.hvm.usb, c->usb);
         libxl_defbool_set(&b->u.hvm.vnc.enable, false);
-        libxl_defbool_set(&b->u.hvm.sdl.enable, c->display.kind == VM_DISPLAY_SDL);
+        libxl_defbool_set(&b->u.hvm.vkb_device, false); /* vkbd makes one */
+        if (c->display.kind == VM_DISPLAY_SDL)
+                libxl_defbool_set(&b->u.hvm.sdl.enable, true);
         b->u.hvm.vga.kind = c->display.kind == VM_DISPLAY_NONE ? LIBXL_VGA_INTERFACE_TYPE_NONE
                                                                : LIBXL_VGA_INTERFACE_TYPE_STD;
         if (vnc) {
@@ -307,7 +309,8 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
                 r = give(&b->u.hvm.boot, c->boot);
         if (r >= 0 && !streq(c->serial, "none"))
                 r = give(&b->u.hvm.serial, c->serial[0] ? c->serial : "pty");
-        b->u.hvm.bios = streq(c->firmware, "uefi") ? LIBXL_BIOS_TYPE_OVMF : LIBXL_BIOS_TYPE_SEABIOS;
+        if (streq(c->firmware, "uefi"))
+                b->u.hvm.bios = LIBXL_BIOS_TYPE_OVMF;
         if (r >= 0 && c->sound && c->sound[0])
                 r = give(&b->u.hvm.soundhw, c->sound);
         if (r >= 0 && c->time_offset)
@@ -454,8 +457,8 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const
         r = give(&ci->name, c->name && c->name[0] ? c->name : c->uuid);
         if (r < 0)
                 return r;
-        if (hvm || pvh)
-                libxl_defbool_set(&ci->hap, hap(c));
+        if ((hvm || pvh) && !hap(c)) /* else libxl's own default */
+                libxl_defbool_set(&ci->hap, false);
         if (c->flask_label && c->flask_label[0]) {
                 r = make_label(ctx, c->flask_label, &ci->ssid_label, notes);
                 if (r < 0)
@@ -486,7 +489,8 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const
         if (hvm) {
                 libxl_defbool_set(&b->acpi, c->acpi);
                 libxl_defbool_set(&b->apic, c->apic);
-                libxl_defbool_set(&b->nested_hvm, c->nested);
+                if (c->nested)
+                        libxl_defbool_set(&b->nested_hvm, true);
         }
         if (c->kernel[0]) {
                 b->kernel = paths_map(paths, c->kernel);

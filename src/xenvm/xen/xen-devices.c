@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The Xen back end: devices and memory of a domain that runs. */
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -164,6 +165,60 @@ int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, v
         if (r >= 0)
                 r = vm_started(op, libxl_cdrom_insert(xenhost_ctx(vm->host), vm->domid, disk, xenop_how(op)));
         return r;
+}
+
+/*
+ * QEMU (7.2) ends when a drive that was empty from its start gets a medium. The empty drives of an HVM guest begin
+ * with this file in them, which is taken out before the guest runs.
+ */
+#define EMPTY_CD "/var/run/xen/oxt-empty-cd" /* Xen's own folder, where only root writes */
+#define EMPTY_CD_SIZE (64 * KIB)
+
+void xen_fill_drives(Vm *vm)
+{
+        _cleanup_close_ int fd = -EBADF;
+
+        for (int i = 0; vm->hvm && i < vm->config.num_disks; i++) {
+                libxl_device_disk *d = &vm->config.disks[i];
+
+                if (!d->is_cdrom || d->format != LIBXL_DISK_FORMAT_EMPTY || d->backend_domid != 0)
+                        continue;
+                if (fd < 0)
+                        fd = open(EMPTY_CD, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0444);
+                if (fd < 0 || ftruncate(fd, EMPTY_CD_SIZE) < 0) {
+                        log_warning("%s cannot be made: the drive %s may take no medium", EMPTY_CD, d->vdev);
+                        return;
+                }
+                free(d->pdev_path);
+                d->pdev_path = strdup(EMPTY_CD);
+                if (d->pdev_path)
+                        d->format = LIBXL_DISK_FORMAT_RAW;
+        }
+}
+
+bool xen_empty_next_drive(Vm *vm, XenOpDone then)
+{
+        for (; vm->hvm && vm->next_drive < vm->config.num_disks; vm->next_drive++) {
+                const libxl_device_disk *d = &vm->config.disks[vm->next_drive];
+                libxl_device_disk *empty = &vm->device.disk;
+                XenOp *op;
+
+                if (!d->is_cdrom || !streq_ptr(d->pdev_path, EMPTY_CD))
+                        continue;
+                vm_let_go(vm);
+                libxl_device_disk_init(empty);
+                vm->held = dispose_disk;
+                empty->vdev = strdup(d->vdev);
+                empty->format = LIBXL_DISK_FORMAT_EMPTY;
+                empty->is_cdrom = empty->removable = 1;
+                op = empty->vdev ? vm_continue(vm, then) : NULL;
+                if (!op)
+                        return false;
+                vm->next_drive++;
+                (void) vm_started(op, libxl_cdrom_insert(xenhost_ctx(vm->host), vm->domid, empty, xenop_how(op)));
+                return true;
+        }
+        return false;
 }
 
 /* Moves a network interface of this host from one bridge to another, or onto one. */

@@ -445,10 +445,29 @@ XenHost *xenhost_free(XenHost *h)
         return NULL;
 }
 
+/*
+ * libxl's children (device models, scripts) must not inherit the signals that we block for the event loop: a device
+ * model that is deaf to SIGHUP is never ended.
+ */
+static pid_t fork_child(_unused_ void *user)
+{
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                sigset_t none;
+
+                sigemptyset(&none);
+                (void) sigprocmask(SIG_SETMASK, &none, NULL);
+                (void) signal(SIGPIPE, SIG_DFL);
+        }
+        return pid;
+}
+
 int xenhost_new(sd_event *event, const XenHostEvents *events, void *userdata, XenHost **ret, const char **ret_why)
 {
         static const libxl_childproc_hooks child_hooks = {
                 .chldowner = libxl_sigchld_owner_libxl_always_selective_reap,
+                .fork_replacement = fork_child,
         };
         _cleanup_(xenhost_freep) XenHost *h = calloc(1, sizeof *h);
         sigset_t set;

@@ -35,6 +35,7 @@ struct Vm {
                 libxl_device_pci pci;
         } device;
         void (*held)(void *device); /* how to dispose of it; NULL: there is none */
+        int next_drive; /* of config.disks: the drives before it are emptied */
         VmNic moving; /* a card on its way to another back end */
         int restore_fd;
         VmStatus status;
@@ -76,6 +77,9 @@ void xen_publish(const char *uuid, const char *name, int64_t domid, const char *
 
 /* xen-devices.c */
 void vm_let_go(Vm *vm); /* of vm->device */
+void xen_fill_drives(Vm *vm); /* before a domain is made */
+/* Begins to empty the next of them, with `then` at the end; false: there is none left. */
+bool xen_empty_next_drive(Vm *vm, XenOpDone then);
 
 int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
 int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);

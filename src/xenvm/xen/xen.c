@@ -288,6 +288,16 @@ static int vm_follow(Vm *vm)
         return vm_watch_end(vm);
 }
 
+static void on_drive_emptied(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        if (rc != 0)
+                log_warning("A CD drive of domain %u begins with an empty medium in it: %s", vm->domid, vm_error(vm, rc));
+        if (!xen_empty_next_drive(vm, on_drive_emptied))
+                vm_finish(vm, 0, NULL);
+}
+
 static void on_created(void *userdata, int rc)
 {
         Vm *vm = userdata;
@@ -299,6 +309,8 @@ static void on_created(void *userdata, int rc)
                 if (vm_follow(vm) != 0)
                         log_warning("The end of domain %u will not be noticed", vm->domid);
                 vm->spec.events->phase(vm->spec.userdata, TIMELINE_DEVICES);
+                if (xen_empty_next_drive(vm, on_drive_emptied))
+                        return;
         } else
                 vm->status = VM_STATUS_ENDED;
         vm_finish(vm, rc, NULL);
@@ -338,6 +350,8 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
                 r = vm_check_memory(vm, ret_why);
         if (r < 0)
                 return r;
+        if (spec->restore_fd < 0)
+                xen_fill_drives(vm);
         op = vm_begin(vm, "Cannot create the domain", done, userdata, on_created, &r);
         if (!op)
                 return r;

@@ -101,7 +101,7 @@ def keys_hvm():
     check([*hvm, "display=vnc:port=7,keymap=fr"],
           dict(COMMON_WANTED, **wanted, **{"b_info/type.hvm/vnc/display": 7, "b_info/type.hvm/vnc/findunused": "False",
                                            "b_info/type.hvm/keymap": "fr", "b_info/type.hvm/vga/kind": "std",
-                                           "b_info/type.hvm/bios": "seabios"}))
+                                           "b_info/type.hvm/vkb_device": "False"}))
     check([*hvm, "display=none", "serial=none", "firmware=uefi", "stubdom=" + str(uuids.uuid4()), "stubdom-memory=96",
            "stubdom-kernel=/stub/kernel", "stubdom-initrd=/stub/initrd", "stubdom-cmdline=debug"],
           {"b_info/type.hvm/vga/kind": "none", "b_info/type.hvm/serial": None, "b_info/type.hvm/bios": "ovmf",
