@@ -43,6 +43,7 @@ void vm_finish(Vm *vm, int rc, const char *text)
 }
 
 static void vm_kill(Vm *vm);
+static void on_killed(void *userdata, int rc);
 
 static void on_op_done(void *userdata, int rc)
 {
@@ -51,7 +52,10 @@ static void on_op_done(void *userdata, int rc)
         vm->op = NULL;
         if (vm->kill_waiting) {
                 vm->kill_waiting = false;
-                vm->exists |= rc == 0 && vm->domid != (uint32_t) INVALID_DOMID; /* it was made all the same */
+                if (vm->then == on_killed)
+                        vm->exists &= rc != 0; /* the destruction before this one was enough */
+                else
+                        vm->exists |= rc == 0 && vm->domid != (uint32_t) INVALID_DOMID; /* it was made all the same */
                 vm_kill(vm);
         } else
                 vm->then(vm, rc);
@@ -574,11 +578,23 @@ static int xen_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
         return 0;
 }
 
+static bool is_gone(Vm *vm)
+{
+        libxl_dominfo info;
+        int rc;
+
+        libxl_dominfo_init(&info);
+        rc = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid);
+        libxl_dominfo_dispose(&info);
+        return rc == ERROR_DOMAIN_NOTFOUND;
+}
+
 static void on_killed(void *userdata, int rc)
 {
         Vm *vm = userdata;
 
-        if (rc == 0 || rc == ERROR_DOMAIN_NOTFOUND) {
+        /* It may have been destroyed as its guest ended, while this waited. */
+        if (rc == 0 || is_gone(vm)) {
                 vm->exists = false;
                 vm->status = VM_STATUS_ENDED;
                 rc = 0;
@@ -610,8 +626,9 @@ static int xen_kill(Vm *vm, _unused_ bool gently, VmDone done, void *userdata)
 {
         vm->killing = true;
         if (vm->op) {
-                /* What is under way does not matter any more; but libxl must be through with it first. */
-                xenop_abort(vm->op);
+                /* What is under way does not matter any more, but libxl must be through with it first: with a destruction wholly. */
+                if (vm->then != on_killed)
+                        xenop_abort(vm->op);
                 vm->kill_waiting = true;
         }
         vm->what = "Cannot destroy the domain";
