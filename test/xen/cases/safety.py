@@ -194,7 +194,7 @@ def leaves_nothing(vm, rounds):
         vm.end()
 
 
-@case(seconds=600)
+@case(seconds=900)
 def no_leaks():
     """50 starts and stops leave no domain, grant, descriptor, xenstore node or loop device behind."""
     disk = "disk=%s:file:xvda:w:disk\n" % image("leak")
