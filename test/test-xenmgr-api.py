@@ -12,7 +12,7 @@ import dbus
 import dbus.lowlevel
 
 import oxt
-from xenmgr import DB, PROPERTIES, XM, Host, uuid_of
+from xenmgr import DB, PROPERTIES, XM, Host, key_table, uuid_of
 
 DATA = os.path.join(oxt.SOURCE, "test/data/xenmgr")
 
@@ -466,15 +466,23 @@ def hostile_guest(host):
     assert host.get(vm, XM + ".vm", "name")
     before = host.db("dump", "/vm/" + uuid_of(vm))
     denied = lambda *args: host.fails(*args, bus=guest)[0] in ("AccessDenied", "Failed")
-    only_host = ("run-post-create run-pre-delete run-pre-boot run-insteadof-start run-on-state-change run-on-acpi-state-change "
-                 "qemu-dm-path extra-hvm extra-xenvm kernel kernel-extract initrd initrd-extract crypto-key-dirs crypto-user "
-                 "icbinn-path start-from-suspend-image passthrough-mmio passthrough-io serial flask-label display notify").split()
-    for interface in (XM + ".vm", XM + ".vm.unrestricted"):
-        for name in only_host:
-            assert host.fails(vm, PROPERTIES, "Set", interface, name, "/bin/sh", bus=guest)[0] == "AccessDenied", name
-    for key in only_host + ["config.kernel", "config/kernel", "/config/kernel", "config//kernel", "config.extra-hvm.0",
-                            "rpc-firewall-rules.0", "rpc-firewall-rules/9", "policies.modify-vm-settings", "config.pci.0.bdf",
-                            "backend", "config.disk.0.shared.x", "uuid/../../x"]:
+    host_only = [row for row in key_table() if "host-only" in row["flags"].split()]
+    assert {"run-pre-boot", "qemu-dm-path", "extra-xenvm", "kernel", "stubdom-cmdline"} <= {r["property"] for r in host_only}
+    for row in host_only:
+        name = row["property"]
+        assert row["signature"] == "s", name
+        for interface in [XM + ".vm.unrestricted"] + [XM + ".vm"] * ("unrestricted" not in row["flags"].split()):
+            for value in ("/bin/sh", ""):
+                assert host.fails(vm, PROPERTIES, "Set", interface, name, value, bus=guest)[0] == "AccessDenied", name
+        for key in (row["path"], row["path"].replace("/", "."), "/" + row["path"], row["path"] + "/0", name):
+            assert denied(vm, XM + ".vm", "set_db_key", key, "/bin/sh"), key
+        tree = "/bin/sh"
+        for part in reversed(row["path"].split("/")):
+            tree = {part: tree}
+        assert denied("/", XM, "create_vm_with_template_and_json", "new-vm-empty", json.dumps(tree)), tree
+        assert host.db("dump", "/vm/" + uuid_of(vm)) == before, name
+    for key in ("config//kernel", "rpc-firewall-rules.0", "rpc-firewall-rules/9", "policies.modify-vm-settings", "config.pci.0.bdf",
+                "backend", "config.disk.0.shared.x", "uuid/../../x"):
         assert denied(vm, XM + ".vm", "set_db_key", key, "x"), key
     for path in ("/etc/shadow", "/storage/../etc/shadow", "/dev/sda", "/storage/x/.."):
         assert denied(vm, XM + ".vm", "set_db_key", "config.disk.0.path", path), path

@@ -7,7 +7,7 @@ import subprocess
 import dbus
 
 import oxt
-from xenmgr import XM, Host, uuid_of
+from xenmgr import XM, Host, key_table, uuid_of
 
 # Properties whose text has a form; all others get a word. Two values, so that a change is seen.
 FORMS = {
@@ -26,13 +26,6 @@ KINDS = (
     {"type": "svm", "config": {"virt-type": "pvh", "memory": "128", "vcpus": "1", "kernel": "/storage/k",
                                "initrd": "/storage/i"}},
 )
-
-
-def key_table():
-    text = subprocess.run([os.path.join(oxt.BUILD, "src/schema/vm-keys-tsv")], check=True, capture_output=True,
-                          text=True).stdout
-    names = ("property", "path", "signature", "choices", "effect", "line", "flags")
-    return [dict(zip(names, line.split("\t"))) for line in text.splitlines()]
 
 
 def values(row):

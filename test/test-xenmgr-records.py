@@ -3,10 +3,9 @@
 """Trees as OpenXT wrote them, put into the database behind xenmgr's back: each kind of node and record read through D-Bus."""
 import json
 import os
-import subprocess
 
 import oxt
-from xenmgr import PROPERTIES, XM, Host
+from xenmgr import PROPERTIES, XM, Host, key_table
 
 VM, DISK, NIC = XM + ".vm", "com.citrix.xenclient.vmdisk", "com.citrix.xenclient.vmnic"
 UUID = "6f1c2d3e-4a5b-4c6d-8e7f-001122334455"
@@ -24,13 +23,6 @@ DEFAULTS = {
 }
 # Properties whose value is more than their node.
 MORE_THAN_THE_NODE = {"stubdom", "gpu", "seamless-traffic"}
-
-
-def key_table():
-    text = subprocess.run([os.path.join(oxt.BUILD, "src/schema/vm-keys-tsv")], check=True, capture_output=True,
-                          text=True).stdout
-    names = ("property", "path", "signature", "choices", "effect", "line", "flags")
-    return [dict(zip(names, line.split("\t"))) for line in text.splitlines()]
 
 
 def with_host(function):

@@ -15,6 +15,7 @@ static const struct {
         const char *name;
 } flags[] = {
         { VMKEY_READ_ONLY, "read-only" }, { VMKEY_UNRESTRICTED, "unrestricted" }, { VMKEY_INVERTED, "inverted" },
+        { VMKEY_HOST_ONLY, "host-only" },
 };
 
 int main(void)

@@ -2,6 +2,7 @@
 """A stack with dbd and xenmgr, and a stock D-Bus client of it."""
 import json
 import os
+import subprocess
 import time
 
 import dbus
@@ -14,6 +15,14 @@ XM = "com.citrix.xenclient.xenmgr"
 DB = "com.citrix.xenclient.db"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+
+
+def key_table():
+    """The rows of src/schema/vm-keys.c, each a dictionary of texts."""
+    text = subprocess.run([os.path.join(oxt.BUILD, "src/schema/vm-keys-tsv")], check=True, capture_output=True,
+                          text=True).stdout
+    names = ("property", "path", "signature", "choices", "effect", "line", "flags")
+    return [dict(zip(names, line.split("\t"))) for line in text.splitlines()]
 
 
 class Host:
