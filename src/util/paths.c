@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "paths.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -163,6 +164,17 @@ char *paths_map(const Paths *p, const char *path)
                         return *rest ? path_join(p->path[mapped[i]], rest) : strdup(p->path[mapped[i]]);
         }
         return strdup(path);
+}
+
+int paths_open_disk(const Paths *p, const char *path, int flags)
+{
+        const char *root = paths_get(p, PATH_STORAGE), *rest = startswith(path, root);
+        int fd;
+
+        if (rest && *rest == '/')
+                return open_below(root, path, flags);
+        fd = open(path, flags | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
 }
 
 const char *programs_dir(void)

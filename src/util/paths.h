@@ -70,6 +70,12 @@ char *paths_format(const Paths *p, PathId id, const char *fmt, ...) _printf_(3, 
 char *paths_map(const Paths *p, const char *path);
 
 /*
+ * Opens a VM's disk, a mapped path. One below the storage folder must not leave it, whoever made links there; paths elsewhere
+ * could only be set by the host. flags as open(2) takes them. Returns the descriptor or negative errno.
+ */
+int paths_open_disk(const Paths *p, const char *path, int flags);
+
+/*
  * Where our own programs and data are: below the installation prefix, or, when the running program
  * lies in a build tree, in that tree. Needs no Paths. The result is static.
  */

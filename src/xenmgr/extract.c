@@ -8,7 +8,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
 #include "runtime.h"
@@ -229,7 +228,7 @@ static int extract_next(Extract *e, char **ret_why)
         *ret_why = source_find(e->vm, keys[e->at], &s);
         if (*ret_why)
                 return -EINVAL;
-        image = disk_open(p, s.image, O_RDONLY);
+        image = paths_open_disk(p, s.image, O_RDONLY);
         r = image < 0 ? image : 0;
         free(s.image);
         free(e->target);

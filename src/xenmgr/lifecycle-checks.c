@@ -11,7 +11,6 @@
 
 #include "config-writer.h"
 #include "extract.h"
-#include "fs.h"
 #include "host.h"
 #include "log.h"
 #include "memory.h"
@@ -106,17 +105,6 @@ static void check_dependencies(Vm *vm, Findings *f)
         free(deps);
 }
 
-int disk_open(const Paths *p, const char *path, int flags)
-{
-        const char *root = paths_get(p, PATH_STORAGE), *rest = startswith(path, root);
-        int fd;
-
-        if (rest && *rest == '/')
-                return open_below(root, path, flags);
-        fd = open(path, flags | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-}
-
 static void check_disks(Vm *vm, Findings *f)
 {
         const Paths *p = manager_paths(vm->manager);
@@ -133,7 +121,7 @@ static void check_disks(Vm *vm, Findings *f)
                 snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
                 stored = vm_text(vm, path, "");
                 mapped = paths_map(p, stored);
-                fd = mapped && *mapped ? disk_open(p, mapped, O_PATH) : -1;
+                fd = mapped && *mapped ? paths_open_disk(p, mapped, O_PATH) : -1;
                 if (fd >= 0 && fstat(fd, &st) >= 0 && !S_ISDIR(st.st_mode))
                         continue;
                 text = strformat("Bad Physical Path for disk %u (%s)", ids[i], stored);
@@ -176,7 +164,7 @@ static void check_use(Vm *vm, Findings *f)
                 writes = streq(vm_text(vm, path, ""), "w");
                 snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
                 mapped = paths_map(p, vm_text(vm, path, ""));
-                fd = mapped && *mapped ? disk_open(p, mapped, O_RDONLY | O_NONBLOCK) : -ENOENT;
+                fd = mapped && *mapped ? paths_open_disk(p, mapped, O_RDONLY | O_NONBLOCK) : -ENOENT;
                 if (fd == -EACCES || fd == -EPERM)
                         why = strerror(-fd);
                 else if (fd >= 0 && (byte_is_locked(fd, LOCK_WRITES) || (writes && byte_is_locked(fd, LOCK_NOBODY_ELSE_WRITES))))

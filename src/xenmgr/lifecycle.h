@@ -83,12 +83,6 @@ typedef struct Findings {
 int start_check(Vm *vm, bool only_first, Findings *ret);
 void findings_done(Findings *f);
 
-/*
- * Opens a disk. A path below the storage folder must not leave it, whoever made links there; paths elsewhere could only be
- * set by the host. Returns the descriptor or negative errno.
- */
-int disk_open(const Paths *p, const char *path, int flags);
-
 /* VMs that serve this one, deepest first, each once. Returns 0, or -ELOOP when they need each other. */
 int lifecycle_dependencies(Vm *vm, Vm ***ret, size_t *ret_n);
 

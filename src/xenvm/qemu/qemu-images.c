@@ -139,17 +139,6 @@ static int finish_layer(QemuLayer *l, int fd)
         return 0;
 }
 
-static int open_top(const Paths *p, const char *path, int flags)
-{
-        const char *root = paths_get(p, PATH_STORAGE), *rest = startswith(path, root);
-        int fd;
-
-        if (rest && *rest == '/')
-                return open_below(root, path, flags);
-        fd = open(path, flags | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-}
-
 /* In one of the folders where a guest may send us; -EXDEV if it is in none. */
 static int open_backing(const Paths *p, const char *image, const char *path)
 {
@@ -212,7 +201,7 @@ int qemu_image_open(const Paths *p, const VmDisk *d, bool writable, QemuImage *r
                 return 0;
         i.layers[0] = (QemuLayer) { .path = strdup(d->path), .format = qemu_disk_format(d), .fd = -EBADF };
         i.n = 1;
-        r = !i.layers[0].path ? -ENOMEM : finish_layer(&i.layers[0], open_top(p, d->path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK));
+        r = !i.layers[0].path ? -ENOMEM : finish_layer(&i.layers[0], paths_open_disk(p, d->path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK));
         while (r >= 0) {
                 QemuLayer *last = &i.layers[i.n - 1];
 
