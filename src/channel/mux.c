@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "mux.h"
 
-#include <endian.h>
 #include <sys/random.h>
+
+#include "unaligned.h"
 
 /* Layout: docs/guest-channel.md. Numbers are little-endian. */
 #define HEADER_SIZE 12u
@@ -68,34 +69,6 @@ const char *mux_reason_to_string(MuxReason reason)
         return (unsigned) reason < _MUX_REASON_MAX ? reason_names[reason] : "unknown reason";
 }
 
-static uint16_t get16(const uint8_t *p)
-{
-        uint16_t v;
-
-        memcpy(&v, p, sizeof v);
-        return le16toh(v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-        uint32_t v;
-
-        memcpy(&v, p, sizeof v);
-        return le32toh(v);
-}
-
-static void put16(uint8_t *p, uint16_t v)
-{
-        v = htole16(v);
-        memcpy(p, &v, sizeof v);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-        v = htole32(v);
-        memcpy(p, &v, sizeof v);
-}
-
 static bool all_zero(const uint8_t *p, size_t n)
 {
         for (size_t i = 0; i < n; i++)
@@ -131,9 +104,9 @@ static void out_hello(Mux *m, const uint8_t epoch[static EPOCH_SIZE])
 
         memset(p, 0, MUX_FRAME_MAX);
         memcpy(p, MAGIC, MAGIC_SIZE);
-        put32(p + 16, MUX_VERSION);
-        put32(p + 20, m->limits.window);
-        put32(p + 24, m->limits.streams);
+        put_le32(p + 16, MUX_VERSION);
+        put_le32(p + 20, m->limits.window);
+        put_le32(p + 24, m->limits.streams);
         memcpy(p + 32, epoch, EPOCH_SIZE);
 }
 
@@ -147,8 +120,8 @@ static uint8_t *out_frame(Mux *m, unsigned type, uint16_t stream, uint32_t size)
         p = out_add(m, HEADER_SIZE + size + TRAILER_SIZE);
         p[0] = (uint8_t) type;
         p[1] = 0;
-        put16(p + 2, stream);
-        put32(p + 4, size);
+        put_le16(p + 2, stream);
+        put_le32(p + 4, size);
         memcpy(p + 8, m->epoch, TAG_SIZE);
         memcpy(p + HEADER_SIZE + size, m->epoch, TAG_SIZE);
         return p + HEADER_SIZE;
@@ -160,7 +133,7 @@ static bool out_number(Mux *m, unsigned type, uint16_t stream, uint32_t value)
 
         if (!p)
                 return false;
-        put32(p, value);
+        put_le32(p, value);
         return true;
 }
 
@@ -311,8 +284,8 @@ static void begin_attach(Mux *m, uint32_t window, uint32_t streams)
 /* A whole hello is at p. Returns 0, or -EPROTO when it cannot be answered. */
 static int take_hello(Mux *m, const uint8_t *untrusted)
 {
-        uint32_t untrusted_version = get32(untrusted + 16), untrusted_window = get32(untrusted + 20),
-                 untrusted_streams = get32(untrusted + 24);
+        uint32_t untrusted_version = get_le32(untrusted + 16), untrusted_window = get_le32(untrusted + 20),
+                 untrusted_streams = get_le32(untrusted + 24);
         const uint8_t *untrusted_epoch = untrusted + 32;
         bool ask = all_zero(untrusted_epoch, EPOCH_SIZE);
         uint32_t window, streams;
@@ -380,7 +353,7 @@ static const char *take_open(Mux *m, MuxStream *s, const uint8_t *untrusted, uin
         s->may_receive = m->limits.window;
         m->n_streams++;
         if (m->events->opened)
-                reason = m->events->opened(s, get32(untrusted), m->userdata);
+                reason = m->events->opened(s, get_le32(untrusted), m->userdata);
         if (reason != MUX_REASON_END && s->used && !s->local_closed)
                 mux_stream_close(s, reason);
         return NULL;
@@ -408,7 +381,7 @@ static const char *take_close(Mux *m, MuxStream *s, const uint8_t *untrusted, ui
                 return "close frame of a wrong size";
         if (!s->used || s->close_received)
                 return "close of a stream that is not open";
-        untrusted_reason = get32(untrusted);
+        untrusted_reason = get_le32(untrusted);
         s->close_received = true;
         if (!s->local_closed) {
                 s->local_closed = true;
@@ -433,7 +406,7 @@ static const char *take_credit(Mux *m, MuxStream *s, const uint8_t *untrusted, u
                 return "credit frame of a wrong size";
         if (!s->used || s->close_received)
                 return "credit for a stream that is not open";
-        untrusted_more = get32(untrusted);
+        untrusted_more = get_le32(untrusted);
         if (untrusted_more == 0 || untrusted_more > m->peer_window - s->may_send)
                 return "more credit than there can be";
         s->may_send += untrusted_more;
@@ -461,10 +434,10 @@ static const char *check_frame(const Mux *m, const uint8_t *untrusted, size_t n,
                 return NULL;
         if (memcmp(untrusted + 8, m->epoch, TAG_SIZE) != 0)
                 return "frame of another attach";
-        untrusted_size = get32(untrusted + 4);
+        untrusted_size = get_le32(untrusted + 4);
         if (untrusted[1] != 0 || untrusted_size > MUX_DATA_MAX)
                 return "frame that is too long";
-        if (get16(untrusted + 2) >= m->max_streams)
+        if (get_le16(untrusted + 2) >= m->max_streams)
                 return "stream number that is too high";
         size = untrusted_size;
         *ret_size = HEADER_SIZE + size + TRAILER_SIZE;
@@ -503,7 +476,7 @@ static ssize_t take_one(Mux *m, const uint8_t *untrusted, size_t n)
                 if (!wrong && n < size)
                         return 0;
                 if (!wrong)
-                        wrong = frame_handlers[untrusted[0]](m, m->streams + get16(untrusted + 2),
+                        wrong = frame_handlers[untrusted[0]](m, m->streams + get_le16(untrusted + 2),
                                                              untrusted + HEADER_SIZE,
                                                              (uint32_t) (size - HEADER_SIZE - TRAILER_SIZE));
                 if (!wrong)

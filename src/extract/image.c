@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "image.h"
 
-#include <endian.h>
 #include <unistd.h>
+
+#include "unaligned.h"
 
 #define SECTOR 512u
 #define BLOCK_MAX (64 * MIB)
 #define UNUSED_BLOCK 0xffffffffu
-
-static uint32_t get32(const uint8_t *p)
-{
-        uint32_t v;
-
-        memcpy(&v, p, 4);
-        return be32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-        uint64_t v;
-
-        memcpy(&v, p, 8);
-        return be64toh(v);
-}
 
 static int read_at(const Image *i, uint64_t offset, void *buf, size_t n)
 {
@@ -54,9 +39,9 @@ static int open_dynamic(Image *i, uint64_t header_at, const char **ret_why)
                 return r;
         if (memcmp(header, "cxsparse", 8) != 0)
                 return -EBADMSG;
-        i->table = get64(header + 16);
-        i->n_blocks = get32(header + 28);
-        i->block_size = get32(header + 32);
+        i->table = get_be64(header + 16);
+        i->n_blocks = get_be32(header + 28);
+        i->block_size = get_be32(header + 32);
         if (i->block_size < SECTOR || i->block_size > BLOCK_MAX || (i->block_size & (i->block_size - 1)) ||
             i->n_blocks == 0 || i->table > i->file_size || (uint64_t) i->n_blocks * 4 > i->file_size - i->table ||
             (uint64_t) i->n_blocks * i->block_size < i->size)
@@ -82,10 +67,10 @@ static int open_vhd(Image *i, const char **ret_why)
                 return r;
         if (memcmp(footer, "conectix", 8) != 0)
                 return -EBADMSG;
-        i->size = get64(footer + 48);
-        type = get32(footer + 60);
+        i->size = get_be64(footer + 48);
+        type = get_be32(footer + 60);
         if (type == 3)
-                return open_dynamic(i, get64(footer + 16), ret_why);
+                return open_dynamic(i, get_be64(footer + 16), ret_why);
         *ret_why = type == 4 ? "a VHD that builds on another is not read" : "the VHD is damaged";
         if (type != 2 || i->size > i->file_size - SECTOR)
                 return type == 4 ? -EOPNOTSUPP : -EBADMSG;
@@ -124,7 +109,7 @@ static int read_block(const Image *i, uint64_t offset, void *buf, size_t n)
         r = read_at(i, i->table + block * 4, entry, sizeof entry);
         if (r < 0)
                 return r;
-        sector = get32(entry);
+        sector = get_be32(entry);
         if (sector == UNUSED_BLOCK) {
                 memset(buf, 0, n);
                 return 0;

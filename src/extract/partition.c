@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <endian.h>
-
 #include "image.h"
+
+#include "unaligned.h"
 
 #define SECTOR 512u
 #define LOGICAL_MAX 128
@@ -13,19 +13,6 @@ typedef struct Entry {
         uint8_t type;
         uint64_t start, sectors;
 } Entry;
-
-static uint32_t get32(const uint8_t *p)
-{
-        uint32_t v;
-
-        memcpy(&v, p, 4);
-        return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-        return get32(p) | (uint64_t) get32(p + 4) << 32;
-}
 
 static bool is_extended(uint8_t type)
 {
@@ -44,7 +31,7 @@ static int read_table(const Image *i, uint64_t sector, Entry ret[static 4])
         for (size_t k = 0; k < 4; k++) {
                 const uint8_t *p = data + 446 + 16 * k;
 
-                ret[k] = (Entry) { .type = p[4], .start = get32(p + 8), .sectors = get32(p + 12) };
+                ret[k] = (Entry) { .type = p[4], .start = get_le32(p + 8), .sectors = get_le32(p + 12) };
         }
         return 0;
 }
@@ -71,9 +58,9 @@ static int find_gpt(Image *i, unsigned number)
                 return r;
         if (memcmp(header, "EFI PART", 8) != 0)
                 return -EBADMSG;
-        at = get64(header + 72);
-        n = get32(header + 80);
-        size = get32(header + 84);
+        at = get_le64(header + 72);
+        n = get_le32(header + 80);
+        size = get_le32(header + 84);
         if (number > MIN2(n, GPT_ENTRIES_MAX))
                 return -ENOENT;
         if (size < 128 || size > 4096 || at > i->length / SECTOR)
@@ -81,8 +68,8 @@ static int find_gpt(Image *i, unsigned number)
         r = image_read(i, at * SECTOR + (uint64_t) (number - 1) * size, entry, sizeof entry);
         if (r < 0)
                 return r;
-        first = get64(entry + 32);
-        last = get64(entry + 40);
+        first = get_le64(entry + 32);
+        last = get_le64(entry + 40);
         if (first == 0)
                 return -ENOENT;
         return last < first || last == UINT64_MAX ? -EBADMSG : take(i, first, last - first + 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "wire.h"
 
-#include <endian.h>
+#include "unaligned.h"
 
 /* --- writing ----------------------------------------------------------------------------------- */
 
@@ -87,7 +87,6 @@ size_t wire_write(const WireMessage *m, uint8_t *buf, size_t size)
         uint8_t start[4] = { 'l', (uint8_t) m->type, m->no_reply ? 1 : 0, 1 };
         const char *signature = m->text2 ? m->number ? "ssu" : "ss" : m->text ? m->number ? "su" : "s" : m->number ? "u" : NULL;
         size_t fields_start, body_start;
-        uint32_t v;
 
         put_bytes(&w, start, sizeof start);
         put_u32(&w, 0); /* length of the body, below */
@@ -106,8 +105,7 @@ size_t wire_write(const WireMessage *m, uint8_t *buf, size_t size)
         }
         if (w.full)
                 return 0;
-        v = htole32((uint32_t) (w.len - fields_start));
-        memcpy(buf + 12, &v, 4);
+        put_le32(buf + 12, (uint32_t) (w.len - fields_start));
         put_pad(&w, 8);
         body_start = w.len;
         if (m->text)
@@ -118,8 +116,7 @@ size_t wire_write(const WireMessage *m, uint8_t *buf, size_t size)
                 put_u32(&w, *m->number);
         if (w.full)
                 return 0;
-        v = htole32((uint32_t) (w.len - body_start));
-        memcpy(buf + 4, &v, 4);
+        put_le32(buf + 4, (uint32_t) (w.len - body_start));
         return w.len;
 }
 
@@ -153,14 +150,10 @@ static const uint8_t *get_bytes(Reader *r, size_t n)
 static uint32_t get_u32(Reader *r)
 {
         const uint8_t *p;
-        uint32_t v;
 
         get_pad(r, 4);
         p = get_bytes(r, 4);
-        if (!p)
-                return 0;
-        memcpy(&v, p, 4);
-        return r->big ? be32toh(v) : le32toh(v);
+        return !p ? 0 : r->big ? get_be32(p) : get_le32(p);
 }
 
 /* A text of n bytes with its NUL, and none inside. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "wire.h"
 
-#include <endian.h>
+#include "unaligned.h"
 
 #define DEPTH_MAX 32
 
@@ -175,10 +175,7 @@ static bool reader_skip(Reader *r, size_t align, size_t n)
 
 uint32_t wire_get_u32(const void *at, bool big_endian)
 {
-        uint32_t v;
-
-        memcpy(&v, at, sizeof v);
-        return big_endian ? be32toh(v) : le32toh(v);
+        return big_endian ? get_be32(at) : get_le32(at);
 }
 
 static bool reader_u32(Reader *r, uint32_t *ret)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "md5.h"
 
-#include <endian.h>
+#include "unaligned.h"
 
 static const uint8_t shifts[4][4] = { { 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 } };
 
@@ -26,10 +26,8 @@ static void md5_block(uint32_t state[static 4], const uint8_t *block)
 {
         uint32_t a = state[0], b = state[1], c = state[2], d = state[3], words[16];
 
-        for (size_t i = 0; i < 16; i++) {
-                memcpy(&words[i], block + i * 4, 4);
-                words[i] = le32toh(words[i]);
-        }
+        for (size_t i = 0; i < 16; i++)
+                words[i] = get_le32(block + i * 4);
         for (unsigned i = 0; i < 64; i++) {
                 uint32_t f, t = d;
                 unsigned g;
@@ -69,18 +67,14 @@ void md5(const void *data, size_t size, uint8_t ret[static 16])
         const uint8_t *p = data;
         uint8_t tail[128] = { 0 };
         size_t left = size % 64, n = left < 56 ? 64 : 128;
-        uint64_t bits = htole64((uint64_t) size * 8);
 
         for (size_t i = 0; i + 64 <= size; i += 64)
                 md5_block(state, p + i);
         memcpy(tail, p + size - left, left);
         tail[left] = 0x80;
-        memcpy(tail + n - 8, &bits, 8);
+        put_le64(tail + n - 8, (uint64_t) size * 8);
         for (size_t i = 0; i < n; i += 64)
                 md5_block(state, tail + i);
-        for (size_t i = 0; i < 4; i++) {
-                uint32_t v = htole32(state[i]);
-
-                memcpy(ret + i * 4, &v, 4);
-        }
+        for (size_t i = 0; i < 4; i++)
+                put_le32(ret + i * 4, state[i]);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sha.h"
 
-#include <endian.h>
+#include "unaligned.h"
 
 static uint32_t rotate(uint32_t x, unsigned n)
 {
@@ -12,10 +12,8 @@ static void sha1_block(uint32_t h[static 5], const uint8_t *p)
 {
         uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
 
-        for (size_t i = 0; i < 16; i++) {
-                memcpy(&w[i], p + i * 4, 4);
-                w[i] = be32toh(w[i]);
-        }
+        for (size_t i = 0; i < 16; i++)
+                w[i] = get_be32(p + i * 4);
         for (size_t i = 16; i < 80; i++)
                 w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
         for (size_t i = 0; i < 80; i++) {
@@ -55,10 +53,8 @@ static void sha256_block(uint32_t h[static 8], const uint8_t *p)
 {
         uint32_t w[64], v[8];
 
-        for (size_t i = 0; i < 16; i++) {
-                memcpy(&w[i], p + i * 4, 4);
-                w[i] = be32toh(w[i]);
-        }
+        for (size_t i = 0; i < 16; i++)
+                w[i] = get_be32(p + i * 4);
         for (size_t i = 16; i < 64; i++) {
                 uint32_t x = w[i - 15], y = w[i - 2];
 
@@ -104,15 +100,13 @@ void sha_add(Sha *s, const void *data, size_t size)
 void sha_end(Sha *s, uint8_t *ret)
 {
         static const uint8_t padding[64] = { 0x80 };
-        uint64_t bits = htobe64(s->size * 8);
+        uint8_t bits[8];
 
+        put_be64(bits, s->size * 8);
         sha_add(s, padding, 1 + (119 - s->size % 64) % 64);
-        sha_add(s, &bits, sizeof bits);
-        for (size_t i = 0; i < s->words; i++) {
-                uint32_t v = htobe32(s->h[i]);
-
-                memcpy(ret + 4 * i, &v, sizeof v);
-        }
+        sha_add(s, bits, sizeof bits);
+        for (size_t i = 0; i < s->words; i++)
+                put_be32(ret + 4 * i, s->h[i]);
 }
 
 void sha_end_hex(Sha *s, char ret[static SHA_HEX_MAX])

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vhd.h"
 
-#include <endian.h>
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -10,41 +9,22 @@
 
 #include "fs.h"
 #include "strbuf.h"
+#include "unaligned.h"
 
 #define FOOTER 512
 #define HEADER 1024
 #define BLOCK (2 * MIB)
 #define EPOCH_2000 946684800
 
-static void put32(uint8_t *p, uint32_t v)
-{
-        v = htobe32(v);
-        memcpy(p, &v, 4);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-        v = htobe64(v);
-        memcpy(p, &v, 8);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-        uint64_t v;
-
-        memcpy(&v, p, 8);
-        return be64toh(v);
-}
-
 /* One's complement of the sum of all bytes, the sum's own place counted as zero. */
 static void put_checksum(uint8_t *data, size_t size, size_t at)
 {
         uint32_t sum = 0;
 
-        put32(data + at, 0);
+        put_be32(data + at, 0);
         for (size_t i = 0; i < size; i++)
                 sum += data[i];
-        put32(data + at, ~sum);
+        put_be32(data + at, ~sum);
 }
 
 int vhd_info(const char *path, VhdInfo *ret)
@@ -60,7 +40,7 @@ int vhd_info(const char *path, VhdInfo *ret)
             pread(fd, footer, sizeof footer, st.st_size - FOOTER) != FOOTER || memcmp(footer, "conectix", 8) != 0)
                 return -EBADMSG;
         mark = strformat("%s.key-set", path);
-        *ret = (VhdInfo) { .virtual_bytes = (int64_t) get64(footer + 48),
+        *ret = (VhdInfo) { .virtual_bytes = (int64_t) get_be64(footer + 48),
                            .used_bytes = st.st_size,
                            .has_key = mark && access(mark, F_OK) == 0 };
         return 0;
@@ -104,26 +84,26 @@ int vhd_create(const char *path, uint64_t bytes)
         int r = 0;
 
         memcpy(footer, "conectix", 8);
-        put32(footer + 8, 2); /* reserved, always set */
-        put32(footer + 12, 0x00010000);
-        put64(footer + 16, FOOTER);
-        put32(footer + 24, (uint32_t) (time(NULL) - EPOCH_2000));
+        put_be32(footer + 8, 2); /* reserved, always set */
+        put_be32(footer + 12, 0x00010000);
+        put_be64(footer + 16, FOOTER);
+        put_be32(footer + 24, (uint32_t) (time(NULL) - EPOCH_2000));
         memcpy(footer + 28, "oxt ", 4);
-        put32(footer + 32, 0x00010000);
-        put64(footer + 40, bytes);
-        put64(footer + 48, bytes);
-        put32(footer + 56, geometry(bytes / 512));
-        put32(footer + 60, 3); /* dynamic */
+        put_be32(footer + 32, 0x00010000);
+        put_be64(footer + 40, bytes);
+        put_be64(footer + 48, bytes);
+        put_be32(footer + 56, geometry(bytes / 512));
+        put_be32(footer + 60, 3); /* dynamic */
         if (getrandom(footer + 68, 16, 0) != 16)
                 return -EIO;
         put_checksum(footer, FOOTER, 64);
 
         memcpy(header, "cxsparse", 8);
-        put64(header + 8, UINT64_MAX);
-        put64(header + 16, FOOTER + HEADER);
-        put32(header + 24, 0x00010000);
-        put32(header + 28, (uint32_t) blocks);
-        put32(header + 32, BLOCK);
+        put_be64(header + 8, UINT64_MAX);
+        put_be64(header + 16, FOOTER + HEADER);
+        put_be32(header + 24, 0x00010000);
+        put_be32(header + 28, (uint32_t) blocks);
+        put_be32(header + 32, BLOCK);
         put_checksum(header, HEADER, 36);
 
         bat = malloc(table);

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "monitor.h"
 #include "strbuf.h"
+#include "unaligned.h"
 
 #define REQUEST_MAX (1 * MIB)
 #define CLIENTS_MAX 64
@@ -213,8 +214,7 @@ static int on_client(_unused_ sd_event_source *s, int fd, uint32_t revents, void
                 client_run(c);
                 return 0;
         }
-        size = (uint32_t) (uint8_t) c->data[0] << 24 | (uint32_t) (uint8_t) c->data[1] << 16 |
-               (uint32_t) (uint8_t) c->data[2] << 8 | (uint32_t) (uint8_t) c->data[3];
+        size = get_be32(c->data);
         p = size == 0 || size > REQUEST_MAX ? NULL : realloc(c->data, 4 + size);
         if (!p) {
                 client_free(c);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "savefile.h"
 
-#include <endian.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "json.h"
 #include "strbuf.h"
+#include "unaligned.h"
 
 #define MAGIC "OxtSavedDomain 1\n"
 #define STEP (16 * MIB)
@@ -94,7 +94,6 @@ int savefile_finish(int fd, const char *tmp, const char *file, const SaveHeader 
 {
         _cleanup_json_ json_object *o = json_object_new_object();
         _cleanup_free_ char *block = calloc(1, SAVEFILE_HEADER_SIZE);
-        uint32_t length;
         const char *text;
         char sum[SUM_LENGTH + 1];
 
@@ -110,9 +109,8 @@ int savefile_finish(int fd, const char *tmp, const char *file, const SaveHeader 
         text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
         if (strlen(MAGIC) + 4 + strlen(text) + SUM_LENGTH > SAVEFILE_HEADER_SIZE)
                 return -E2BIG;
-        length = htobe32((uint32_t) strlen(text));
         memcpy(block, MAGIC, strlen(MAGIC));
-        memcpy(block + strlen(MAGIC), &length, 4);
+        put_be32(block + strlen(MAGIC), (uint32_t) strlen(text));
         memcpy(block + strlen(MAGIC) + 4, text, strlen(text));
         header_sum(text, strlen(text), sum);
         memcpy(block + strlen(MAGIC) + 4 + strlen(text), sum, SUM_LENGTH);
@@ -140,8 +138,7 @@ static int read_header(int fd, SaveHeader *ret, const char **ret_why)
             memcmp(block, MAGIC, strlen(MAGIC)) != 0)
                 return -EBADMSG;
         *ret_why = "its header is damaged";
-        memcpy(&length, block + strlen(MAGIC), 4);
-        length = be32toh(length);
+        length = get_be32(block + strlen(MAGIC));
         if (length > SAVEFILE_HEADER_SIZE - strlen(MAGIC) - 4 - SUM_LENGTH)
                 return -EBADMSG;
         own_sum = block + strlen(MAGIC) + 4 + length;

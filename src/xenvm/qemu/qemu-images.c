@@ -3,7 +3,6 @@
  * The images below an image. QEMU would open them by the names that it finds in headers; here the headers are read, with
  * bounds, and each layer is handed over as what it is.
  */
-#include <endian.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/cdrom.h>
@@ -16,6 +15,7 @@
 #include "qemu-files.h"
 #include "settings.h"
 #include "strbuf.h"
+#include "unaligned.h"
 
 /* Of QEMU's docs/interop/qcow2.txt; the first fields are the same in the older format qcow. */
 #define QCOW_MAGIC 0x514649fbU
@@ -31,22 +31,6 @@ static int read_at(int fd, uint64_t offset, void *buf, size_t size)
         if (offset > INT64_MAX - size)
                 return -EBADMSG;
         return pread(fd, buf, size, (off_t) offset) == (ssize_t) size ? 0 : -EBADMSG;
-}
-
-static uint32_t be32_at(const uint8_t *p)
-{
-        uint32_t v;
-
-        memcpy(&v, p, sizeof v);
-        return be32toh(v);
-}
-
-static uint64_t be64_at(const uint8_t *p)
-{
-        uint64_t v;
-
-        memcpy(&v, p, sizeof v);
-        return be64toh(v);
 }
 
 static const char *known_format(const char *untrusted_name)
@@ -69,8 +53,8 @@ static int read_backing_format(int fd, uint64_t offset, char untrusted_format[st
 
                 if (read_at(fd, offset, h, sizeof h) < 0)
                         return -EBADMSG;
-                type = be32_at(h);
-                size = be32_at(h + 4);
+                type = get_be32(h);
+                size = get_be32(h + 4);
                 if (type == EXTENSION_END)
                         return 0;
                 if (type == EXTENSION_BACKING_FORMAT) {
@@ -92,26 +76,26 @@ static int read_backing(int fd, char untrusted_name[static NAME_MAX_BYTES + 1], 
         uint32_t version, size;
 
         *ret_why = "its header is damaged";
-        if (read_at(fd, 0, h, 24) < 0 || be32_at(h) != QCOW_MAGIC)
+        if (read_at(fd, 0, h, 24) < 0 || get_be32(h) != QCOW_MAGIC)
                 return 0; /* QEMU says what it is not */
-        version = be32_at(h + 4);
+        version = get_be32(h + 4);
         if (version >= 3) {
                 if (read_at(fd, 0, h, sizeof h) < 0)
                         return -EBADMSG;
                 *ret_why = "its contents lie in a file of their own (data_file), which cannot be handed over";
-                if (be64_at(h + 72) & QCOW2_DATA_FILE)
+                if (get_be64(h + 72) & QCOW2_DATA_FILE)
                         return -EOPNOTSUPP;
                 *ret_why = "its header is damaged";
         }
-        offset = be64_at(h + 8);
-        size = be32_at(h + 16);
+        offset = get_be64(h + 8);
+        size = get_be32(h + 16);
         if (offset == 0)
                 return 0;
         if (size == 0 || size > NAME_MAX_BYTES || read_at(fd, offset, untrusted_name, size) < 0 || memchr(untrusted_name, '\0', size))
                 return -EBADMSG;
         untrusted_name[size] = '\0';
         untrusted_format[0] = '\0';
-        if (version >= 2 && read_backing_format(fd, version == 2 ? HEADER_V2 : be32_at(h + 100), untrusted_format) < 0)
+        if (version >= 2 && read_backing_format(fd, version == 2 ? HEADER_V2 : get_be32(h + 100), untrusted_format) < 0)
                 return -EBADMSG;
         return 1;
 }
