@@ -4,10 +4,9 @@
 #include <unistd.h>
 
 #include "unaligned.h"
+#include "vhd-format.h"
 
-#define SECTOR 512u
 #define BLOCK_MAX (64 * MIB)
-#define UNUSED_BLOCK 0xffffffffu
 
 static int read_at(const Image *i, uint64_t offset, void *buf, size_t n)
 {
@@ -31,49 +30,49 @@ static int read_at(const Image *i, uint64_t offset, void *buf, size_t n)
 
 static int open_dynamic(Image *i, uint64_t header_at, const char **ret_why)
 {
-        uint8_t header[1024];
+        uint8_t header[VHD_HEADER_SIZE];
         int r = read_at(i, header_at, header, sizeof header);
 
         *ret_why = "the header of the VHD is damaged";
         if (r < 0)
                 return r;
-        if (memcmp(header, "cxsparse", 8) != 0)
+        if (memcmp(header, VHD_HEADER_MAGIC, 8) != 0)
                 return -EBADMSG;
-        i->table = get_be64(header + 16);
-        i->n_blocks = get_be32(header + 28);
-        i->block_size = get_be32(header + 32);
-        if (i->block_size < SECTOR || i->block_size > BLOCK_MAX || (i->block_size & (i->block_size - 1)) ||
+        i->table = get_be64(header + VHD_HEADER_TABLE_AT);
+        i->n_blocks = get_be32(header + VHD_HEADER_BLOCKS);
+        i->block_size = get_be32(header + VHD_HEADER_BLOCK_SIZE);
+        if (i->block_size < VHD_SECTOR || i->block_size > BLOCK_MAX || (i->block_size & (i->block_size - 1)) ||
             i->n_blocks == 0 || i->table > i->file_size || (uint64_t) i->n_blocks * 4 > i->file_size - i->table ||
             (uint64_t) i->n_blocks * i->block_size < i->size)
                 return -EBADMSG;
         /* In front of each block, whole sectors: a bit for each sector of the block. */
-        i->bitmap_size = (i->block_size / SECTOR / 8 + SECTOR - 1) / SECTOR * SECTOR;
+        i->bitmap_size = (i->block_size / VHD_SECTOR / 8 + VHD_SECTOR - 1) / VHD_SECTOR * VHD_SECTOR;
         return 0;
 }
 
 static int open_vhd(Image *i, const char **ret_why)
 {
-        uint8_t footer[SECTOR];
+        uint8_t footer[VHD_FOOTER_SIZE];
         uint32_t type;
         int r;
 
         *ret_why = "it is no VHD";
-        if (i->file_size < SECTOR)
+        if (i->file_size < VHD_FOOTER_SIZE)
                 return -EBADMSG;
-        r = read_at(i, i->file_size - SECTOR, footer, sizeof footer);
-        if (r >= 0 && memcmp(footer, "conectix", 8) != 0) /* a dynamic one that was cut has a copy in front */
+        r = read_at(i, i->file_size - VHD_FOOTER_SIZE, footer, sizeof footer);
+        if (r >= 0 && memcmp(footer, VHD_FOOTER_MAGIC, 8) != 0) /* a dynamic one that was cut has a copy in front */
                 r = read_at(i, 0, footer, sizeof footer);
         if (r < 0)
                 return r;
-        if (memcmp(footer, "conectix", 8) != 0)
+        if (memcmp(footer, VHD_FOOTER_MAGIC, 8) != 0)
                 return -EBADMSG;
-        i->size = get_be64(footer + 48);
-        type = get_be32(footer + 60);
-        if (type == 3)
-                return open_dynamic(i, get_be64(footer + 16), ret_why);
-        *ret_why = type == 4 ? "a VHD that builds on another is not read" : "the VHD is damaged";
-        if (type != 2 || i->size > i->file_size - SECTOR)
-                return type == 4 ? -EOPNOTSUPP : -EBADMSG;
+        i->size = get_be64(footer + VHD_FOOTER_BYTES);
+        type = get_be32(footer + VHD_FOOTER_TYPE);
+        if (type == VHD_DYNAMIC)
+                return open_dynamic(i, get_be64(footer + VHD_FOOTER_HEADER_AT), ret_why);
+        *ret_why = type == VHD_DIFFERENCING ? "a VHD that builds on another is not read" : "the VHD is damaged";
+        if (type != VHD_FIXED || i->size > i->file_size - VHD_FOOTER_SIZE)
+                return type == VHD_DIFFERENCING ? -EOPNOTSUPP : -EBADMSG;
         return 0;
 }
 
@@ -110,11 +109,11 @@ static int read_block(const Image *i, uint64_t offset, void *buf, size_t n)
         if (r < 0)
                 return r;
         sector = get_be32(entry);
-        if (sector == UNUSED_BLOCK) {
+        if (sector == VHD_UNUSED_BLOCK) {
                 memset(buf, 0, n);
                 return 0;
         }
-        return read_at(i, (uint64_t) sector * SECTOR + i->bitmap_size + offset % i->block_size, buf, n);
+        return read_at(i, (uint64_t) sector * VHD_SECTOR + i->bitmap_size + offset % i->block_size, buf, n);
 }
 
 int image_read(const Image *i, uint64_t offset, void *buf, size_t n)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * Reading a VM's disk: raw, or VHD (fixed and dynamic; Microsoft's published "Virtual Hard Disk Image Format
- * Specification"). What is in it is a guest's. Each read is checked against the size; nothing is kept in memory.
+ * Reading a VM's disk: raw, or VHD (fixed and dynamic). What is in it is a guest's. Each read is checked against the
+ * size; nothing is kept in memory.
  */
 #include "util.h"
 

@@ -10,9 +10,8 @@
 #include "fs.h"
 #include "strbuf.h"
 #include "unaligned.h"
+#include "vhd-format.h"
 
-#define FOOTER 512
-#define HEADER 1024
 #define BLOCK (2 * MIB)
 #define EPOCH_2000 946684800
 
@@ -31,16 +30,17 @@ int vhd_info(const char *path, VhdInfo *ret)
 {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         _cleanup_free_ char *mark = NULL;
-        uint8_t footer[FOOTER];
+        uint8_t footer[VHD_FOOTER_SIZE];
         struct stat st;
 
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_size < FOOTER ||
-            pread(fd, footer, sizeof footer, st.st_size - FOOTER) != FOOTER || memcmp(footer, "conectix", 8) != 0)
+        if (!S_ISREG(st.st_mode) || st.st_size < VHD_FOOTER_SIZE ||
+            pread(fd, footer, sizeof footer, st.st_size - VHD_FOOTER_SIZE) != VHD_FOOTER_SIZE ||
+            memcmp(footer, VHD_FOOTER_MAGIC, 8) != 0)
                 return -EBADMSG;
         mark = strformat("%s.key-set", path);
-        *ret = (VhdInfo) { .virtual_bytes = (int64_t) get_be64(footer + 48),
+        *ret = (VhdInfo) { .virtual_bytes = (int64_t) get_be64(footer + VHD_FOOTER_BYTES),
                            .used_bytes = st.st_size,
                            .has_key = mark && access(mark, F_OK) == 0 };
         return 0;
@@ -78,33 +78,33 @@ static uint32_t geometry(uint64_t sectors)
 int vhd_create(const char *path, uint64_t bytes)
 {
         uint64_t blocks = (bytes + BLOCK - 1) / BLOCK, table = (blocks * 4 + 511) / 512 * 512;
-        uint8_t footer[FOOTER] = { 0 }, header[HEADER] = { 0 };
+        uint8_t footer[VHD_FOOTER_SIZE] = { 0 }, header[VHD_HEADER_SIZE] = { 0 };
         _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ uint8_t *bat = NULL;
         int r = 0;
 
-        memcpy(footer, "conectix", 8);
+        memcpy(footer, VHD_FOOTER_MAGIC, 8);
         put_be32(footer + 8, 2); /* reserved, always set */
         put_be32(footer + 12, 0x00010000);
-        put_be64(footer + 16, FOOTER);
+        put_be64(footer + VHD_FOOTER_HEADER_AT, VHD_FOOTER_SIZE);
         put_be32(footer + 24, (uint32_t) (time(NULL) - EPOCH_2000));
         memcpy(footer + 28, "oxt ", 4);
         put_be32(footer + 32, 0x00010000);
-        put_be64(footer + 40, bytes);
-        put_be64(footer + 48, bytes);
+        put_be64(footer + VHD_FOOTER_BYTES_AT_FIRST, bytes);
+        put_be64(footer + VHD_FOOTER_BYTES, bytes);
         put_be32(footer + 56, geometry(bytes / 512));
-        put_be32(footer + 60, 3); /* dynamic */
+        put_be32(footer + VHD_FOOTER_TYPE, VHD_DYNAMIC);
         if (getrandom(footer + 68, 16, 0) != 16)
                 return -EIO;
-        put_checksum(footer, FOOTER, 64);
+        put_checksum(footer, VHD_FOOTER_SIZE, VHD_FOOTER_SUM);
 
-        memcpy(header, "cxsparse", 8);
+        memcpy(header, VHD_HEADER_MAGIC, 8);
         put_be64(header + 8, UINT64_MAX);
-        put_be64(header + 16, FOOTER + HEADER);
+        put_be64(header + VHD_HEADER_TABLE_AT, VHD_FOOTER_SIZE + VHD_HEADER_SIZE);
         put_be32(header + 24, 0x00010000);
-        put_be32(header + 28, (uint32_t) blocks);
-        put_be32(header + 32, BLOCK);
-        put_checksum(header, HEADER, 36);
+        put_be32(header + VHD_HEADER_BLOCKS, (uint32_t) blocks);
+        put_be32(header + VHD_HEADER_BLOCK_SIZE, BLOCK);
+        put_checksum(header, VHD_HEADER_SIZE, VHD_HEADER_SUM);
 
         bat = malloc(table);
         if (!bat)
@@ -113,8 +113,8 @@ int vhd_create(const char *path, uint64_t bytes)
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
         if (fd < 0)
                 return -errno;
-        if (write(fd, footer, FOOTER) != FOOTER || write(fd, header, HEADER) != HEADER ||
-            write(fd, bat, table) != (ssize_t) table || write(fd, footer, FOOTER) != FOOTER || fsync(fd) < 0)
+        if (write(fd, footer, VHD_FOOTER_SIZE) != VHD_FOOTER_SIZE || write(fd, header, VHD_HEADER_SIZE) != VHD_HEADER_SIZE ||
+            write(fd, bat, table) != (ssize_t) table || write(fd, footer, VHD_FOOTER_SIZE) != VHD_FOOTER_SIZE || fsync(fd) < 0)
                 r = errno ? -errno : -EIO;
         if (r < 0)
                 (void) unlink(path);

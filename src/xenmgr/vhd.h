@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
-/*
- * VHD images: the footer is read here, without a tool. (Format: Microsoft's published "Virtual Hard
- * Disk Image Format Specification"; all numbers are big-endian.)
- */
+/* VHD images: the footer is read here, without a tool. */
 #include "util.h"
 
 typedef struct VhdInfo {
