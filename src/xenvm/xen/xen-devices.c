@@ -324,12 +324,5 @@ static void on_vnc_port(void *userdata, _unused_ int rc)
 
 int xen_vnc_port(Vm *vm, VmDone done, void *userdata)
 {
-        XenOp *op;
-        int r;
-
-        op = vm_begin(vm, "Cannot ask for the VNC port", done, userdata, on_vnc_port, &r);
-        if (!op)
-                return r;
-        xenop_finish(op, 0);
-        return 0;
+        return vm_soon(vm, "Cannot ask for the VNC port", done, userdata, on_vnc_port);
 }

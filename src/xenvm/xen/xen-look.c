@@ -75,12 +75,5 @@ static void on_usage(void *userdata, _unused_ int rc)
 
 int xen_usage(Vm *vm, VmDone done, void *userdata)
 {
-        XenOp *op;
-        int r;
-
-        op = vm_begin(vm, "Cannot ask what the VM uses", done, userdata, on_usage, &r);
-        if (!op)
-                return r;
-        xenop_finish(op, 0);
-        return 0;
+        return vm_soon(vm, "Cannot ask what the VM uses", done, userdata, on_usage);
 }

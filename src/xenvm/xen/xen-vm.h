@@ -54,6 +54,8 @@ extern const Backend xen_functions;
 bool vm_busy(const Vm *vm);
 /* Begins an operation: give the result to libxl. NULL: -EBUSY or -ENOMEM in *ret_r. */
 XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done, int *ret_r);
+/* The same where libxl has nothing to do: on_done is called from the event loop. Returns 0, -EBUSY or -ENOMEM. */
+int vm_soon(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done);
 /* The step that follows within the same operation; NULL: no memory. */
 XenOp *vm_continue(Vm *vm, XenOpDone then);
 /* Hands a refusal of libxl to the operation, so that failures always come through done. Returns 0. */

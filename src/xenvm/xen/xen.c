@@ -96,6 +96,16 @@ XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone
         return vm->op;
 }
 
+int vm_soon(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done)
+{
+        int r;
+        XenOp *op = vm_begin(vm, what, done, userdata, on_done, &r);
+
+        if (op)
+                xenop_finish(op, 0);
+        return r;
+}
+
 int vm_started(XenOp *op, int rc)
 {
         if (rc != 0)
@@ -417,7 +427,6 @@ static int xen_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone don
         _cleanup_(xen_freep) Vm *vm = NULL;
         const char *why = "libxl cannot be used";
         libxl_dominfo info;
-        XenOp *op;
         int r;
 
         r = vm_new(spec, &vm, &why);
@@ -435,12 +444,10 @@ static int xen_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone don
         libxl_dominfo_dispose(&info);
         if (r != 0)
                 return -ESRCH;
-        op = vm_begin(vm, "Cannot adopt the domain", done, userdata, on_adopted, &r);
-        if (!op)
-                return r;
-        *ret = TAKE_PTR(vm);
-        xenop_finish(op, 0);
-        return 0;
+        r = vm_soon(vm, "Cannot adopt the domain", done, userdata, on_adopted);
+        if (r >= 0)
+                *ret = TAKE_PTR(vm);
+        return r;
 }
 
 static VmStatus xen_status(const Vm *vm)
