@@ -44,8 +44,7 @@ class Faulty(Life):
         self.qemu()
         self.manager.terminate()
         self.manager.wait()
-        self.manager = self.stack.start([os.path.join(self.bin, "xenmgr"), "--no-autostart"],
-                                        ready=lambda: self.stack.owned(XM))
+        self.manager = self.stack.daemon(os.path.join(self.bin, "xenmgr"), XM, "--no-autostart")
 
     def xenvm(self, text=None):
         write(os.path.join(self.bin, "xenvm"), "#!/bin/sh\n%s\n" % (text or 'exec %s "$@"' % oxt.program("xenvm")))
