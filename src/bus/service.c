@@ -106,10 +106,8 @@ int call_fail(Call *c, const char *error_name, const char *fmt, ...)
         if (!call_wants_reply(c))
                 return 0;
         va_start(ap, fmt);
-        r = vasprintf(&text, fmt, ap);
+        text = strformatv(fmt, ap);
         va_end(ap);
-        if (r < 0)
-                text = NULL;
         sd_bus_error_set(&error, error_name, text ? text : "Out of memory");
         r = sd_bus_reply_method_error(c->message, &error);
         sd_bus_error_free(&error);

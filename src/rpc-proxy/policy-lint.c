@@ -31,12 +31,11 @@ static int _printf_(5, 6) find(Lint *l, LintKind kind, const PolicyRule *r, cons
 {
         _cleanup_free_ char *message = NULL;
         va_list ap;
-        int n;
 
         va_start(ap, fmt);
-        n = vasprintf(&message, fmt, ap);
+        message = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0)
+        if (!message)
                 return -ENOMEM;
         l->on_finding(l->userdata, &(Finding) { kind, r, other, message });
         return 0;

@@ -93,9 +93,10 @@ static int _printf_(3, 4) reader_fail(Reader *r, const char *at, const char *fmt
         va_list ap;
 
         va_start(ap, fmt);
-        if (vasprintf(&message, fmt, ap) < 0)
-                r->oom = true;
+        message = strformatv(fmt, ap);
         va_end(ap);
+        if (!message)
+                r->oom = true;
         for (const char *s = r->line_start; s < at; s++)
                 column += !is_continuation(*s);
         r->failed = true;

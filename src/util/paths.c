@@ -141,16 +141,11 @@ char *paths_format(const Paths *p, PathId id, const char *fmt, ...)
 {
         _cleanup_free_ char *name = NULL;
         va_list ap;
-        int n;
 
         va_start(ap, fmt);
-        n = vasprintf(&name, fmt, ap);
+        name = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0) {
-                name = NULL;
-                return NULL;
-        }
-        return path_join(p->path[id], name);
+        return name ? path_join(p->path[id], name) : NULL;
 }
 
 char *paths_map(const Paths *p, const char *path)

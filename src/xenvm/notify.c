@@ -167,13 +167,11 @@ void notify_send(Notify *n, int code, const char *fmt, ...)
         bool plain = n->target && (n->target->target == VM_NOTIFY_UNIX || n->target->target == VM_NOTIFY_TCP);
         Message *m;
         va_list ap;
-        int k;
 
         va_start(ap, fmt);
-        k = vasprintf(&text, fmt, ap);
+        text = strformatv(fmt, ap);
         va_end(ap);
-        if (k < 0) {
-                text = NULL;
+        if (!text) {
                 log_oom();
                 return;
         }

@@ -62,8 +62,7 @@ void op_fail(Monitor *m, const char *fmt, ...)
         va_list ap;
 
         va_start(ap, fmt);
-        if (vasprintf(&text, fmt, ap) < 0)
-                text = NULL;
+        text = strformatv(fmt, ap);
         va_end(ap);
         monitor_set_intent(m, "");
         if (!op->request)

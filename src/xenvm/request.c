@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "log.h"
+#include "strbuf.h"
 
 Request *request_new(RequestAnswer answer, void *transport)
 {
@@ -49,15 +50,12 @@ void request_fail(Request *q, RequestResult result, const char *fmt, ...)
 {
         _cleanup_free_ char *text = NULL;
         va_list ap;
-        int n;
 
         if (!q)
                 return;
         va_start(ap, fmt);
-        n = vasprintf(&text, fmt, ap);
+        text = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0)
-                text = NULL;
         log_info("Command failed: %s", text ? text : "out of memory");
         answer(q, result, text ? text : "out of memory");
 }

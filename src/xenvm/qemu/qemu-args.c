@@ -16,21 +16,15 @@ void arg_add(ArgList *l, const char *option, const char *fmt, ...)
 {
         _cleanup_free_ char *value = NULL;
         va_list ap;
-        int n;
 
         if (strv_extend(&l->args, option) < 0)
                 l->oom = true;
         if (!fmt)
                 return;
         va_start(ap, fmt);
-        n = vasprintf(&value, fmt, ap);
+        value = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0) {
-                value = NULL;
-                l->oom = true;
-                return;
-        }
-        if (strv_extend(&l->args, value) < 0)
+        if (!value || strv_extend(&l->args, value) < 0)
                 l->oom = true;
 }
 
@@ -38,13 +32,10 @@ void arg_warn(ArgList *l, const char *fmt, ...)
 {
         _cleanup_free_ char *text = NULL;
         va_list ap;
-        int n;
 
         va_start(ap, fmt);
-        n = vasprintf(&text, fmt, ap);
+        text = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0)
-                text = NULL;
         if (!text || strv_extend(&l->warnings, text) < 0)
                 l->oom = true;
 }
@@ -56,11 +47,10 @@ void arg_refuse(ArgList *l, const char *fmt, ...)
         if (l->why)
                 return;
         va_start(ap, fmt);
-        if (vasprintf(&l->why, fmt, ap) < 0) {
-                l->why = NULL;
-                l->oom = true;
-        }
+        l->why = strformatv(fmt, ap);
         va_end(ap);
+        if (!l->why)
+                l->oom = true;
 }
 
 char *arg_escape(const char *s)

@@ -25,16 +25,11 @@ static int refuse(char **ret_why, const char *fmt, ...) _printf_(2, 3);
 static int refuse(char **ret_why, const char *fmt, ...)
 {
         va_list ap;
-        int n;
 
         va_start(ap, fmt);
-        n = vasprintf(ret_why, fmt, ap);
+        *ret_why = strformatv(fmt, ap);
         va_end(ap);
-        if (n < 0) {
-                *ret_why = NULL;
-                return -ENOMEM;
-        }
-        return -EOPNOTSUPP;
+        return *ret_why ? -EOPNOTSUPP : -ENOMEM;
 }
 
 static libxl_action_on_shutdown action(VmAction a)
