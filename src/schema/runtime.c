@@ -86,16 +86,10 @@ static char *record_path(const Paths *p, PathId id, const char *uuid)
 
 static int read_record(const Paths *p, PathId id, const char *uuid, json_object **ret)
 {
-        _cleanup_free_ char *path = record_path(p, id, uuid), *text = NULL;
+        _cleanup_free_ char *path = record_path(p, id, uuid);
         _cleanup_json_ json_object *o = NULL;
-        size_t size;
-        int r;
+        int r = path ? json_read_file(path, RECORD_MAX, 8, &o) : -ENOMEM;
 
-        if (!path)
-                return -ENOMEM;
-        r = read_file(path, RECORD_MAX, &text, &size);
-        if (r >= 0)
-                r = json_parse(text, size, 8, &o);
         if (r < 0)
                 return r;
         if (!json_object_is_type(o, json_type_object) || json_get_int(o, "version", 0) != RUNTIME_VERSION ||

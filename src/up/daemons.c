@@ -60,18 +60,13 @@ int daemon_record_write(const Paths *p, DaemonId id, const DaemonRecord *r)
 
 int daemon_record_read(const Paths *p, DaemonId id, DaemonRecord *ret)
 {
-        _cleanup_free_ char *path = record_path(p, id), *text = NULL;
+        _cleanup_free_ char *path = record_path(p, id);
         _cleanup_json_ json_object *o = NULL;
-        size_t size;
-        int r;
+        int r = path ? json_read_file(path, RECORD_MAX, 4, &o) : -ENOMEM;
 
-        if (!path)
-                return -ENOMEM;
-        r = read_file(path, RECORD_MAX, &text, &size);
         if (r < 0)
                 return r;
-        if (json_parse(text, size, 4, &o) < 0 || json_get_int(o, "version", 0) != RECORD_VERSION ||
-            json_get_int(o, "pid", 0) <= 1)
+        if (json_get_int(o, "version", 0) != RECORD_VERSION || json_get_int(o, "pid", 0) <= 1)
                 return -EBADMSG;
         *ret = (DaemonRecord) {
                 .pid = (pid_t) json_get_int(o, "pid", 0),

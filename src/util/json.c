@@ -3,6 +3,8 @@
 
 #include <limits.h>
 
+#include "fs.h"
+
 /* Even its strict mode takes 'quoted' texts, NaN and Infinity; none of them starts with these in JSON. */
 static bool has_foreign_token(const char *text, size_t size)
 {
@@ -47,6 +49,15 @@ int json_parse(const char *text, size_t size, int max_depth, json_object **ret)
         if (r == 0)
                 *ret = o;
         return r;
+}
+
+int json_read_file(const char *path, size_t max_size, int max_depth, json_object **ret)
+{
+        _cleanup_free_ char *text = NULL;
+        size_t size;
+        int r = read_file(path, max_size, &text, &size);
+
+        return r < 0 ? r : json_parse(text, size, max_depth, ret);
 }
 
 json_object *json_get_member(json_object *o, const char *member, json_type type)

@@ -10,6 +10,8 @@
 
 /* Parses size bytes. Returns 0, -EBADMSG (not one strict JSON value) or -ENOMEM. */
 int json_parse(const char *text, size_t size, int max_depth, json_object **ret);
+/* The same of a file of at most max_size bytes, or what read_file() fails with. */
+int json_read_file(const char *path, size_t max_size, int max_depth, json_object **ret);
 
 const char *json_get_text(json_object *o, const char *member, const char *fallback);
 int64_t json_get_int(json_object *o, const char *member, int64_t fallback);

@@ -251,12 +251,11 @@ void guest_node_written(Vm *vm, const char *untrusted_node, const char *untruste
 
 void guest_nodes_adopt(Vm *vm)
 {
-        _cleanup_free_ char *path = record_path(vm), *text = NULL;
+        _cleanup_free_ char *path = record_path(vm);
         _cleanup_json_ json_object *o = NULL;
         json_object *nodes;
-        size_t n;
 
-        if (!path || read_file(path, 64 * KIB, &text, &n) < 0 || json_parse(text, n, 4, &o) < 0)
+        if (!path || json_read_file(path, 64 * KIB, 4, &o) < 0)
                 return;
         nodes = json_get_member(o, "nodes", json_type_object);
         if (json_get_int(o, "version", 0) != 1 || json_get_int(o, "domid", -1) != vm->domid || !nodes)

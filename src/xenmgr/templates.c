@@ -58,15 +58,11 @@ int template_load(Manager *m, const char *name, json_object **ret)
         if (r < 0)
                 return r;
         for (size_t i = 0; i < ELEMENTSOF(dirs); i++) {
-                _cleanup_free_ char *path = path_join(dirs[i], name), *text = NULL;
-                size_t size;
+                _cleanup_free_ char *path = path_join(dirs[i], name);
 
-                r = path ? read_file(path, TEMPLATE_MAX_BYTES, &text, &size) : -ENOMEM;
-                if (r == -ENOENT)
-                        continue;
-                if (r >= 0)
-                        r = json_parse(text, size, TREE_DEPTH_MAX + 2, &o);
-                break;
+                r = path ? json_read_file(path, TEMPLATE_MAX_BYTES, TREE_DEPTH_MAX + 2, &o) : -ENOMEM;
+                if (r != -ENOENT)
+                        break;
         }
         free(dirs[0]);
         free(dirs[1]);

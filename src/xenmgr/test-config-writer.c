@@ -15,12 +15,10 @@
 
 static json_object *read_tree(const char *name)
 {
-        _cleanup_free_ char *path = strformat(TEST_DATA "/xenmgr/config/%s.json", name), *text = NULL;
+        _cleanup_free_ char *path = strformat(TEST_DATA "/xenmgr/config/%s.json", name);
         json_object *o = NULL;
-        size_t size;
 
-        assert(path && read_file(path, MIB, &text, &size) >= 0);
-        assert(json_parse(text, size, 20, &o) >= 0);
+        assert(path && json_read_file(path, MIB, 20, &o) >= 0);
         return o;
 }
 

@@ -408,12 +408,9 @@ static int find_firmware(Vm *vm)
                 return 0; /* qemu_args() refuses, and says what is missing */
         for (size_t i = 0; i < g.gl_pathc && !h->firmware_code; i++) {
                 _cleanup_json_ json_object *o = NULL;
-                _cleanup_free_ char *text = NULL;
                 const char *code, *vars;
-                size_t size;
 
-                if (read_file(g.gl_pathv[i], 64 * KIB, &text, &size) < 0 || json_parse(text, size, 16, &o) < 0 ||
-                    !json_object_is_type(o, json_type_object))
+                if (json_read_file(g.gl_pathv[i], 64 * KIB, 16, &o) < 0 || !json_object_is_type(o, json_type_object))
                         continue;
                 code = flash_file(o, "executable");
                 vars = flash_file(o, "nvram-template");
