@@ -5,8 +5,8 @@
 #include <sys/random.h>
 
 #include "log.h"
+#include "name-owners.h"
 #include "parse.h"
-#include "strbuf.h"
 
 #define HOST_UUID "00000000-0000-0000-0000-000000000000"
 #define PROXY_MARKER MARKER_PREFIX ".proxy"
@@ -152,8 +152,9 @@ static void callermap_drop(CallerMap *m, Sender *s)
 }
 
 /* A connection has a marker from the moment it took one until it ends: giving it back changes nothing. */
-static int callermap_mark(CallerMap *m, const char *marker, const char *owner)
+static int callermap_mark(void *userdata, const char *marker, const char *owner)
 {
+        CallerMap *m = userdata;
         Caller c;
         Sender *s;
 
@@ -172,6 +173,11 @@ static int callermap_mark(CallerMap *m, const char *marker, const char *owner)
         return 0;
 }
 
+static bool is_marker(const char *name)
+{
+        return startswith(name, MARKER_PREFIX ".");
+}
+
 static int on_name_owner_changed(sd_bus_message *msg, void *userdata, _unused_ sd_bus_error *error)
 {
         CallerMap *m = userdata;
@@ -188,44 +194,12 @@ static int on_name_owner_changed(sd_bus_message *msg, void *userdata, _unused_ s
                         callermap_drop(m, s);
                 return 0;
         }
-        if (*new && startswith(name, MARKER_PREFIX ".")) {
+        if (*new && is_marker(name)) {
                 r = callermap_mark(m, name, new);
                 if (r < 0)
                         log_errno(r, "Cannot note the marker of %s", new);
         }
         return 0;
-}
-
-static int callermap_list(CallerMap *m)
-{
-        sd_bus_message *reply = NULL;
-        char **names = NULL;
-        int r;
-
-        r = sd_bus_call_method(m->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                               "ListNames", NULL, &reply, NULL);
-        if (r >= 0)
-                r = sd_bus_message_read_strv(reply, &names);
-        sd_bus_message_unref(reply);
-        if (r < 0)
-                return r;
-        for (char **n = names; n && *n; n++) {
-                const char *owner;
-
-                reply = NULL;
-                if (!startswith(*n, MARKER_PREFIX "."))
-                        continue;
-                /* One that ends between the two calls has no owner any more, which is fine. */
-                if (sd_bus_call_method(m->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                       "org.freedesktop.DBus", "GetNameOwner", NULL, &reply, "s", *n) >= 0 &&
-                    sd_bus_message_read(reply, "s", &owner) >= 0)
-                        r = callermap_mark(m, *n, owner);
-                sd_bus_message_unref(reply);
-                if (r < 0)
-                        break;
-        }
-        strv_free(names);
-        return r < 0 ? r : 0;
 }
 
 int callermap_new(sd_bus *bus, uid_t proxy_uid, CallerMap **ret)
@@ -237,14 +211,7 @@ int callermap_new(sd_bus *bus, uid_t proxy_uid, CallerMap **ret)
                 return -ENOMEM;
         m->bus = sd_bus_ref(bus);
         m->proxy_uid = proxy_uid;
-        /* Unique names are not below the prefix, so their end is only seen with the wider match. */
-        r = sd_bus_add_match(bus, &m->match,
-                             "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
-                             "interface='org.freedesktop.DBus',member='NameOwnerChanged'",
-                             on_name_owner_changed, m);
-        if (r < 0)
-                return r;
-        r = callermap_list(m);
+        r = name_owners_follow(bus, on_name_owner_changed, is_marker, callermap_mark, m, &m->match);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(m);

@@ -5,6 +5,7 @@
 
 #include "caller.h"
 #include "log.h"
+#include "name-owners.h"
 #include "strbuf.h"
 
 #define ENDED_MAX 256 /* connections that ended and are still remembered */
@@ -21,7 +22,6 @@ typedef struct Name {
 } Name;
 
 struct Names {
-        sd_bus *bus;
         sd_bus_slot *match;
         void *owners, *names; /* tsearch trees */
         char *ended[ENDED_MAX];
@@ -91,8 +91,9 @@ static void strv_remove(char **l, const char *s)
                 *to = NULL;
 }
 
-static int names_set(Names *n, const char *name, const char *unique)
+static int names_set(void *userdata, const char *name, const char *unique)
 {
+        Names *n = userdata;
         Name *e = find(&n->names, name);
         Owner *o;
 
@@ -157,31 +158,9 @@ static int on_name_owner_changed(sd_bus_message *m, void *userdata, _unused_ sd_
         return 0;
 }
 
-static int names_list(Names *n)
+static bool is_wanted(const char *name)
 {
-        sd_bus_message *reply = NULL;
-        _cleanup_strv_ char **names = NULL;
-        int r;
-
-        r = sd_bus_call_method(n->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-                               "ListNames", NULL, &reply, NULL);
-        if (r >= 0)
-                r = sd_bus_message_read_strv(reply, &names);
-        sd_bus_message_unref(reply);
-        for (char **i = names; r >= 0 && i && *i; i++) {
-                const char *owner;
-
-                reply = NULL;
-                if (**i == ':' || startswith(*i, MARKER_PREFIX ".") || streq(*i, "org.freedesktop.DBus"))
-                        continue;
-                /* One that went away in between has no owner any more, which is fine. */
-                if (sd_bus_call_method(n->bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-                                       "org.freedesktop.DBus", "GetNameOwner", NULL, &reply, "s", *i) >= 0 &&
-                    sd_bus_message_read(reply, "s", &owner) >= 0)
-                        r = names_set(n, *i, owner);
-                sd_bus_message_unref(reply);
-        }
-        return r < 0 ? r : 0;
+        return name[0] != ':' && !startswith(name, MARKER_PREFIX ".") && !streq(name, "org.freedesktop.DBus");
 }
 
 int names_new(sd_bus *bus, Names **ret)
@@ -191,13 +170,7 @@ int names_new(sd_bus *bus, Names **ret)
 
         if (!n)
                 return -ENOMEM;
-        n->bus = sd_bus_ref(bus);
-        r = sd_bus_add_match(bus, &n->match,
-                             "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',"
-                             "interface='org.freedesktop.DBus',member='NameOwnerChanged'",
-                             on_name_owner_changed, n);
-        if (r >= 0)
-                r = names_list(n);
+        r = name_owners_follow(bus, on_name_owner_changed, is_wanted, names_set, n, &n->match);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(n);
@@ -213,7 +186,6 @@ Names *names_free(Names *n)
         tdestroy(n->owners, owner_free);
         for (size_t i = 0; i < ELEMENTSOF(n->ended); i++)
                 free(n->ended[i]);
-        sd_bus_unref(n->bus);
         free(n);
         return NULL;
 }
