@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 
+#include "list.h"
 #include "log.h"
 #include "strbuf.h"
 
@@ -499,9 +500,7 @@ static void refuse(sd_bus_message *message)
 
 static void waiting_free(Waiting *w)
 {
-        if (w->next)
-                w->next->pprev = w->pprev;
-        *w->pprev = w->next;
+        LIST_UNLINK(w);
         w->service->n_waiting--;
         sd_bus_message_unref(w->message);
         free(w);
@@ -547,11 +546,8 @@ static int on_message(sd_bus_message *message, void *userdata, _unused_ sd_bus_e
                 }
                 r = callermap_lookup(s->callers, sender, &caller, on_known, w);
                 if (r == -EAGAIN) {
-                        *w = (Waiting) { .service = s, .message = sd_bus_message_ref(message), .next = s->waiting,
-                                         .pprev = &s->waiting };
-                        if (w->next)
-                                w->next->pprev = &w->next;
-                        s->waiting = w;
+                        *w = (Waiting) { .service = s, .message = sd_bus_message_ref(message) };
+                        LIST_LINK(s->waiting, w);
                         s->n_waiting++;
                         return 1;
                 }

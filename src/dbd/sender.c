@@ -4,6 +4,7 @@
 
 #include "fs.h"
 #include "history.h"
+#include "list.h"
 #include "log.h"
 #include "server.h"
 
@@ -102,11 +103,7 @@ Sender *sender_get(Server *s, const Call *c)
                 sender_free(sender);
                 return NULL;
         }
-        sender->next = s->all_senders;
-        sender->pprev = &s->all_senders;
-        if (sender->next)
-                sender->next->pprev = &sender->next;
-        s->all_senders = sender;
+        LIST_LINK(s->all_senders, sender);
         /* If asking fails, the connection's name has to do. */
         if (!sender->guest && s->daemon->bus)
                 (void) sd_bus_call_method_async(s->daemon->bus, &sender->asking, DRIVER, "/org/freedesktop/DBus", DRIVER,
@@ -127,9 +124,7 @@ static void sender_left(Sender *sender)
 
         watches_remove_all(s, sender);
         tdelete(sender, &s->senders, sender_compare);
-        if (sender->next)
-                sender->next->pprev = sender->pprev;
-        *sender->pprev = sender->next;
+        LIST_UNLINK(sender);
         sender->asking = sd_bus_slot_unref(sender->asking);
         sender->gone = true;
         sender_release(sender);

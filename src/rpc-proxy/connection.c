@@ -4,6 +4,7 @@
 #include "audit.h"
 #include "connection-internal.h"
 #include "filter.h"
+#include "list.h"
 #include "listener.h"
 #include "log.h"
 
@@ -448,11 +449,7 @@ int connection_new(Proxy *p, Peer *peer, const Instance *instance, Link *client)
         c->client.link->userdata = c;
         c->opened = connection_seconds();
         c->number = ++p->n_connections;
-        c->next = p->connections;
-        c->pprev = &p->connections;
-        if (c->next)
-                c->next->pprev = &c->next;
-        p->connections = c;
+        LIST_LINK(p->connections, c);
         peer->n_connections++;
         connections_tick(p);
         log_debug("Connection %llu opens for domain %lld", (unsigned long long) c->number, (long long) peer->domid);
@@ -477,9 +474,7 @@ Connection *connection_free(Connection *c)
                 (void) connection_take_call(c, c->calls[0].serial, &call);
                 free(call.asked);
         }
-        if (c->next)
-                c->next->pprev = c->pprev;
-        *c->pprev = c->next;
+        LIST_UNLINK(c);
         for (Side *s = &c->client; s; s = s == &c->client ? &c->bus : NULL) {
                 link_free(s->link);
                 side_drop_in(c, s);

@@ -6,6 +6,7 @@
 #include "client.h"
 #include "connection.h"
 #include "fs.h"
+#include "list.h"
 #include "log.h"
 #include "mux.h"
 #include "runtime.h"
@@ -118,11 +119,7 @@ static void channel_forget(Channel *ch, StreamLink *s)
 {
         if (!ch)
                 return;
-        for (StreamLink **i = &ch->streams; *i; i = &(*i)->next)
-                if (*i == s) {
-                        *i = s->next;
-                        break;
-                }
+        LIST_TAKE_OUT(ch->streams, s);
         if (ch->cursor == s)
                 ch->cursor = s->next;
 }

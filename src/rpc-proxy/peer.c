@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "peer.h"
 
+#include "list.h"
 #include "ruleset.h"
 #include "vminfo.h"
 
@@ -83,11 +84,7 @@ Peer *peer_unref(Peer *p)
 {
         if (!p || --p->refs > 0)
                 return NULL;
-        for (Peer **q = &p->proxy->peers; *q; q = &(*q)->next)
-                if (*q == p) {
-                        *q = p->next;
-                        break;
-                }
+        LIST_TAKE_OUT(p->proxy->peers, p);
         remember_rates(p);
         if (p->proxy->last_caller == p)
                 p->proxy->last_caller = NULL;

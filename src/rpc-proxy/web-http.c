@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "list.h"
 #include "log.h"
 #include "ws.h"
 #include "ws-relay.h"
@@ -61,11 +62,7 @@ static WebClient *find_client(Web *w, struct MHD_Connection *c)
 
 static void forget_client(Web *w, WebClient *client)
 {
-        for (WebClient **i = &w->clients; *i; i = &(*i)->next)
-                if (*i == client) {
-                        *i = client->next;
-                        break;
-                }
+        LIST_TAKE_OUT(w->clients, client);
         safe_close(client->json_fd);
         free(client);
 }

@@ -8,6 +8,7 @@
 
 #include "bridge.h"
 #include "json-link.h"
+#include "list.h"
 #include "log.h"
 #include "spawn.h"
 #include "strbuf.h"
@@ -35,11 +36,7 @@ struct WebProcess {
 
 static void pending_free(Pending *c)
 {
-        for (Pending **i = &c->web->pending; *i; i = &(*i)->next)
-                if (*i == c) {
-                        *i = c->next;
-                        break;
-                }
+        LIST_TAKE_OUT(c->web->pending, c);
         sd_event_source_disable_unref(c->source);
         safe_close(c->fd);
         peer_unref(c->peer);

@@ -11,6 +11,7 @@
 #include "hooks.h"
 #include "intent.h"
 #include "lifecycle.h"
+#include "list.h"
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -33,12 +34,7 @@ struct Create {
 
 static void create_free(Create *w)
 {
-        Create **p = &w->manager->creates;
-
-        while (*p && *p != w)
-                p = &(*p)->next;
-        if (*p)
-                *p = w->next;
+        LIST_TAKE_OUT(w->manager->creates, w);
         intent_clear(manager_paths(w->manager), w->uuid, INTENT_CREATE);
         if (!manager_find_vm(w->manager, w->uuid))
                 delete_runtime(w->manager, w->uuid);

@@ -3,6 +3,7 @@
 #include "lifecycle-internal.h"
 
 #include "events.h"
+#include "list.h"
 #include "log.h"
 #include "memory.h"
 #include "network-backends.h"
@@ -123,7 +124,6 @@ void job_end(Job *j, const char *error)
 {
         _cleanup_free_ char *failure = NULL;
         Vm *vm = j->vm;
-        Job **p = &vm->job;
 
         if (error && j->launched) {
                 job_undo(j, error);
@@ -131,10 +131,7 @@ void job_end(Job *j, const char *error)
         }
         failure = TAKE_PTR(j->failure);
         error = failure ? failure : error;
-        while (*p && *p != j)
-                p = &(*p)->next;
-        if (*p)
-                *p = j->next;
+        LIST_TAKE_OUT(vm->job, j);
         if (error)
                 log_warning("%s of %s failed: %s", kinds[j->kind].text, vm->uuid, error);
         if (j->kind == JOB_START && j->running) {

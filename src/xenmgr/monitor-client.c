@@ -16,6 +16,7 @@
 #include "helper-client.h"
 #include "lifecycle.h"
 #include "host.h"
+#include "list.h"
 #include "log.h"
 #include "networks.h"
 #include "parse.h"
@@ -46,18 +47,11 @@ struct MonitorCall {
 
 /* Calls */
 
-static void call_unlink(MonitorCall *c)
-{
-        if (c->next)
-                c->next->pprev = c->pprev;
-        *c->pprev = c->next;
-}
-
 MonitorCall *monitor_call_cancel(MonitorCall *c)
 {
         if (!c)
                 return NULL;
-        call_unlink(c);
+        LIST_UNLINK(c);
         sd_bus_slot_unref(c->slot);
         free(c);
         return NULL;
@@ -93,7 +87,7 @@ int monitor_call(Vm *vm, const char *member, const char *const *args, uint64_t t
         c = calloc(1, sizeof *c);
         if (!c)
                 return -ENOMEM;
-        *c = (MonitorCall) { .vm = vm, .done = done, .userdata = userdata, .next = vm->calls, .pprev = &vm->calls };
+        *c = (MonitorCall) { .vm = vm, .done = done, .userdata = userdata };
         uuid_to_path(vm->uuid, u);
         snprintf(name, sizeof name, MONITOR_PREFIX "%s", u);
         snprintf(path, sizeof path, "/org/xen/vm/%s", u);
@@ -113,9 +107,7 @@ int monitor_call(Vm *vm, const char *member, const char *const *args, uint64_t t
                 free(c);
                 return r;
         }
-        if (c->next)
-                c->next->pprev = &c->next;
-        vm->calls = c;
+        LIST_LINK(vm->calls, c);
         if (ret)
                 *ret = c;
         monitor_watch(vm);

@@ -3,6 +3,7 @@
 
 #include "config-writer.h"
 #include "host.h"
+#include "list.h"
 #include "log.h"
 #include "monitor-client.h"
 #include "networks.h"
@@ -27,12 +28,7 @@ struct Reconnect {
 
 static void reconnect_free(Reconnect *r)
 {
-        Reconnect **p = &r->vm->reconnects;
-
-        while (*p && *p != r)
-                p = &(*p)->next;
-        if (*p)
-                *p = r->next;
+        LIST_TAKE_OUT(r->vm->reconnects, r);
         monitor_call_cancel(r->call);
         sd_event_source_disable_unref(r->timer);
         free(r);

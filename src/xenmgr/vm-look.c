@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "fs.h"
+#include "list.h"
 #include "log.h"
 #include "monitor-client.h"
 #include "strbuf.h"
@@ -28,9 +29,7 @@ struct Look {
 
 static Look *look_free(Look *l)
 {
-        if (l->next)
-                l->next->pprev = l->pprev;
-        *l->pprev = l->next;
+        LIST_UNLINK(l);
         monitor_call_cancel(l->waits);
         if (l->file)
                 (void) unlink(l->file);
@@ -61,11 +60,8 @@ static int look_ask(Call *c, const char *what, const char *member, const char *f
         l = calloc(1, sizeof *l);
         if (!l)
                 return -ENOMEM;
-        *l = (Look) { .vm = vm, .call = call_ref(c), .file = file ? strdup(file) : NULL, .next = vm->looks,
-                      .pprev = &vm->looks };
-        if (l->next)
-                l->next->pprev = &l->next;
-        vm->looks = l;
+        *l = (Look) { .vm = vm, .call = call_ref(c), .file = file ? strdup(file) : NULL };
+        LIST_LINK(vm->looks, l);
         r = monitor_call(vm, member, file ? args : NULL, LOOK_USEC, done, l, &l->waits);
         if (r < 0)
                 look_free(l);

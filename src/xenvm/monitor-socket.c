@@ -10,6 +10,7 @@
 
 #include "fs.h"
 #include "json.h"
+#include "list.h"
 #include "log.h"
 #include "monitor.h"
 #include "strbuf.h"
@@ -56,9 +57,7 @@ static Client *client_free(Client *c)
         safe_close(c->fd);
         free(c->data);
         json_object_put(c->id);
-        if (c->next)
-                c->next->pprev = c->pprev;
-        *c->pprev = c->next;
+        LIST_UNLINK(c);
         c->server->n_clients--;
         free(c);
         return NULL;
@@ -244,10 +243,8 @@ static int on_connection(_unused_ sd_event_source *s, int fd, _unused_ uint32_t 
                 safe_close(client);
                 return 0;
         }
-        *c = (Client) { .server = server, .fd = client, .need = 4, .next = server->clients, .pprev = &server->clients };
-        if (c->next)
-                c->next->pprev = &c->next;
-        server->clients = c;
+        *c = (Client) { .server = server, .fd = client, .need = 4 };
+        LIST_LINK(server->clients, c);
         server->n_clients++;
         c->data = malloc(4);
         r = c->data ? 0 : -ENOMEM;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <xentoollog.h>
 
+#include "list.h"
 #include "log.h"
 #include "xen-ids.h"
 
@@ -148,10 +149,8 @@ static void hook_fd_deregister(_unused_ void *user, _unused_ int fd, void *regis
 
 static void timer_free(XenTimer *t)
 {
-        if (t->next)
-                t->next->pprev = t->pprev;
         if (t->pprev)
-                *t->pprev = t->next;
+                LIST_UNLINK(t);
         sd_event_source_disable_unref(t->source);
         free(t);
 }
@@ -187,11 +186,7 @@ static int hook_timeout_register(void *user, void **ret, struct timeval when, vo
                 timer_free(t);
                 return ERROR_OSEVENT_REG_FAIL;
         }
-        t->next = h->timers;
-        t->pprev = &h->timers;
-        if (t->next)
-                t->next->pprev = &t->next;
-        h->timers = t;
+        LIST_LINK(h->timers, t);
         *ret = t;
         return 0;
 }
