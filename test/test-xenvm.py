@@ -509,6 +509,12 @@ def failed_starts():
     m.write(memory="32", **{"passthrough-io": "0x3f8-0x3ff"})
     m.cmd("read-config")
     assert "passthrough-io" in m.fails("start")
+    if not os.path.isdir("/sys/kernel/iommu_groups") or not os.listdir("/sys/kernel/iommu_groups"):
+        del m.keys["passthrough-io"]
+        m.write(pci="0,bind,0000:00:1b.0")
+        m.cmd("read-config")
+        assert 'RequiresMoreCapabilities("config requires directio")' in m.fails("start")
+        m.write(**{"pci": [], "passthrough-io": []})
     assert sorted(os.listdir(m.dir)) == ["lock", "monitor.json"], os.listdir(m.dir)
     # An image that another VM writes to.
     del m.keys["passthrough-io"]

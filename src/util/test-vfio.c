@@ -74,7 +74,7 @@ int main(void)
                 ("/sys/bus/pci/devices/" DEVICE), "/sys/bus/pci/drivers/e1000e", "/sys/bus/pci/drivers/vfio-pci", "/dev/vfio"
         };
         static const char *const bad[] = { "", "0000:00:1b", "0000:00:1b.8", "0000:00:1B.0", "0000:00:1b.0/", "../../etc/pw.0", "0000:00:1b.00" };
-        _cleanup_free_ char *text = NULL, *group = NULL, *probe = NULL, *node = NULL, *unbound = NULL;
+        _cleanup_free_ char *text = NULL, *group = NULL, *probe = NULL, *node = NULL, *unbound = NULL, *groups = NULL;
         pthread_t thread;
         struct stat st;
         int fd;
@@ -98,9 +98,12 @@ int main(void)
         link_driver("e1000e");
 
         /* No IOMMU. */
+        assert(!vfio_host_can(root));
         assert(vfio_bind(root, DEVICE, &why) == -EOPNOTSUPP && strstr(why, "IOMMU"));
         group = below("/sys/bus/pci/devices/" DEVICE "/iommu_group");
         assert(symlink("../../../../kernel/iommu_groups/7", group) == 0);
+        groups = below("/sys/kernel/iommu_groups/7");
+        assert(mkdir_parents(groups, 0700) == 0 && vfio_host_can(root));
         assert(vfio_bind(root, "0000:00:1c.0", &why) == -EOPNOTSUPP);
 
         /* A kernel that has no such driver: the device goes back to its own. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vfio.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
@@ -59,6 +60,20 @@ static int move(const char *root, const char *device, const char *driver)
         if (r >= 0 && device_link(root, device, "driver", now))
                 r = tell(root, device, "driver/unbind", device);
         return r < 0 ? r : tell(root, NULL, "drivers_probe", device);
+}
+
+bool vfio_host_can(const char *root)
+{
+        _cleanup_free_ char *path = strformat("%s/sys/kernel/iommu_groups", root);
+        DIR *dir = path ? opendir(path) : NULL;
+        struct dirent *e;
+        bool can = false;
+
+        while (dir && !can && (e = readdir(dir)))
+                can = e->d_name[0] != '.';
+        if (dir)
+                (void) closedir(dir);
+        return can;
 }
 
 bool vfio_is_bound(const char *root, const char *device)

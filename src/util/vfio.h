@@ -3,7 +3,7 @@
 /*
  * PCI devices for VMs: taking one from its driver and giving it to vfio-pci, and back (the kernel's
  * Documentation/ABI/testing/sysfs-bus-pci, driver_override). root: "" is this host; tests have a tree of their own.
- * For root alone, but vfio_is_bound().
+ * For root alone, but vfio_host_can() and vfio_is_bound().
  */
 #include <sys/types.h>
 
@@ -11,6 +11,9 @@
 
 /* DDDD:BB:SS.F, hexadecimal in lower case. */
 bool pci_name_valid(const char *name);
+
+/* Whether the host has an IOMMU that the kernel uses; without one no device goes to a VM. */
+bool vfio_host_can(const char *root);
 
 bool vfio_is_bound(const char *root, const char *device);
 /* Returns 1, or 0 when it was vfio-pci's already, or negative errno with *ret_why (static). After a failure its driver has it again. */

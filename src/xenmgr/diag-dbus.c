@@ -126,6 +126,24 @@ static int method_missing_tool(Call *c)
         return refuse_guest(c, "Diagnostics") ? 0 : call_fail_code(c, ERROR_IO, c->method->data);
 }
 
+/* What is to be sent is looked for first. */
+static int method_upload(Call *c)
+{
+        _cleanup_free_ char *file = NULL;
+        const char *user, *password, *id, *name;
+        int r;
+
+        if (refuse_guest(c, "Diagnostics"))
+                return 0;
+        r = sd_bus_message_read(c->message, "ssss", &user, &password, &id, &name);
+        if (r < 0)
+                return r;
+        file = paths_map(manager_paths(c->userdata), name);
+        if (!file)
+                return -ENOMEM;
+        return access(file, F_OK) < 0 ? call_fail_code(c, ERROR_FILE_MISSING, name) : method_missing_tool(c);
+}
+
 #define NO_UPLOAD "the tool status-upload is not installed"
 
 static const BusMethod diag_methods[] = {
@@ -136,7 +154,7 @@ static const BusMethod diag_methods[] = {
         { "status_report_screen", "b", "show", "", "", method_missing_tool, "no VM shows status reports" },
         { "taas_agree_terms", "sss", "username password version", "b", "result", method_missing_tool, NO_UPLOAD },
         { "taas_authenticate_credentials", "ss", "username password", "as", "result", method_missing_tool, NO_UPLOAD },
-        { "taas_upload", "ssss", "username password caseid filename", "b", "result", method_missing_tool, NO_UPLOAD },
+        { "taas_upload", "ssss", "username password caseid filename", "b", "result", method_upload, NO_UPLOAD },
         { 0 }
 };
 static const BusSignal diag_signals[] = { { "gather_request", "s", "mode" }, { 0 } };

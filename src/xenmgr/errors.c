@@ -3,11 +3,7 @@
 
 #include "strbuf.h"
 
-/* token: what a monitor's error text holds when it means this. */
-static const struct {
-        ErrorCode code;
-        const char *text, *token;
-} error_table[] = {
+const ErrorRow error_rows[] = {
         { ERROR_NO_MEMORY, "Not enough memory", "Not_enough_free_memory" },
         { ERROR_NO_MEMORY, "Not enough memory", "Could not allocate memory for HVM guest" },
         { ERROR_BAD_STATE, "The VM is in an unexpected state", "Vm_bad_state" },
@@ -17,7 +13,6 @@ static const struct {
         { ERROR_CAPABILITIES, "The VM needs what this host cannot do", "RequiresMoreCapabilities" },
         { ERROR_DISK_MOUNT, "A disk cannot be opened", "Device.Tap2.Mount_failure" },
         { ERROR_MONITOR, "The VM's monitor failed", NULL },
-        { ERROR_HIBERNATION, "Hibernation failed", NULL },
         { ERROR_VM_POLICY, "The VM's policy does not allow changes of its settings", NULL },
         { ERROR_RUNNING, "The VM is running; shut it down first", NULL },
         { ERROR_TOO_MANY_VMS, "There are too many VMs", NULL },
@@ -30,7 +25,6 @@ static const struct {
         { ERROR_HOST_POLICY, "The host's policy does not allow this", NULL },
         { ERROR_NO_NIC, "There is no such network interface", NULL },
         { ERROR_IO, "I/O error", NULL },
-        { ERROR_RESUME, "The VM could not be woken up", NULL },
         { ERROR_NO_SLEEP, "The guest did not fall asleep in time", NULL },
         { ERROR_NO_HIBERNATE, "The guest did not hibernate in time", NULL },
         { ERROR_DEVICE_TAKEN, "A device is passed to another VM already", NULL },
@@ -44,13 +38,14 @@ static const struct {
         { ERROR_KEYED_ALREADY, "The disk has a key already", NULL },
         { ERROR_NETWORK_DAEMON, "The network daemon is not ready", NULL },
         { ERROR_FILE_MISSING, "The file is missing", NULL },
+        { 0 }
 };
 
 const char *error_text(ErrorCode code)
 {
-        for (size_t i = 0; i < ELEMENTSOF(error_table); i++)
-                if (error_table[i].code == code)
-                        return error_table[i].text;
+        for (const ErrorRow *e = error_rows; e->text; e++)
+                if (e->code == code)
+                        return e->text;
         return "Unknown error";
 }
 
@@ -78,8 +73,8 @@ char *error_from_monitor(const char *text)
 
         if (!detail)
                 detail = text;
-        for (size_t i = 0; i < ELEMENTSOF(error_table); i++)
-                if (error_table[i].token && strstr(text, error_table[i].token))
-                        return error_format(error_table[i].code, detail);
+        for (const ErrorRow *e = error_rows; e->text; e++)
+                if (e->token && strstr(text, e->token))
+                        return error_format(e->code, detail);
         return error_format(ERROR_MONITOR, detail);
 }

@@ -15,7 +15,6 @@ typedef enum ErrorCode {
         ERROR_CAPABILITIES = 106,
         ERROR_DISK_MOUNT = 107,
         ERROR_MONITOR = 199,
-        ERROR_HIBERNATION = 201,
         ERROR_VM_POLICY = 202,
         ERROR_RUNNING = 204,
         ERROR_TOO_MANY_VMS = 205,
@@ -28,7 +27,6 @@ typedef enum ErrorCode {
         ERROR_HOST_POLICY = 220,
         ERROR_NO_NIC = 222,
         ERROR_IO = 223,
-        ERROR_RESUME = 224,
         ERROR_NO_SLEEP = 227,
         ERROR_NO_HIBERNATE = 228,
         ERROR_DEVICE_TAKEN = 230,
@@ -43,6 +41,15 @@ typedef enum ErrorCode {
         ERROR_NETWORK_DAEMON = 240,
         ERROR_FILE_MISSING = 242,
 } ErrorCode;
+
+typedef struct ErrorRow {
+        ErrorCode code;
+        const char *text;
+        const char *token; /* what a monitor's error text holds when it means this; NULL: monitors do not say it */
+} ErrorRow;
+
+/* Ends with a row without text. */
+extern const ErrorRow error_rows[];
 
 /* The text of a code, without the number. Never NULL. */
 const char *error_text(ErrorCode code);

@@ -17,6 +17,7 @@
 #include "pci.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "vfio.h"
 
 static void finding(Findings *f, const char *step, const char *text)
 {
@@ -314,6 +315,15 @@ static void check_memory(Vm *vm, Findings *f)
         finding_code(f, "memory", ERROR_NO_MEMORY, detail);
 }
 
+/* A dry run's alone: the monitor refuses the start. On Xen the hypervisor knows. */
+static void check_capabilities(Vm *vm, Findings *f)
+{
+        _cleanup_strv_ char **devices = NULL;
+
+        if (!host_is_xen() && pci_devices_of_vm(vm, &devices) >= 0 && devices && !vfio_host_can(""))
+                finding_code(f, "pci", ERROR_CAPABILITIES, "this host has no IOMMU for PCI devices");
+}
+
 static const struct {
         const char *name;
         void (*check)(Vm *vm, Findings *f);
@@ -329,6 +339,7 @@ static const struct {
         { "pci", check_pci },
         { "oem", check_oem },
         { "memory", check_memory },
+        { "capabilities", check_capabilities, true },
         { "configuration", check_configuration, true },
         { "programs", check_programs, true },
 };

@@ -119,9 +119,14 @@ void shutdown_first(Job *j)
 
 /* Destroy */
 
+static void destroy_late(Job *j)
+{
+        job_end_code(j, ERROR_DID_NOT_SHUT_DOWN, "its monitor does not end it");
+}
+
 static void destroy_done(Job *j)
 {
-        job_wait_states(j, GONE, SHORT_USEC, "104:The VM was not destroyed", job_succeed, NULL);
+        job_wait_states(j, GONE, SHORT_USEC, "", job_succeed, destroy_late);
 }
 
 /* Where a monitor hung, or died of it, the next one is asked. */

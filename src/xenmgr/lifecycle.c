@@ -366,7 +366,7 @@ void job_wait_states(Job *j, uint32_t mask, uint64_t usec, const char *text, Job
 static void on_monitor_late(Job *j)
 {
         monitor_kill(j->vm);
-        job_end(j, "199:The VM's monitor did not come up");
+        job_end_code(j, ERROR_MONITOR, "it did not come up");
 }
 
 void job_wait_monitor(Job *j, JobStep step)

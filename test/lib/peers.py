@@ -5,7 +5,7 @@
     peers.py ADDRESS FOLDER NAME…
 
 FOLDER/answers.json maps "member", "member argument" or "object member" (the last that fits wins) to [signature, value…];
-null: no answer comes. What is not in it gets an empty answer. FOLDER/calls has a line of JSON for each call.
+null: no answer comes; ["!", text]: an error. What is not in it gets an empty answer. FOLDER/calls has a line of JSON for each call.
 """
 import json
 import os
@@ -23,12 +23,12 @@ import oxt
 class Peers:
     """The test's side: starts the process and says what it answers."""
 
-    def __init__(self, stack, *names):
+    def __init__(self, stack, *names, answers=()):
         self.folder = os.path.join(stack.root, "peers-%s" % names[0])
         os.makedirs(self.folder, exist_ok=True)
         self.bus = dbus.bus.BusConnection(stack.address)
         self.answers = {}
-        self.answer({})
+        self.answer(dict(answers))
         self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__), stack.address, self.folder, *names])
         for name in names:
             oxt.wait_for(lambda: self.bus.name_has_owner(name), what=name)
@@ -85,6 +85,9 @@ def main(address, folder, *names):
         for key in [member] + ["%s %s" % (member, a) for a in args if isinstance(a, str)] + ["%s %s" % (path, member)]:
             answer = answers.get(key, answer)
         if answer is None or message.get_no_reply():
+            return dbus.lowlevel.HANDLER_RESULT_HANDLED
+        if answer[:1] == ["!"]:
+            bus.send_message(dbus.lowlevel.ErrorMessage(message, "org.freedesktop.DBus.Error.Failed", answer[1]))
             return dbus.lowlevel.HANDLER_RESULT_HANDLED
         reply = dbus.lowlevel.MethodReturnMessage(message)
         if answer:

@@ -13,6 +13,7 @@
 #include "settings.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "vfio.h"
 
 /* Descriptors of the child. */
 #define CHILD_QMP_FD 3
@@ -334,6 +335,10 @@ int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char 
 
         if (!vm)
                 return -ENOMEM;
+        if (spec->config->pci.n > 0 && !vfio_host_can("")) {
+                *ret_why = strdup("RequiresMoreCapabilities(\"config requires directio\"): this host has no IOMMU for PCI devices");
+                return -EOPNOTSUPP;
+        }
         (void) choose_accel(vm, &forced);
         if (!forced) {
                 r = accel_find_out(spec->paths, &why);

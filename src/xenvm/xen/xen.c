@@ -344,6 +344,26 @@ static int vm_check_memory(Vm *vm, char **ret_why)
         return -ENOMEM;
 }
 
+/* What of the hardware an HVM guest takes. */
+static int vm_check_capabilities(Vm *vm, char **ret_why)
+{
+        bool hvm = vm->config.c_info.type == LIBXL_DOMAIN_TYPE_HVM, directio = hvm && vm->spec.config->pci.n > 0;
+        libxl_physinfo host;
+
+        libxl_physinfo_init(&host);
+        if (hvm && libxl_get_physinfo(xenhost_ctx(vm->host), &host) == 0) {
+                hvm = !host.cap_hvm;
+                directio = directio && !host.cap_hvm_directio;
+        } else
+                hvm = directio = false;
+        libxl_physinfo_dispose(&host);
+        if (!hvm && !directio)
+                return 0;
+        *ret_why = strformat("RequiresMoreCapabilities(\"%s%s%s\")", hvm ? "config requires hvm" : "", hvm && directio ? ", " : "",
+                             directio ? "config requires directio" : "");
+        return -EOPNOTSUPP;
+}
+
 static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why)
 {
         _cleanup_(xen_freep) Vm *vm = NULL;
@@ -360,6 +380,8 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
         }
         vm->domid = (uint32_t) INVALID_DOMID;
         r = vm_make_config(vm, ret_why);
+        if (r >= 0)
+                r = vm_check_capabilities(vm, ret_why);
         if (r >= 0)
                 r = vm_check_memory(vm, ret_why);
         if (r < 0)

@@ -141,6 +141,23 @@ def too_much_memory():
         vm.end()
 
 
+@case
+def no_iommu():
+    """An HVM guest with a device of the host is refused where the hardware cannot confine the device."""
+    if "hvm_directio" in xl("info").stdout:
+        return
+    vm = Vm("hvm", extra="pci=0,0000:00:1f.0")
+    try:
+        try:
+            vm.command("start", LINE)
+            raise RuntimeError("it started")
+        except AssertionError as e:
+            assert 'RequiresMoreCapabilities("config requires directio")' in str(e), e
+        assert vm.state() == "shutdown" and vm.name not in domains()
+    finally:
+        vm.end()
+
+
 def loops():
     """Loop devices in use."""
     return len(glob.glob("/sys/block/loop*/loop"))
