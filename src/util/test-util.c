@@ -17,6 +17,7 @@
 #include "sha.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "uevent.h"
 
 static void test_parse(void)
 {
@@ -422,8 +423,47 @@ static void test_iso(void)
         assert(!iso_image("V", files, 1, &size));
 }
 
+static void test_uevent(void)
+{
+        static const char good[] = "change@/devices/x/sr0\0ACTION=change\0DEVPATH=/devices/x/sr0\0SUBSYSTEM=block\0"
+                                   "DISK_MEDIA_CHANGE=1\0DEVNAME=sr0";
+        static const struct {
+                const char *text;
+                size_t n;
+        } bad[] = {
+#define BAD(s) { s, sizeof(s) }
+                BAD(""),
+                BAD("change@/devices/x"),
+                BAD("change@/devices/x\0ACTION=change\0DEVPATH=/devices/x"),
+                BAD("change@/devices/x\0ACTION=change\0SUBSYSTEM=block"),
+                BAD("change@/devices/x\0DEVPATH=/devices/x\0SUBSYSTEM=block"),
+                BAD("change@/devices/x\0ACTION=change\0DEVPATH=devices/x\0SUBSYSTEM=block"),
+                BAD("libudev\0ACTION=change\0DEVPATH=/devices/x\0SUBSYSTEM=block"),
+#undef BAD
+        };
+        char buf[UEVENT_MAX];
+        long enough;
+        Uevent e;
+
+        assert(uevent_parse(good, sizeof good, &e) == 0);
+        assert(streq(e.action, "change") && streq(e.subsystem, "block") && streq(e.devpath, "/devices/x/sr0"));
+        assert(streq(uevent_value(&e, "DEVNAME"), "sr0") && streq(uevent_value(&e, "DISK_MEDIA_CHANGE"), "1"));
+        assert(!uevent_value(&e, "DEV") && !uevent_value(&e, "change@/devices/x/sr0"));
+        /* Cut off, it counts where a text ends and all that is needed is there; nothing behind the end is read. */
+        enough = (const char *) memmem(good, sizeof good, "SUBSYSTEM=block", 16) + 16 - good;
+        for (long n = 1; n < (long) sizeof good; n++) {
+                _cleanup_free_ char *cut = memcpy(malloc((size_t) n), good, (size_t) n);
+
+                assert((uevent_parse(cut, (size_t) n, &e) == 0) == (!good[n - 1] && n >= enough));
+        }
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                assert(uevent_parse(bad[i].text, bad[i].n, &e) == -EBADMSG);
+        assert(uevent_read(-1, buf, &e) == -EBADF);
+}
+
 int main(void)
 {
+        test_uevent();
         test_nearest();
         log_init("test-util", LOG_INFO);
         test_parse();

@@ -2,8 +2,8 @@
 #include "cd-drives.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/cdrom.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -100,17 +100,11 @@ void cd_drive_locked(Vm *vm, const char *node_id, bool locked)
 /* The drive's node, or NULL. */
 static char *device_of(const char *id)
 {
-        _cleanup_free_ char *path = strformat("/sys/bus/scsi/devices/%s/block", id);
-        DIR *d = path ? opendir(path) : NULL;
-        char *device = NULL;
-        struct dirent *e;
+        _cleanup_free_ char *path = strformat(SCSI_DEVICES "/%s/block", id);
+        _cleanup_strv_ char **names = NULL;
 
-        while (d && !device && (e = readdir(d)))
-                if (e->d_name[0] != '.')
-                        device = strformat("/dev/%s", e->d_name);
-        if (d)
-                (void) closedir(d);
-        return device;
+        (void) host_folder(strempty(path), "", &names);
+        return names ? strformat("/dev/%s", names[0]) : NULL;
 }
 
 /* The VM's own drive, which takes the host's; NULL: it has none. */
@@ -261,21 +255,16 @@ void cd_drives_released(Vm *vm)
 
 static int fill_cds(Call *c, sd_bus_message *reply)
 {
-        char *const *drives = host_cd_drives(c->userdata);
+        Manager *m = c->userdata;
+        char *const *drives = host_cd_drives(m);
         int r = 0;
 
-        for (; r >= 0 && drives && *drives; drives++) {
-                _cleanup_free_ char *vendor_path = strformat("/sys/bus/scsi/devices/%s/vendor", *drives);
-                _cleanup_free_ char *model_path = strformat("/sys/bus/scsi/devices/%s/model", *drives);
-                _cleanup_free_ char *vendor = vendor_path ? host_file_text(vendor_path) : NULL;
-                _cleanup_free_ char *model = model_path ? host_file_text(model_path) : NULL;
-                _cleanup_free_ char *name = strformat("%s %s", strempty(vendor), strempty(model));
+        for (size_t i = 0; r >= 0 && drives && drives[i]; i++) {
                 char key[KEY_MAX];
 
-                sticky_key(*drives, key);
-                r = name ? reply_add_row(reply, "id", *drives, "name", name, "vm", assigned_uuid(c->userdata, *drives),
-                                         "vm-sticky", *db_text(c->userdata, key, "") ? "1" : "0", "usb-id", "", NULL)
-                         : -ENOMEM;
+                sticky_key(drives[i], key);
+                r = reply_add_row(reply, "id", drives[i], "name", m->host->cd_names[i], "vm", assigned_uuid(m, drives[i]),
+                                  "vm-sticky", *db_text(m, key, "") ? "1" : "0", "usb-id", "", NULL);
         }
         return r;
 }
@@ -285,17 +274,26 @@ int method_list_cds(Call *c)
         return call_reply_array(c, "a{ss}", fill_cds);
 }
 
+/* The drive that a call names. 1; 0: the call was failed; or negative errno. */
+static int read_id(Call *c, const char **ret)
+{
+        int r = sd_bus_message_read(c->message, "s", ret);
+
+        if (r < 0 || id_ok(*ret))
+                return r < 0 ? r : 1;
+        r = call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", *ret);
+        return r < 0 ? r : 0;
+}
+
 int method_get_cd(Call *c)
 {
         const char *id;
         char key[KEY_MAX];
         int r;
 
-        r = sd_bus_message_read(c->message, "s", &id);
-        if (r < 0)
+        r = read_id(c, &id);
+        if (r <= 0)
                 return r;
-        if (!id_ok(id))
-                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", id);
         sticky_key(id, key);
         return call_reply(c, "bs", *db_text(c->userdata, key, "") != '\0', assigned_uuid(c->userdata, id));
 }
@@ -326,16 +324,39 @@ int method_assign_cd(Call *c)
         return r < 0 ? r : 0;
 }
 
-/* A drive may take seconds until it lets go. */
-typedef struct Eject {
-        Call *call;
-        char device[300];
+/* What is done with a drive itself may take seconds. */
+typedef struct DriveWork {
+        Manager *manager;
+        Call *call; /* NULL: nobody waits */
+        char id[ID_MAX], device[300];
+        bool has_disc;
         int result;
-} Eject;
+} DriveWork;
+
+static void drive_work_end(DriveWork *w)
+{
+        call_unref(w->call);
+        free(w);
+}
+
+/* NULL: no memory, or the host has no such drive. */
+static DriveWork *drive_work_new(Manager *m, const char *id, Call *c)
+{
+        _cleanup_free_ char *device = device_of(id);
+        DriveWork *w = device ? calloc(1, sizeof *w) : NULL;
+
+        if (!w)
+                return NULL;
+        w->manager = m;
+        w->call = c ? call_ref(c) : NULL;
+        snprintf(w->id, sizeof w->id, "%s", id);
+        snprintf(w->device, sizeof w->device, "%s", device);
+        return w;
+}
 
 static void eject_work(void *data)
 {
-        Eject *w = data;
+        DriveWork *w = data;
         _cleanup_close_ int fd = open(w->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
         w->result = fd < 0 || ioctl(fd, CDROMEJECT) < 0 ? -errno : 0;
@@ -343,39 +364,125 @@ static void eject_work(void *data)
 
 static void eject_done(void *data)
 {
-        Eject *w = data;
+        DriveWork *w = data;
         _cleanup_free_ char *why = strformat("the drive cannot be ejected: %s", strerror(-w->result));
 
-        (void) (w->result < 0 ? call_fail_code(w->call, ERROR_IO, why) : call_reply(w->call, NULL));
-        call_unref(w->call);
-        free(w);
+        if (w->result < 0)
+                log_warning("%s: %s", w->device, strempty(why));
+        if (w->call)
+                (void) (w->result < 0 ? call_fail_code(w->call, ERROR_IO, why) : call_reply(w->call, NULL));
+        drive_work_end(w);
+}
+
+/* The monitor let the drive go, or could not: then it is busy, and eject_done() says so. */
+static void on_let_go(_unused_ Vm *vm, _unused_ const char *reply, _unused_ const sd_bus_error *error, void *userdata)
+{
+        DriveWork *w = userdata;
+
+        w->result = background_run(w->manager->event, eject_work, eject_done, w);
+        if (w->result < 0)
+                eject_done(w);
+}
+
+/* Opens the drive, whose disc its holder's drive must let go before. It stays the holder's: it gets the next disc. Takes over w. */
+static void eject(DriveWork *w)
+{
+        Vm *vm = holder(w->manager, w->id);
+        const char *const args[] = { "virtpath", vm ? own_drive(vm) : NULL, NULL };
+
+        if (!args[1] || monitor_call(vm, "cd_eject", args, REQUEST_USEC, on_let_go, w, NULL) < 0)
+                on_let_go(vm, NULL, NULL, w);
 }
 
 int method_eject_cd(Call *c)
 {
-        Manager *m = c->userdata;
-        _cleanup_free_ char *device = NULL;
+        DriveWork *w;
         const char *id;
-        Eject *w;
         int r;
 
-        r = sd_bus_message_read(c->message, "s", &id);
-        if (r < 0)
+        r = read_id(c, &id);
+        if (r <= 0)
                 return r;
-        if (!id_ok(id))
-                return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not a CD drive of the form a:b:c:d", id);
-        device = device_of(id);
-        if (!device)
-                return call_fail_code(c, ERROR_IO, "this host has no such drive");
-        w = calloc(1, sizeof *w);
+        w = drive_work_new(c->userdata, id, c);
         if (!w)
-                return -ENOMEM;
-        snprintf(w->device, sizeof w->device, "%s", device);
-        w->call = call_ref(c);
-        r = background_run(m->event, eject_work, eject_done, w);
-        if (r < 0) {
-                call_unref(w->call);
-                free(w);
+                return call_fail_code(c, ERROR_IO, "this host has no such drive");
+        eject(w);
+        return 0;
+}
+
+/* What the kernel tells of drives */
+
+static void look_work(void *data)
+{
+        DriveWork *w = data;
+        _cleanup_close_ int fd = open(w->device, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+        w->has_disc = fd >= 0 && ioctl(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) == CDS_DISC_OK;
+}
+
+static void on_shown(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
+{
+        if (error)
+                log_warning("%s is not shown another disc: %s", vm->uuid, strempty(error->message));
+}
+
+/* The VM's drive gets the new disc, or is empty as that of the host is. */
+static void look_done(void *data)
+{
+        DriveWork *w = data;
+        Vm *vm = holder(w->manager, w->id);
+        const char *drive = vm ? own_drive(vm) : NULL;
+        const char *const args[] = { "virtpath", drive, w->has_disc ? "physpath" : NULL, w->device, NULL };
+
+        if (drive) {
+                log_info("The CD drive %s %s, so %s is shown", w->id, w->has_disc ? "has another disc" : "is empty", vm->uuid);
+                (void) monitor_call(vm, w->has_disc ? "cd_insert_real" : "cd_eject", args, REQUEST_USEC, on_shown, NULL, NULL);
         }
-        return r;
+        drive_work_end(w);
+}
+
+/* The part of a device's path that is its SCSI address; an unknown form is no drive's. */
+static bool id_of(const char *devpath, char ret[static ID_MAX])
+{
+        for (const char *p = devpath; (p = strchr(p, '/')); ) {
+                size_t n = strcspn(++p, "/");
+
+                if (n >= ID_MAX)
+                        continue;
+                snprintf(ret, ID_MAX, "%.*s", (int) n, p);
+                if (id_ok(ret))
+                        return true;
+        }
+        return false;
+}
+
+void cd_drives_block_event(Manager *m, const Uevent *e)
+{
+        bool other_disc = uevent_value(e, "DISK_MEDIA_CHANGE"), button = uevent_value(e, "DISK_EJECT_REQUEST");
+        char id[ID_MAX];
+        DriveWork *w;
+
+        if (!streq(e->action, "change") || (!other_disc && !button) || !id_of(e->devpath, id) || !holder(m, id))
+                return;
+        w = drive_work_new(m, id, NULL);
+        if (w && button)
+                eject(w);
+        else if (w && background_run(m->event, look_work, look_done, w) < 0)
+                drive_work_end(w);
+}
+
+void cd_drives_scsi_event(Manager *m, const Uevent *e)
+{
+        char id[ID_MAX];
+        Vm *vm;
+
+        if (!streq(e->action, "remove") || !id_of(e->devpath, id) || !(vm = holder(m, id)))
+                return;
+        log_info("The CD drive %s is gone", id);
+        if (own_drive(vm)) {
+                const char *const args[] = { "virtpath", own_drive(vm), NULL };
+
+                (void) monitor_call(vm, "cd_eject", args, REQUEST_USEC, on_shown, NULL, NULL);
+        }
+        set_holder(vm, id, false);
 }

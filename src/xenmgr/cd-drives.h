@@ -6,6 +6,7 @@
  * drive: that is how a drive is assigned to a running VM here. A sticky assignment is in the database, and
  * carried out at each start of its VM.
  */
+#include "uevent.h"
 #include "vm.h"
 
 /* The guest of vm took the drive (its id with '_') or gave it back. */
@@ -14,6 +15,14 @@ void cd_drive_locked(Vm *vm, const char *node_id, bool locked);
 void cd_drives_apply(Vm *vm);
 /* vm is ending: tells of the drives that it held. Called while what its guest wrote is still known. */
 void cd_drives_released(Vm *vm);
+
+/*
+ * The kernel told of a disk or SCSI device. What is in a drive that is held is shown in its holder's own: another disc, or
+ * none. Where the eject button is pressed while the drive is locked, it lets go and opens. A drive that was pulled out
+ * is held by nobody.
+ */
+void cd_drives_block_event(Manager *m, const Uevent *e);
+void cd_drives_scsi_event(Manager *m, const Uevent *e);
 
 /* In org.xenclient.xenmgr.host. */
 int method_list_cds(Call *c);

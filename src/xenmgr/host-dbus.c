@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The object /host. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "caps.h"
 #include "fs.h"
+#include "host-events.h"
 #include "host-internal.h"
 #include "log.h"
 #include "parse.h"
@@ -31,39 +31,23 @@ static int method_power(Call *c)
 
 /* Folders */
 
-static int compare_text(const void *a, const void *b)
-{
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-static int list_folder(const char *path, const char *suffix, char ***ret)
-{
-        DIR *d = opendir(path);
-        struct dirent *e;
-        int r = 0;
-
-        while (d && r >= 0 && (e = readdir(d)))
-                if (e->d_name[0] != '.' && endswith(e->d_name, suffix) && utf8_valid(e->d_name, strlen(e->d_name)))
-                        r = strv_extend(ret, e->d_name);
-        if (d)
-                (void) closedir(d);
-        if (*ret)
-                qsort(*ret, strv_length(*ret), sizeof **ret, compare_text);
-        return r;
-}
-
 static int method_list_isos(Call *c)
 {
         Manager *m = c->userdata;
         _cleanup_free_ char *dir = paths_map(manager_paths(m), db_text(m, "/xenmgr/isos", "/storage/isos"));
-        _cleanup_strv_ char **all = NULL, **shown = NULL;
-        int r;
+        _cleanup_strv_ char **all = NULL;
+        int r = 0;
 
-        r = dir ? list_folder(dir, ".iso", &all) : -ENOMEM;
-        for (char **n = all; r >= 0 && n && *n; n++)
-                if (!streq(*n, "null.iso"))
-                        r = strv_extend(&shown, *n);
-        return r < 0 ? r : call_reply_strv(c, 's', shown);
+        if (!dir)
+                return -ENOMEM;
+        if (!host_kept_isos(dir)) {
+                m->host->isos = strv_free(m->host->isos);
+                r = host_folder(dir, ".iso", &all);
+                for (char **n = all; r >= 0 && n && *n; n++)
+                        if (!streq(*n, "null.iso"))
+                                r = strv_extend(&m->host->isos, *n);
+        }
+        return r < 0 ? r : call_reply_strv(c, 's', m->host->isos);
 }
 
 static int method_list_plugins(Call *c)
@@ -80,7 +64,7 @@ static int method_list_plugins(Call *c)
         if (strstr(sub, "..") || sub[0] == '/')
                 return call_fail(c, DBUS_ERROR_FAILED, "'%.64s' is outside of the plug-in folder", sub);
         dir = paths_format(manager_paths(m), PATH_XUI, "plugins/%s", sub);
-        r = dir ? list_folder(dir, "", &l) : -ENOMEM;
+        r = dir ? host_folder(dir, "", &l) : -ENOMEM;
         return r < 0 ? r : call_reply_strv(c, 's', l);
 }
 
@@ -258,7 +242,7 @@ static bool safe_graphics(void)
 typedef enum HostProperty {
         AMT_CAPABLE,
         AVAIL_MEM,
-        DMI_TEXT,
+        FACT,
         BUILD_INFO,
         CAPTURE_PCM,
         CPU_COUNT,
@@ -270,7 +254,6 @@ typedef enum HostProperty {
         LAPTOP,
         MEASURED_ENABLED,
         MEASURED_SUCCESSFUL,
-        CPU_MODEL,
         GPU_MODEL,
         PLAYBACK_PCM,
         SAFE_GRAPHICS,
@@ -292,8 +275,8 @@ static int get(Call *c, const BusProperty *p, sd_bus_message *reply)
                 return append_bool(reply, amt_capable());
         case AVAIL_MEM:
                 return append_int(reply, available_memory(m));
-        case DMI_TEXT:
-                return append_text(reply, host_dmi(m, p->name));
+        case FACT:
+                return append_text(reply, host_fact(m, p->name));
         case BUILD_INFO:
                 return append_build_info(reply);
         case CAPTURE_PCM:
@@ -303,13 +286,13 @@ static int get(Call *c, const BusProperty *p, sd_bus_message *reply)
         case CPU_COUNT:
                 return append_int(reply, sysconf(_SC_NPROCESSORS_ONLN));
         case ETH0_MAC:
-                return append_owned(reply, host_nic(false, false));
+                return append_owned(reply, host_nic(m, false, false));
         case ETH0_MODEL:
-                return append_owned(reply, host_nic(false, true));
+                return append_owned(reply, host_nic(m, false, true));
         case WIRELESS_MAC:
-                return append_owned(reply, host_nic(true, false));
+                return append_owned(reply, host_nic(m, true, false));
         case WIRELESS_MODEL:
-                return append_owned(reply, host_nic(true, true));
+                return append_owned(reply, host_nic(m, true, true));
         case FREE_MEM:
                 return append_int(reply, host_free_memory_mib(m));
         case TOTAL_MEM:
@@ -321,13 +304,11 @@ static int get(Call *c, const BusProperty *p, sd_bus_message *reply)
         case IS_LICENSED:
                 return append_bool(reply, is_licensed(m));
         case LAPTOP:
-                return append_bool(reply, host_is_laptop());
+                return append_bool(reply, host_is_laptop(m));
         case MEASURED_ENABLED:
                 return append_bool(reply, access("/boot/system/tpm/enabled", F_OK) == 0);
         case MEASURED_SUCCESSFUL:
                 return append_bool(reply, has_file(m, "/config/tpm/measured-boot"));
-        case CPU_MODEL:
-                return append_owned(reply, host_proc_value("/proc/cpuinfo", "model name"));
         case GPU_MODEL:
                 return append_owned(reply, gpu_model());
         case SAFE_GRAPHICS:
@@ -396,7 +377,7 @@ static int set(Call *c, const BusProperty *p, sd_bus_message *message, const cha
 static const BusProperty host_properties[] = {
         P("amt-capable", "b", AMT_CAPABLE),
         P("avail-mem", "i", AVAIL_MEM),
-        P("bios-revision", "s", DMI_TEXT),
+        P("bios-revision", "s", FACT),
         P("build-info", "a{ss}", BUILD_INFO),
         P_RW("capture-pcm", "s", CAPTURE_PCM),
         P("cpu-count", "i", CPU_COUNT),
@@ -408,18 +389,18 @@ static const BusProperty host_properties[] = {
         P("laptop", "b", LAPTOP),
         P("measured-boot-enabled", "b", MEASURED_ENABLED),
         P("measured-boot-successful", "b", MEASURED_SUCCESSFUL),
-        P("model", "s", DMI_TEXT),
-        P("physical-cpu-model", "s", CPU_MODEL),
+        P("model", "s", FACT),
+        P("physical-cpu-model", "s", FACT),
         P("physical-gpu-model", "s", GPU_MODEL),
         P_RW("playback-pcm", "s", PLAYBACK_PCM),
         P("safe-graphics", "b", SAFE_GRAPHICS),
-        P("serial", "s", DMI_TEXT),
+        P("serial", "s", FACT),
         P("state", "s", STATE),
         P("system-amt-pt", "b", SYSTEM_AMT),
         P("total-mem", "i", TOTAL_MEM),
         P("total-storage", "i", TOTAL_STORAGE),
         P_RW("ui-ready", "b", UI_READY),
-        P("vendor", "s", DMI_TEXT),
+        P("vendor", "s", FACT),
         P("wireless-mac", "s", WIRELESS_MAC),
         P("wireless-model", "s", WIRELESS_MODEL),
         { 0 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Devices of the host on D-Bus: PCI, GPUs, disks. */
 #include <ctype.h>
-#include <dirent.h>
 #include <unistd.h>
 
 #include "fs.h"
+#include "host-events.h"
 #include "host-internal.h"
 #include "log.h"
 #include "parse.h"
@@ -111,15 +111,13 @@ static bool assigned_to_vm(Manager *m, const char *address)
 static int drm_card(const char *address)
 {
         _cleanup_free_ char *path = strformat("/sys/bus/pci/devices/%s/drm", address);
-        DIR *d = path ? opendir(path) : NULL;
-        struct dirent *e;
+        _cleanup_strv_ char **names = NULL;
         int card = -1;
 
-        while (d && (e = readdir(d)))
-                if (startswith(e->d_name, "card") && !strchr(e->d_name, '-'))
-                        card = atoi(e->d_name + 4);
-        if (d)
-                (void) closedir(d);
+        (void) host_folder(strempty(path), "", &names);
+        for (char **n = names; n && *n; n++)
+                if (startswith(*n, "card") && !strchr(*n, '-'))
+                        card = atoi(*n + 4);
         return card;
 }
 
@@ -242,25 +240,33 @@ int method_get_dh_gpu(Call *c)
 
 /* Disks */
 
-static int fill_disks(_unused_ Call *c, sd_bus_message *reply)
+static void read_disks(HostState *h)
 {
-        DIR *d = opendir("/sys/block");
-        struct dirent *e;
+        _cleanup_strv_ char **all = NULL;
+
+        h->disks = strv_free(h->disks);
+        (void) host_folder("/sys/block", "", &all);
+        for (char **n = all; n && *n; n++) {
+                _cleanup_free_ char *device = strformat("/sys/block/%s/device", *n);
+
+                if (device && access(device, F_OK) == 0 && !startswith(*n, "sr"))
+                        (void) strv_extend(&h->disks, *n);
+        }
+}
+
+static int fill_disks(Call *c, sd_bus_message *reply)
+{
+        Manager *m = c->userdata;
         int r = 0;
 
-        while (d && r >= 0 && (e = readdir(d))) {
-                _cleanup_free_ char *device = NULL, *udi = NULL;
-                char path[512];
+        if (!host_kept(HOST_DISKS))
+                read_disks(m->host);
+        for (char **n = m->host->disks; r >= 0 && n && *n; n++) {
+                _cleanup_free_ char *device = strformat("/dev/%s", *n);
+                _cleanup_free_ char *udi = strformat("/org/freedesktop/Hal/devices/storage_%s", *n);
 
-                snprintf(path, sizeof path, "/sys/block/%.200s/device", e->d_name);
-                if (e->d_name[0] == '.' || access(path, F_OK) < 0 || startswith(e->d_name, "sr"))
-                        continue;
-                device = strformat("/dev/%s", e->d_name);
-                udi = strformat("/org/freedesktop/Hal/devices/storage_%s", e->d_name);
                 r = device && udi ? reply_add_row(reply, "udi", udi, "block-device", device, NULL) : -ENOMEM;
         }
-        if (d)
-                (void) closedir(d);
         return r;
 }
 

@@ -5,20 +5,31 @@
 #include "host.h"
 #include "pci.h"
 
+#define SCSI_DEVICES "/sys/bus/scsi/devices"
+
+typedef struct HostNic {
+        char name[16], *model;
+} HostNic;
+
+/* What is in it longer than a question is kept as host-events.h says. */
 struct HostState {
         char *facts[8];
-        char **cd_drives;
-        uint64_t cd_read_at;
+        char **cd_drives, **cd_names; /* of the same length */
+        char **disks, **isos;
+        HostNic nics[2]; /* wired, wireless */
+        char *sound[2];  /* pcm, cards */
         sd_event_source *storage_timer;
         bool ui_ready;
 };
 
 char *host_file_text(const char *path);
-char *host_proc_value(const char *path, const char *key);
-const char *host_dmi(Manager *m, const char *property);
+/* Adds the names in a folder that end so, but hidden ones, sorted. 0 (also when there is no folder) or -ENOMEM. */
+int host_folder(const char *path, const char *suffix, char ***ret);
+/* By the name of its property. */
+const char *host_fact(Manager *m, const char *property);
 int64_t host_storage_mib(Manager *m, bool only_free);
-bool host_is_laptop(void);
-char *host_nic(bool wireless, bool model);
+bool host_is_laptop(Manager *m);
+char *host_nic(Manager *m, bool wireless, bool model);
 size_t host_gpus(const PciDevice **ret, size_t max);
 
 /* In host-devices.c: methods on devices. */

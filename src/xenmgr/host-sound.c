@@ -4,34 +4,59 @@
 
 #include "background.h"
 #include "fs.h"
+#include "host-events.h"
 #include "host-internal.h"
 #include "mixer.h"
 #include "strbuf.h"
 
 /* Sound: /proc/asound. A host without it has none, which is no error. */
 
+enum { PCM, CARDS };
+
+static const char *sound_table(Manager *m, size_t which)
+{
+        static const char *const files[] = { [PCM] = "/proc/asound/pcm", [CARDS] = "/proc/asound/cards" };
+
+        if (!host_kept(HOST_SOUND))
+                for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                        free(m->host->sound[i]);
+                        m->host->sound[i] = NULL;
+                        (void) read_file(files[i], 64 * KIB, &m->host->sound[i], NULL);
+                }
+        return strempty(m->host->sound[which]);
+}
+
+/* The word in brackets of the card's line, as in " 0 [PCH            ]: HDA-Intel - HDA Intel PCH". */
+static const char *card_id(const char *cards, int number, char ret[static 32])
+{
+        int found;
+
+        for (const char *p = cards; *p; p += strcspn(p, "\n"), p += *p == '\n')
+                if (sscanf(p, " %d [%31[^] ]", &found, ret) == 2 && found == number)
+                        return ret;
+        return "";
+}
+
 /* "00-00: name : text : playback 1 : capture 1" */
 static int fill_pcm(Call *c, sd_bus_message *reply)
 {
         const char *direction = c->method->data;
-        _cleanup_free_ char *text = NULL;
         _cleanup_strv_ char **lines = NULL;
         int r;
 
-        if (read_file("/proc/asound/pcm", 64 * KIB, &text, NULL) < 0)
-                return 0;
-        r = strv_split(text, '\n', &lines);
+        r = strv_split(sound_table(c->userdata, PCM), '\n', &lines);
         for (char **l = lines; r >= 0 && l && *l; l++) {
-                _cleanup_free_ char *id = NULL, *card_path = NULL, *card = NULL, *name = NULL;
+                _cleanup_free_ char *id = NULL, *name = NULL;
                 const char *start = strlen(*l) > 7 ? *l + 7 : "";
+                char card[32];
 
                 if (!strstr(*l, direction))
                         continue;
                 id = strndup(*l, 5);
                 name = strndup(start, strcspn(start, ":"));
-                card_path = strformat("/proc/asound/card%d/id", atoi(*l));
-                card = card_path ? host_file_text(card_path) : NULL;
-                r = id && name ? reply_add_row(reply, "id", id, "name", strstrip(name), "card", card, NULL) : -ENOMEM;
+                r = id && name ? reply_add_row(reply, "id", id, "name", strstrip(name), "card",
+                                               card_id(sound_table(c->userdata, CARDS), atoi(*l), card), NULL)
+                               : -ENOMEM;
         }
         return r;
 }
@@ -42,15 +67,12 @@ int method_list_pcm(Call *c)
 }
 
 /* " 0 [PCH            ]: HDA-Intel - HDA Intel PCH" */
-static int fill_cards(_unused_ Call *c, sd_bus_message *reply)
+static int fill_cards(Call *c, sd_bus_message *reply)
 {
-        _cleanup_free_ char *text = NULL;
         _cleanup_strv_ char **lines = NULL;
         int r;
 
-        if (read_file("/proc/asound/cards", 64 * KIB, &text, NULL) < 0)
-                return 0;
-        r = strv_split(text, '\n', &lines);
+        r = strv_split(sound_table(c->userdata, CARDS), '\n', &lines);
         for (char **l = lines; r >= 0 && l && *l; l++) {
                 const char *name = strstr(*l, "]:");
                 char id[16];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "fs.h"
+#include "host-events.h"
 #include "host-internal.h"
 #include "log.h"
 #include "parse.h"
@@ -18,14 +18,16 @@
 #define STORAGE_LOW_PERCENT 5
 #define DMI "/sys/class/dmi/id/"
 
-/* Fixed facts: a text each, read when first asked for. */
+/* Fixed facts: a text each, read when first asked for. key: of a line of the file; NULL: all of it. */
 static const struct {
-        const char *property, *file;
-} dmi_facts[] = {
-        { "bios-revision", DMI "bios_version" },
-        { "model", DMI "product_name" },
-        { "serial", DMI "product_serial" },
-        { "vendor", DMI "sys_vendor" },
+        const char *property, *file, *key;
+} facts[] = {
+        { "bios-revision", DMI "bios_version", NULL },
+        { "laptop", DMI "chassis_type", NULL },
+        { "model", DMI "product_name", NULL },
+        { "physical-cpu-model", "/proc/cpuinfo", "model name" },
+        { "serial", DMI "product_serial", NULL },
+        { "vendor", DMI "sys_vendor", NULL },
 };
 
 char *host_file_text(const char *path)
@@ -38,22 +40,29 @@ char *host_file_text(const char *path)
         return text;
 }
 
-const char *host_dmi(Manager *m, const char *property)
+static int compare_text(const void *a, const void *b)
 {
-        for (size_t i = 0; i < ELEMENTSOF(dmi_facts); i++)
-                if (streq(dmi_facts[i].property, property)) {
-                        if (!m->host->facts[i]) {
-                                char *text = host_file_text(dmi_facts[i].file);
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
 
-                                m->host->facts[i] = text && utf8_valid(text, strlen(text)) ? text : strdup("");
-                        }
-                        return strempty(m->host->facts[i]);
-                }
-        return "";
+int host_folder(const char *path, const char *suffix, char ***ret)
+{
+        DIR *d = opendir(path);
+        struct dirent *e;
+        int r = 0;
+
+        while (d && r >= 0 && (e = readdir(d)))
+                if (e->d_name[0] != '.' && endswith(e->d_name, suffix) && utf8_valid(e->d_name, strlen(e->d_name)))
+                        r = strv_extend(ret, e->d_name);
+        if (d)
+                (void) closedir(d);
+        if (*ret)
+                qsort(*ret, strv_length(*ret), sizeof **ret, compare_text);
+        return r;
 }
 
 /* "key : value" of the first line that begins with the key. */
-char *host_proc_value(const char *path, const char *key)
+static char *proc_value(const char *path, const char *key)
 {
         _cleanup_free_ char *text = NULL;
 
@@ -71,9 +80,24 @@ char *host_proc_value(const char *path, const char *key)
         return NULL;
 }
 
+const char *host_fact(Manager *m, const char *property)
+{
+        for (size_t i = 0; i < ELEMENTSOF(facts); i++)
+                if (streq(facts[i].property, property)) {
+                        if (!m->host->facts[i]) {
+                                char *text = facts[i].key ? proc_value(facts[i].file, facts[i].key)
+                                                          : host_file_text(facts[i].file);
+
+                                m->host->facts[i] = text && utf8_valid(text, strlen(text)) ? text : strdup("");
+                        }
+                        return strempty(m->host->facts[i]);
+                }
+        return "";
+}
+
 static int64_t meminfo_mib(const char *key)
 {
-        _cleanup_free_ char *text = host_proc_value("/proc/meminfo", key);
+        _cleanup_free_ char *text = proc_value("/proc/meminfo", key);
 
         return text ? strtoll(text, NULL, 10) / 1024 : -1;
 }
@@ -105,77 +129,89 @@ int64_t host_storage_mib(Manager *m, bool only_free)
 }
 
 /* Chassis types of the SMBIOS text that are carried around: portable, laptop, notebook, sub notebook. */
-bool host_is_laptop(void)
+bool host_is_laptop(Manager *m)
 {
-        _cleanup_free_ char *type = host_file_text(DMI "chassis_type");
-        long n = type ? strtol(type, NULL, 10) : 0;
+        long n = strtol(host_fact(m, "laptop"), NULL, 10);
 
         return n == 8 || n == 9 || n == 10 || n == 14;
 }
 
-/* The first network card of a kind: its MAC address and model. */
-char *host_nic(bool wireless, bool model)
+/* The name of the PCI device that it is, or hangs below as a virtio card does. */
+static char *nic_model(const char *nic)
 {
-        DIR *d = opendir("/sys/class/net");
-        struct dirent *e;
-        char *found = NULL, name[256] = "";
+        _cleanup_free_ char *path = strformat("/sys/class/net/%s/device", nic);
+        _cleanup_free_ char *target = path ? realpath(path, NULL) : NULL;
+        const PciDevice *p = NULL;
 
-        while (d && (e = readdir(d))) {
-                char path[512], link[512];
-                bool is_wireless;
+        for (char *slash; !p && target && (slash = strrchr(target, '/')); *slash = '\0')
+                p = pci_find(slash + 1);
+        return p ? pci_name(p) : NULL;
+}
 
-                snprintf(path, sizeof path, "/sys/class/net/%.200s/device", e->d_name);
-                if (e->d_name[0] == '.' || access(path, F_OK) < 0)
+/* The first network cards of both kinds. */
+static void read_nics(HostState *h)
+{
+        _cleanup_strv_ char **names = NULL;
+
+        for (size_t i = 0; i < ELEMENTSOF(h->nics); i++) {
+                free(h->nics[i].model);
+                h->nics[i] = (HostNic) { 0 };
+        }
+        (void) host_folder("/sys/class/net", "", &names);
+        for (char **n = names; n && *n; n++) {
+                _cleanup_free_ char *device = strformat("/sys/class/net/%s/device", *n);
+                _cleanup_free_ char *wireless = strformat("/sys/class/net/%s/wireless", *n);
+                HostNic *nic = &h->nics[wireless && access(wireless, F_OK) == 0];
+
+                if (*nic->name || !device || access(device, F_OK) < 0)
                         continue;
-                snprintf(link, sizeof link, "/sys/class/net/%.200s/wireless", e->d_name);
-                is_wireless = access(link, F_OK) == 0;
-                if (is_wireless == wireless && (!*name || strcmp(e->d_name, name) < 0))
-                        snprintf(name, sizeof name, "%s", e->d_name);
+                snprintf(nic->name, sizeof nic->name, "%s", *n);
+                nic->model = nic_model(*n);
         }
-        if (d)
-                (void) closedir(d);
-        if (*name && !model) {
-                char path[512];
+}
 
-                snprintf(path, sizeof path, "/sys/class/net/%.200s/address", name);
-                found = host_file_text(path);
-        } else if (*name) {
-                _cleanup_free_ char *path = strformat("/sys/class/net/%s/device", name);
-                _cleanup_free_ char *target = path ? realpath(path, NULL) : NULL;
-                const PciDevice *p = NULL;
+/* No event tells that an address was changed: it is read each time. */
+char *host_nic(Manager *m, bool wireless, bool model)
+{
+        HostNic *nic = &m->host->nics[wireless];
+        _cleanup_free_ char *path = NULL;
+        char *found = NULL;
 
-                /* A virtio card hangs below its PCI device. */
-                for (char *slash; !p && target && (slash = strrchr(target, '/')); *slash = '\0')
-                        p = pci_find(slash + 1);
-                found = p ? pci_name(p) : NULL;
-        }
+        if (!host_kept(HOST_NICS))
+                read_nics(m->host);
+        if (model)
+                return strdup(strempty(nic->model));
+        path = strformat("/sys/class/net/%s/address", nic->name);
+        found = path && *nic->name ? host_file_text(path) : NULL;
         return found ? found : strdup("");
 }
 
-/* CD drives: SCSI devices of type 5. Kept until the next second, since clients ask in bursts. */
+/* CD drives: SCSI devices of type 5. */
 char *const *host_cd_drives(Manager *m)
 {
         HostState *h = m->host;
-        struct dirent *e;
-        DIR *d;
+        _cleanup_strv_ char **all = NULL;
 
-        if (h->cd_read_at && now_usec() - h->cd_read_at < USEC_PER_SEC)
+        if (host_kept(HOST_CDS))
                 return h->cd_drives;
-        h->cd_read_at = now_usec();
         h->cd_drives = strv_free(h->cd_drives);
-        d = opendir("/sys/bus/scsi/devices");
-        while (d && (e = readdir(d))) {
-                _cleanup_free_ char *path = NULL, *type = NULL;
+        h->cd_names = strv_free(h->cd_names);
+        (void) host_folder(SCSI_DEVICES, "", &all);
+        for (char **id = all; id && *id; id++) {
+                static const char *const files[] = { "type", "vendor", "model" };
+                char *texts[ELEMENTSOF(files)];
 
-                if (!isdigit((unsigned char) e->d_name[0]))
-                        continue;
-                path = strformat("/sys/bus/scsi/devices/%s/type", e->d_name);
-                type = path ? host_file_text(path) : NULL;
-                if (type && streq(type, "5"))
-                        (void) strv_extend(&h->cd_drives, e->d_name);
+                for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                        _cleanup_free_ char *path = strformat(SCSI_DEVICES "/%s/%s", *id, files[i]);
+
+                        texts[i] = path ? host_file_text(path) : NULL;
+                }
+                if (streq(strempty(texts[0]), "5") &&
+                    strv_extendf(&h->cd_names, "%s %s", strempty(texts[1]), strempty(texts[2])) >= 0)
+                        (void) strv_extend(&h->cd_drives, *id);
+                for (size_t i = 0; i < ELEMENTSOF(files); i++)
+                        free(texts[i]);
         }
-        if (d)
-                (void) closedir(d);
         return h->cd_drives;
 }
 
@@ -226,11 +262,10 @@ HostState *host_new(Manager *m)
 {
         HostState *h = calloc(1, sizeof *h);
 
-        if (h && sd_event_add_time_relative(m->event, &h->storage_timer, CLOCK_MONOTONIC, STORAGE_CHECK_USEC,
-                                            USEC_PER_SEC, on_storage, m) < 0) {
-                free(h);
-                return NULL;
-        }
+        if (h && (sd_event_add_time_relative(m->event, &h->storage_timer, CLOCK_MONOTONIC, STORAGE_CHECK_USEC,
+                                             USEC_PER_SEC, on_storage, m) < 0 ||
+                  host_events_start(m) < 0))
+                return host_free(h);
         return h;
 }
 
@@ -239,9 +274,17 @@ HostState *host_free(HostState *h)
         if (!h)
                 return NULL;
         sd_event_source_disable_unref(h->storage_timer);
+        host_events_end();
         for (size_t i = 0; i < ELEMENTSOF(h->facts); i++)
                 free(h->facts[i]);
+        for (size_t i = 0; i < ELEMENTSOF(h->nics); i++)
+                free(h->nics[i].model);
+        for (size_t i = 0; i < ELEMENTSOF(h->sound); i++)
+                free(h->sound[i]);
         strv_free(h->cd_drives);
+        strv_free(h->cd_names);
+        strv_free(h->disks);
+        strv_free(h->isos);
         free(h);
         return NULL;
 }

@@ -5,6 +5,7 @@
 #include <dirent.h>
 
 #include "fs.h"
+#include "host-events.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "values.h"
@@ -33,11 +34,11 @@ static int compare(const void *a, const void *b)
 
 size_t pci_list(const PciDevice **ret)
 {
-        static bool read_once;
-        DIR *d = read_once ? NULL : opendir(PCI_DIR);
+        DIR *d = host_kept(HOST_PCI) ? NULL : opendir(PCI_DIR);
         struct dirent *e;
 
-        read_once = true;
+        if (d)
+                n_devices = 0;
         while (d && (e = readdir(d))) {
                 PciDevice *grown, dev = { 0 };
                 int64_t slot;

@@ -10,7 +10,7 @@ typedef struct PciDevice {
         bool boot_vga;
 } PciDevice;
 
-/* All devices, by address; read once and kept. Returns the number. */
+/* All devices, by address; they stay for as long as the function runs that asked (host-events.h). Returns the number. */
 size_t pci_list(const PciDevice **ret);
 const PciDevice *pci_find(const char *address);
 /* "vendor device" from pci.ids, or a text with the numbers; to free. */
