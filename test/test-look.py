@@ -14,9 +14,7 @@ import termios
 import oxt
 from life import IDLE, VM, with_life
 from xenmgr import uuid_of
-
-# again: waits for a byte on the serial port and sends it back
-ECHO = bytes.fromhex("bafd03eca80174f8baf803eceeebf1")
+from xenvm import ECHO
 
 
 def look(life, vm, *words, status=0):

@@ -39,23 +39,31 @@ static int write_text(const char *folder, const char *name, const char *text)
 }
 
 /* The CPU controller must be handed down level by level. */
-static bool set_weight(const char *ours, const char *group, unsigned weight)
+static void set_weight(const char *ours, const char *group, unsigned weight)
 {
         _cleanup_free_ char *above = strformat("%.*s", (int) (strlen(ours) - strlen("/" OURS)), ours), *text = strformat("%u", weight);
 
         if (!above || !text)
-                return false;
+                return;
         (void) write_text(above, "cgroup.subtree_control", "+cpu");
         (void) write_text(ours, "cgroup.subtree_control", "+cpu");
-        return write_text(group, "cpu.weight", text) >= 0;
+        (void) write_text(group, "cpu.weight", text);
 }
 
-int cgroup_make(const char *uuid, unsigned weight, bool *ret_weighted)
+unsigned cgroup_weight(const char *uuid)
+{
+        _cleanup_free_ char *ours = our_folder(), *path = ours ? strformat("%s/%s/cpu.weight", ours, uuid) : NULL, *text = NULL;
+        uint64_t weight;
+
+        return path && read_file(path, 64, &text, NULL) >= 0 && parse_u64(strstrip(text), &weight) >= 0 ? (unsigned) weight
+                                                                                                        : CGROUP_WEIGHT_NONE;
+}
+
+int cgroup_make(const char *uuid, unsigned weight)
 {
         _cleanup_free_ char *ours = our_folder(), *group = ours ? strformat("%s/%s", ours, uuid) : NULL;
         int fd = -EBADF;
 
-        *ret_weighted = false;
         if (!group)
                 return -EOPNOTSUPP;
         /* Another stack may take the empty folder away between the two. */
@@ -67,7 +75,7 @@ int cgroup_make(const char *uuid, unsigned weight, bool *ret_weighted)
         if (fd < 0)
                 return -EOPNOTSUPP;
         if (weight != CGROUP_WEIGHT_NONE)
-                *ret_weighted = set_weight(ours, group, weight);
+                set_weight(ours, group, weight);
         return fd;
 }
 

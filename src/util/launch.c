@@ -126,7 +126,6 @@ int launch(const Launch *l, pid_t *ret_pid, int *ret_pidfd, const char **ret_why
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         SpawnUser user = { .group = (gid_t) -1, .folder_fd = l->own[LAUNCH_FOLDER], .pinned = *l->pci != 0 };
         char *no_env[] = { NULL };
-        bool weighted = true;
         struct stat st;
         int r;
 
@@ -145,12 +144,9 @@ int launch(const Launch *l, pid_t *ret_pid, int *ret_pidfd, const char **ret_why
         if (r < 0)
                 return r;
         if (!l->no_group) {
-                group_fd = cgroup_make(l->uuid, l->weight, &weighted);
+                group_fd = cgroup_make(l->uuid, l->weight);
                 if (group_fd < 0)
                         log_debug("No control group for %s: this host has none of version 2 that could be written", l->uuid);
-                if (l->weight != CGROUP_WEIGHT_NONE && (group_fd < 0 || !weighted))
-                        log_warning("cpu-weight of %s has no effect: this host has no control groups of version 2 with the CPU controller",
-                                    l->uuid);
         }
         pid_fd = openat(l->own[LAUNCH_FOLDER], PIDFILE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
         *ret_why = "its folder cannot be written to";

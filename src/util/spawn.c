@@ -88,7 +88,7 @@ static bool has_variable(char *const *env, const char *variable)
 
 static int make_environment(char *const *whole, char *const *extra, char ***ret)
 {
-        static const char *const keep[] = { "PATH=", "HOME=", "LANG=", "TMPDIR=", "XDG_RUNTIME_DIR=", "OXT_",
+        static const char *const keep[] = { "PATH=", "HOME=", "LANG=", "TMPDIR=", "XDG_RUNTIME_DIR=", "DISPLAY=", "WAYLAND_DISPLAY=", "XAUTHORITY=", "OXT_",
                                             "DBUS_", "XENVM_", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=" };
         _cleanup_strv_ char **l = NULL;
         int r;

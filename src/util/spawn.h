@@ -42,7 +42,7 @@ typedef struct SpawnOptions {
         int stdin_fd, stdout_fd, stderr_fd; /* -EBADF: /dev/null (stderr: inherited) */
         const int *fds;                     /* handed over as 3, 4, … in this order */
         size_t n_fds;
-        char *const *env;                   /* NULL: PATH, HOME, LANG and the OXT_ and DBUS_ variables only */
+        char *const *env;                   /* NULL: PATH, HOME, LANG, where the screen is, and the OXT_ and DBUS_ variables only */
         char *const *env_extra;             /* NAME=value added to either; NULL: none */
         bool new_session;                   /* lives on when we end; not killed with our process group */
         const char *path;                   /* only for SPAWN_HOOK */

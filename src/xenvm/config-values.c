@@ -308,7 +308,7 @@ static void format_notify(const XenvmKeyInfo *k _unused_, const void *value, boo
         }
 }
 
-static const char *const display_words[] = { "none", "vnc", "sdl", "intel" };
+static const char *const display_words[] = { "none", "vnc", "sdl", "gtk", "intel" };
 
 /* Display numbers end where TCP port 5900 + N would. */
 #define VNC_DISPLAY_MAX (65535 - 5900)

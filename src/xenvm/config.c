@@ -726,6 +726,11 @@ static uint64_t kib_to_mib(int64_t kib)
         return kib > 0 ? ((uint64_t) kib + 1023) / 1024 : 0;
 }
 
+bool vmconfig_is_hvm(const VmConfig *c)
+{
+        return streq(c->virt_type, "hvm") || (c->hvm && !streq(c->virt_type, "pv") && !streq(c->virt_type, "pvh"));
+}
+
 static uint64_t needed_mib(uint64_t memory, uint64_t max, uint64_t vcpus, uint64_t extra)
 {
         uint64_t shadow = (256 * vcpus + 2 * max + 255) / 256;
@@ -737,7 +742,7 @@ uint64_t vmconfig_required_kib(const VmConfig *c)
 {
         uint64_t memory = kib_to_mib(c->memory_kib), stub = kib_to_mib(c->stubdom_memory_kib);
         uint64_t max = c->memory_max_kib == XENVM_UNSET ? memory : kib_to_mib(c->memory_max_kib);
-        uint64_t mib = needed_mib(memory, max, (uint64_t) c->vcpus, c->hvm ? 2 : 1);
+        uint64_t mib = needed_mib(memory, max, (uint64_t) c->vcpus, vmconfig_is_hvm(c) ? 2 : 1);
 
         if (c->stubdom)
                 mib += needed_mib(stub, stub, 1, 1);
@@ -753,7 +758,7 @@ int vmconfig_check_start(const VmConfig *c, char **ret_why)
         else if (c->memory_max_kib != XENVM_UNSET && c->memory_max_kib < c->memory_kib)
                 *ret_why = strformat("memory-max (%lld KiB) is less than memory (%lld KiB)",
                                      (long long) c->memory_max_kib, (long long) c->memory_kib);
-        else if (!c->hvm && !*c->kernel)
+        else if (!vmconfig_is_hvm(c) && !*c->kernel)
                 *ret_why = strdup("kernel is not given: a guest with 'hvm = false' needs one");
         else
                 return 0;

@@ -71,7 +71,7 @@ typedef struct VmNotify {
         uint16_t port;
 } VmNotify;
 
-typedef enum VmDisplayKind { VM_DISPLAY_NONE, VM_DISPLAY_VNC, VM_DISPLAY_SDL, VM_DISPLAY_INTEL } VmDisplayKind;
+typedef enum VmDisplayKind { VM_DISPLAY_NONE, VM_DISPLAY_VNC, VM_DISPLAY_SDL, VM_DISPLAY_GTK, VM_DISPLAY_INTEL } VmDisplayKind;
 
 typedef struct VmDisplay {
         VmDisplayKind kind;
@@ -79,7 +79,7 @@ typedef struct VmDisplay {
         bool port_given; /* the file writes a port: only then, or with unused_port, there is TCP */
         int64_t port;    /* VNC display number */
         char *keymap;    /* vnc */
-        char *text;      /* sdl, intel: what stood behind the colon, or NULL */
+        char *text;      /* sdl, gtk, intel: what stood behind the colon, or NULL */
 } VmDisplay;
 
 typedef enum VmDiskType {
@@ -281,6 +281,9 @@ void vm_nic_done(VmNic *n);
 
 /* What a start needs of the config itself: 0, or -EINVAL with *ret_why (to free). */
 int vmconfig_check_start(const VmConfig *c, char **ret_why);
+
+/* virt-type wins over hvm. */
+bool vmconfig_is_hvm(const VmConfig *c);
 
 /* KiB that the host must have free for a start. */
 uint64_t vmconfig_required_kib(const VmConfig *c);

@@ -180,7 +180,7 @@ static void put_scalars(Output *o, XlGroup group)
 
                 if (s->group != group || vmconfig_count(c, s->key) == 0)
                         continue;
-                if (s->key == XENVM_KEY_uuid ? c->uuid_generated : is_default(c, s->key) && !(s->always && c->hvm))
+                if (s->key == XENVM_KEY_uuid ? c->uuid_generated : is_default(c, s->key) && !(s->always && vmconfig_is_hvm(c)))
                         continue;
                 if (vmconfig_format(c, s->key, 0, &value) < 0) {
                         o->r = -ENOMEM;
@@ -284,7 +284,7 @@ static void put_display(Output *o)
         const VmDisplay *d = &c->display;
         TextList vfb = { STRBUF_INIT, false };
 
-        if (!c->hvm) {
+        if (!vmconfig_is_hvm(c)) {
                 if (d->kind == VM_DISPLAY_VNC) {
                         _cleanup_free_ char *s = strformat("vnc=1,vncdisplay=%lld,vncunused=%d,keymap=%s", (long long) d->port,
                                                            d->unused_port, d->keymap);
@@ -309,6 +309,7 @@ static void put_display(Output *o)
         case VM_DISPLAY_INTEL:
                 put_text(o, "gfx_passthru", "igd");
                 break;
+        case VM_DISPLAY_GTK: /* only as a comment: xl knows of no such window */
         case VM_DISPLAY_NONE:
                 put_text(o, "vga", "none");
                 put_number(o, "nographic", 1);
@@ -326,14 +327,14 @@ static void put_device_model(Output *o)
         TextList args = { STRBUF_INIT, false }, vkb = { STRBUF_INIT, false };
 
         put_display(o);
-        if (c->hvm && !streq(c->serial, "none"))
+        if (vmconfig_is_hvm(c) && !streq(c->serial, "none"))
                 put_text(o, "serial", *c->serial ? c->serial : "pty");
-        else if (!c->hvm && *c->serial)
+        else if (!vmconfig_is_hvm(c) && *c->serial)
                 put_text(o, "serial", c->serial);
         if (c->vkbd) {
                 list_item(o, &vkb, "vkb", "backend-type=qemu");
                 put_list(o, "vkb", &vkb);
-        } else if (c->hvm)
+        } else if (vmconfig_is_hvm(c))
                 put_number(o, "vkb_device", 0);
         if (c->stubdom)
                 put_number(o, "device_model_stubdomain_override", 1);
@@ -409,7 +410,7 @@ static void put_all(Output *o)
         else if (o->r >= 0)
                 o->r = conversion_fail(o->conversion, "neither name nor uuid is given, but xl needs a name");
         put_scalars(o, XL_IDENTITY);
-        put_text(o, "type", !streq(c->virt_type, "auto") ? c->virt_type : c->hvm ? "hvm" : "pv");
+        put_text(o, "type", streq(c->virt_type, "pvh") ? "pvh" : vmconfig_is_hvm(c) ? "hvm" : "pv");
         put_memory(o);
         put_platform(o);
         put_device_model(o);

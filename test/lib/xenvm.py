@@ -17,6 +17,8 @@ OUT = {"poweroff": (0x604, 0x2000, 2), "s3": (0x604, 0x2400, 2), "s4": (0x604, 0
 # Programs of 16-bit code. `loop` writes an A to the serial port and then only waits.
 SERIAL_A = bytes([0xba, 0xf8, 0x03, 0xb0, 0x41, 0xee])
 WAIT = bytes([0xfb, 0xf4, 0xeb, 0xfc])
+# again: waits for a byte on the serial port and sends it back
+ECHO = bytes.fromhex("bafd03eca80174f8baf803eceeebf1")
 # Letters A to Z in turn, one with each tick of the timer (18 a second).
 COUNT = bytes([0xb0, 0x41, 0xba, 0xf8, 0x03, 0xee, 0xfb, 0xf4, 0xfe, 0xc0, 0x3c, 0x5b, 0x75, 0xf4, 0xb0, 0x41, 0xeb, 0xf0])
 
@@ -34,8 +36,8 @@ def ticks(n):
 def sector(kind, after=0):
     if kind == "loop":
         code = SERIAL_A + WAIT
-    elif kind == "count":
-        code = COUNT
+    elif kind in ("count", "echo"):
+        code = COUNT if kind == "count" else ECHO
     elif kind == "listens":  # switches the ACPI power button on (PM1_EN)
         code = out(0x602, 0x120, 2) + SERIAL_A + WAIT
     elif kind == "clock":  # sets the hour of the CMOS clock to 1

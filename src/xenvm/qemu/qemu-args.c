@@ -87,7 +87,7 @@ int arg_file(ArgList *l, QemuFileUse use, const char *owner, const char *path, i
 /* microvm has neither PCI nor a BIOS: only what virtio-mmio can carry. */
 static bool fits_microvm(const VmConfig *c)
 {
-        if (c->hvm || !c->kernel[0] || c->display.kind != VM_DISPLAY_NONE || c->vfb || c->vkbd || c->vsnd ||
+        if (vmconfig_is_hvm(c) || !c->kernel[0] || c->display.kind != VM_DISPLAY_NONE || c->vfb || c->vkbd || c->vsnd ||
             (c->sound && c->sound[0]) || c->pci.n > 0 || c->extra_hvm.n > 0 || qemu_wants_tpm(c) || qemu_wants_uefi(c))
                 return false;
         for (size_t i = 0; i < c->disk.n; i++)
@@ -133,7 +133,7 @@ static void add_machine(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuM
                         arg_refuse(l, "machine = microvm: this config asks for devices that only a PC has");
         } else
                 arg_add(l, "-machine", "%s%s%s%s", machine == QEMU_MACHINE_Q35 ? "pc-q35-7.2" : "pc-i440fx-7.2",
-                        c->hvm && !c->acpi ? ",acpi=off" : "", c->hpet == 0 ? ",hpet=off" : "",
+                        vmconfig_is_hvm(c) && !c->acpi ? ",acpi=off" : "", c->hpet == 0 ? ",hpet=off" : "",
                         machine == QEMU_MACHINE_Q35 && c->display.kind == VM_DISPLAY_INTEL ? ",igd-passthrough=on" : "");
         if (streq(env->accel, "kvm"))
                 arg_add(l, "-accel", "kvm");
@@ -149,15 +149,15 @@ static void add_cpu(ArgList *l, const VmConfig *c, const QemuEnv *env)
         bool kvm = streq(env->accel, "kvm");
 
         arg_add(l, "-cpu", "%s%s%s%s%s", kvm ? "host" : "max",
-                c->hvm && !c->pae ? ",pae=off" : "", c->hvm && !c->nx ? ",nx=off" : "",
-                c->hvm && !c->apic ? ",apic=off" : "",
+                vmconfig_is_hvm(c) && !c->pae ? ",pae=off" : "", vmconfig_is_hvm(c) && !c->nx ? ",nx=off" : "",
+                vmconfig_is_hvm(c) && !c->apic ? ",apic=off" : "",
                 /* Figures that Microsoft's own hypervisor shows; TCG has none of them. */
-                c->hvm && c->viridian && kvm ? ",hv-relaxed,hv-vapic,hv-time,hv-spinlocks=0x1fff" : "");
+                vmconfig_is_hvm(c) && c->viridian && kvm ? ",hv-relaxed,hv-vapic,hv-time,hv-spinlocks=0x1fff" : "");
         if (c->viridian && !kvm)
                 arg_warn(l, "viridian: no effect without KVM");
         if (c->nested && !kvm)
                 arg_warn(l, "nested: no effect without KVM");
-        if (c->hvm && !c->apic && c->vcpus > 1)
+        if (vmconfig_is_hvm(c) && !c->apic && c->vcpus > 1)
                 arg_refuse(l, "apic = false with vcpus = %lld: several virtual CPUs need an APIC", (long long) c->vcpus);
         if (c->cores_per_socket != XENVM_UNSET) {
                 int64_t cores = c->cores_per_socket;
@@ -186,7 +186,7 @@ static void add_boot(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMach
                         arg_add(l, "-append", "%s", c->cmdline);
                 if (c->initrd && c->initrd[0])
                         arg_add(l, "-initrd", "/proc/self/fd/%d", arg_file(l, QEMU_FILE_AGAIN, "initrd", c->initrd, -EBADF));
-        } else if (!c->hvm)
+        } else if (!vmconfig_is_hvm(c))
                 arg_refuse(l, "kernel: a paravirtualised VM (hvm = false) needs one");
         if (machine == QEMU_MACHINE_MICROVM)
                 return;

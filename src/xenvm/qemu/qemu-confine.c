@@ -143,6 +143,19 @@ int qemu_launch(Vm *vm, char *const *args, const int *fds, size_t n_fds, const c
         return 0;
 }
 
+/* Where systemd makes the group, the weight is systemd's to keep. */
+void qemu_check_weight(const Vm *vm)
+{
+        unsigned wanted = (unsigned) vm->spec.config->cpu_weight;
+
+        if (wanted == CGROUP_WEIGHT_NONE || (vm->confined == CONFINED_BY_HELPER && access("/run/systemd/system", F_OK) == 0) ||
+            (vm->confined && cgroup_weight(vm->spec.uuid) == wanted))
+                return;
+        log_warning("cpu-weight of %s has no effect: %s", vm->spec.uuid,
+                    vm->confined ? "this host has no control groups of version 2 with the CPU controller"
+                                 : "QEMU runs as its monitor's user, without a control group of its own");
+}
+
 int qemu_kill_process(Vm *vm)
 {
         const char *const parameters[] = { "uuid", vm->spec.uuid, NULL };

@@ -171,6 +171,7 @@ static int spawned(Vm *vm)
         qemu_files_close(&vm->files);
         (void) process_start_time(vm->process.pid, &vm->process.start);
         vm->spec.events->phase(vm->spec.userdata, TIMELINE_SPAWNED);
+        qemu_check_weight(vm);
         r = qemu_watch(vm);
         if (r >= 0)
                 r = qemu_connect(vm);
@@ -227,9 +228,10 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         _cleanup_free_ char *qmp_path = NULL;
         _cleanup_close_ int qmp_fd = -EBADF, rpc_fd = -EBADF;
         _cleanup_free_ int *fds = NULL;
-        _cleanup_free_ char *explained = NULL;
+        _cleanup_free_ char *explained = NULL, *own_screen = NULL;
+        const VmDisplay *display = &vm->spec.config->display;
         const char *program = device_model(vm->spec.config);
-        char *no_env[] = { NULL };
+        char *no_env[] = { NULL }, *screen[] = { NULL, NULL };
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         QemuEnv env = { .accel = vm->accel, .uuid = vm->spec.uuid, .dir = vm->spec.dir, .qmp_fd = CHILD_QMP_FD,
                         .rpc_fd = CHILD_RPC_FD, .incoming = vm->spec.restore_fd >= 0, .now = time(NULL),
@@ -297,7 +299,12 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         options.new_session = true;
         options.bare = true;
         options.path = program;
-        if (vm->spec.config->display.kind != VM_DISPLAY_SDL) /* a window needs to be told where */
+        /* A window needs to be told where. */
+        if (display->text && display->kind != VM_DISPLAY_INTEL)
+                screen[0] = own_screen = strformat("DISPLAY=%s", display->text);
+        if (display->kind == VM_DISPLAY_SDL || display->kind == VM_DISPLAY_GTK)
+                options.env_extra = screen;
+        else
                 options.env = no_env;
         r = spawn(program ? SPAWN_HOOK : SPAWN_QEMU, args, &options, &vm->process.pid, &vm->pidfd);
         return r < 0 ? r : spawned(vm);

@@ -184,7 +184,7 @@ const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machin
         if (streq(n->model, "virtio"))
                 return "virtio-net-pci";
         if (!n->model[0]) /* PV guests never saw an emulated card */
-                return c->hvm ? "rtl8139" : "virtio-net-pci";
+                return vmconfig_is_hvm(c) ? "rtl8139" : "virtio-net-pci";
         for (size_t i = 0; i < ELEMENTSOF(same); i++)
                 if (streq(n->model, same[i]))
                         return same[i];
@@ -297,6 +297,7 @@ static bool keymap_known(const char *k)
 void qemu_add_display(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine)
 {
         const VmDisplay *d = &c->display;
+        const char *window = d->kind == VM_DISPLAY_SDL ? "sdl" : d->kind == VM_DISPLAY_GTK ? "gtk" : NULL;
 
         if (machine == QEMU_MACHINE_MICROVM || d->kind == VM_DISPLAY_NONE) {
                 arg_add(l, "-display", "none");
@@ -308,6 +309,10 @@ void qemu_add_display(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMac
         }
         if (d->kind == VM_DISPLAY_INTEL) {
                 arg_add(l, "-display", "none");
+                return;
+        }
+        if (window && env->confined) {
+                arg_refuse(l, "display = %s: QEMU runs as a user of its own, who may open windows on nobody's screen; vnc is for everybody", window);
                 return;
         }
         if (c->vfb)
@@ -327,7 +332,7 @@ void qemu_add_display(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMac
                 else if (d->keymap)
                         arg_warn(l, "display: keymap %s is not known to QEMU; the default is used", d->keymap);
         } else
-                arg_add(l, "-display", "sdl");
+                arg_add(l, "-display", "%s", window);
         if (c->usb) {
                 arg_add(l, "-device", "piix3-usb-uhci,id=usb0");
                 arg_add(l, "-device", "usb-tablet,id=tablet0,bus=usb0.0");

@@ -82,13 +82,16 @@ static void on_medium_changed(void *userdata, int r, _unused_ json_object *value
 static void on_medium_given(Vm *vm, int r, const char *text)
 {
         json_object *args = r >= 0 ? json_object_new_object() : NULL;
-        char name[40];
+        const char *driver = vm->plug.image.layers[0].driver;
+        char name[60];
 
         if (!args) {
                 on_medium_changed(vm, r < 0 ? r : -ENOMEM, NULL, text);
                 return;
         }
-        snprintf(name, sizeof name, "/dev/fdset/%d", vm->plug.names.items[0].number);
+        /* By such a name QEMU would take a device for a file. */
+        snprintf(name, sizeof name, "%s%s/dev/fdset/%d", streq(driver, "file") ? "" : driver, streq(driver, "file") ? "" : ":",
+                 vm->plug.names.items[0].number);
         set_text(args, "id", vm->plug.id);
         set_text(args, "filename", name);
         set_text(args, "format", "raw");

@@ -288,11 +288,13 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
         libxl_defbool_set(&b->u.hvm.usb, c->usb);
         libxl_defbool_set(&b->u.hvm.vnc.enable, false);
         libxl_defbool_set(&b->u.hvm.vkb_device, false); /* vkbd makes one */
-        if (c->display.kind == VM_DISPLAY_SDL)
+        if (c->display.kind == VM_DISPLAY_SDL) {
                 libxl_defbool_set(&b->u.hvm.sdl.enable, true);
+                r = c->display.text && !ids_restricted() ? give(&b->u.hvm.sdl.display, c->display.text) : 0;
+        }
         b->u.hvm.vga.kind = c->display.kind == VM_DISPLAY_NONE ? LIBXL_VGA_INTERFACE_TYPE_NONE
                                                                : LIBXL_VGA_INTERFACE_TYPE_STD;
-        if (vnc) {
+        if (vnc && r >= 0) {
                 set_vnc(c, &b->u.hvm.vnc);
                 r = give(&b->u.hvm.keymap, c->display.keymap);
         }
@@ -428,17 +430,12 @@ static int make_label(libxl_ctx *ctx, const char *label, char **ret, StrBuf *not
         return 0;
 }
 
-bool xen_config_is_hvm(const VmConfig *c)
-{
-        return streq(c->virt_type, "hvm") || (c->hvm && !streq(c->virt_type, "pv") && !streq(c->virt_type, "pvh"));
-}
-
 int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const FirmwareTables *tables, libxl_domain_config *ret,
                     StrBuf *notes, char **ret_why)
 {
         libxl_domain_create_info *ci = &ret->c_info;
         libxl_domain_build_info *b = &ret->b_info;
-        bool pvh = streq(c->virt_type, "pvh"), hvm = xen_config_is_hvm(c);
+        bool pvh = streq(c->virt_type, "pvh"), hvm = vmconfig_is_hvm(c);
         int64_t offset = 0;
         int r;
 
@@ -449,6 +446,8 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const
         ci->type = hvm ? LIBXL_DOMAIN_TYPE_HVM : pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
         if (libxl_uuid_from_string(&ci->uuid, c->uuid) != 0)
                 return refuse(ret_why, "uuid: '%s' is none", c->uuid);
+        if (c->display.kind == VM_DISPLAY_GTK)
+                return refuse(ret_why, "display = gtk: libxl opens windows of SDL only; vnc is for everybody");
         r = give(&ci->name, c->name && c->name[0] ? c->name : c->uuid);
         if (r < 0)
                 return r;

@@ -221,7 +221,7 @@ static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
         vm->spec = *spec;
         vm->restore_fd = -EBADF;
         vm->tables = (FirmwareTables) FIRMWARE_TABLES_INIT;
-        vm->hvm = xen_config_is_hvm(spec->config);
+        vm->hvm = vmconfig_is_hvm(spec->config);
         r = xenhost_new(spec->event, &host_events, vm, &vm->host, ret_why);
         if (r < 0)
                 return r;

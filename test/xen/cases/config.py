@@ -108,6 +108,7 @@ def keys_hvm():
            "b_info/device_model_stubdomain": "True", "b_info/stubdomain_memkb": 96 << 10, "b_info/stubdomain_kernel": "/stub/kernel",
            "b_info/stubdomain_ramdisk": "/stub/initrd", "b_info/stubdomain_cmdline": "debug"})
     check([*hvm, "display=sdl"], {"b_info/type.hvm/sdl/enable": "True", "b_info/type.hvm/vnc/enable": "False"})
+    check([*hvm, "display=sdl::1"], {"b_info/type.hvm/sdl/enable": "True", "b_info/type.hvm/sdl/display": ":1"})
     check([*hvm, "display=intel"], {"b_info/type.hvm/gfx_passthru": "True", "b_info/type.hvm/gfx_passthru_kind": "igd"})
 
 
@@ -126,7 +127,7 @@ def refused_keys():
                          (["disk=%s:file:xvda:w:disk::bps=100" % raw], ("xvda", "bps")),
                          (["disk=/nowhere:file:xvda:w:disk"], ("xvda", "/nowhere")),
                          (["nic=bridge=user,forward=tcp:8080:80"], ("nic 0", "forward")),
-                         (["kernel="], ("kernel",)), (["kernel=/nowhere"], ("kernel", "/nowhere")),
+                         (["display=gtk"], ("display", "gtk")), (["kernel="], ("kernel",)), (["kernel=/nowhere"], ("kernel", "/nowhere")),
                          (["initrd=/nowhere"], ("initrd", "/nowhere"))):
         error, _ = backend(base + lines)
         assert isinstance(error, str) and all(w in error for w in words), (lines, error)
