@@ -58,6 +58,28 @@ def unknown_option():
 
 
 @oxt.case
+def options_of_groups():
+    """Options that all commands of oxt share are taken in front of the command of a group and behind it."""
+    def commands(*group):
+        lines = run("oxt", *group, "--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+        return [line.split()[0] for line in lines]
+    groups = [("db",), ("policy",), ("config",), ("vm",), ("vm", "usb")]
+    assert {g[0] for g in groups} == {c for c in commands() if "\nCommands:" in run("oxt", c, "--help").stdout}
+    wrong = []
+    for group in groups:
+        for command in commands(*group):
+            shared = ["--state-dir", "/nowhere", "--bus=private"]
+            for words in ([*shared, command, "--help"], [command, *shared, "--help"]):
+                r = run("oxt", *group, *words)
+                if r.returncode != 0 or not r.stdout.startswith("Usage: oxt " + " ".join(group)):
+                    wrong.append("oxt %s %s: %s" % (" ".join(group), " ".join(words), r.stderr))
+    assert not wrong, "\n".join(wrong)
+    before, behind = run("oxt", "db", "--state-dir", "/nowhere", "check"), run("oxt", "db", "check", "--state-dir", "/nowhere")
+    assert before.returncode and before.stderr == behind.stderr and "/nowhere" in before.stderr, (before, behind)
+    assert "--state-dir" in run("oxt", "--complete", "vm").stdout.split() and "list" in run("oxt", "--complete", "vm", "--bus", "private").stdout.split()
+
+
+@oxt.case
 def man_pages():
     """Every program has a man page that names all of its options."""
     def check(name):

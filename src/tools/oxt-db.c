@@ -420,9 +420,8 @@ static const Verb verbs[] = {
 
 int oxt_db(int argc, char *argv[], _unused_ void *userdata)
 {
-        static const Program program = { .name = "oxt db", .synopsis = "COMMAND ...", .verbs = verbs,
+        static const Program program = { .name = "oxt db", .synopsis = "[OPTIONS] COMMAND ...", .verbs = verbs,
                                          .summary = "Looks after the configuration database." };
-        int status, first = options_parse(&program, argc, argv, 2, &status);
 
-        return first < 0 ? status : verbs_run(&program, argc, argv, first, 2, NULL);
+        return stack_group(&program, argc, argv);
 }

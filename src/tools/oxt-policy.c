@@ -322,7 +322,7 @@ static int policy_lint_files(int argc, char *argv[], _unused_ void *userdata)
                 { 0 }
         };
         static const Program program = { .name = "oxt policy lint", .synopsis = "[OPTIONS] FILE...", .options = options,
-                                         .flags = PROGRAM_PERMUTE,
+                                         .flags = PROGRAM_PERMUTE, .more_options = stack_options,
                                          .summary = "Looks for mistakes in rule files. Exit status: 0 no error, 1 warnings with "
                                                     "--strict, 2 errors." };
         _cleanup_(interfaces_freep) Interfaces *known = NULL;
@@ -436,7 +436,7 @@ static int policy_diff_files(int argc, char *argv[], _unused_ void *userdata)
                 { 0 }
         };
         static const Program program = { .name = "oxt policy diff", .synopsis = "[OPTIONS] OLD NEW", .options = options,
-                                         .flags = PROGRAM_PERMUTE,
+                                         .flags = PROGRAM_PERMUTE, .more_options = stack_options,
                                          .summary = "Shows exactly the classes of messages that two rule files decide differently. Exit "
                                                     "status: 0 none (nothing is printed), 1 some, 2 error." };
         _cleanup_policy_ Policy *old = NULL, *new = NULL;
@@ -483,9 +483,8 @@ static const Verb verbs[] = {
 
 int oxt_policy(int argc, char *argv[], _unused_ void *userdata)
 {
-        static const Program program = { .name = "oxt policy", .synopsis = "COMMAND ...", .verbs = verbs,
+        static const Program program = { .name = "oxt policy", .synopsis = "[OPTIONS] COMMAND ...", .verbs = verbs,
                                          .summary = "Explains and checks the rules of rpc-proxy." };
-        int status, first = options_parse(&program, argc, argv, 2, &status);
 
-        return first < 0 ? status : verbs_run(&program, argc, argv, first, 2, NULL);
+        return stack_group(&program, argc, argv);
 }

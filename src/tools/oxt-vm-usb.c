@@ -158,9 +158,8 @@ static const Verb verbs[] = {
 
 int vm_usb(int argc, char *argv[], _unused_ void *userdata)
 {
-        static const Program program = { .name = "oxt vm usb", .synopsis = "COMMAND ...", .verbs = verbs,
+        static const Program program = { .name = "oxt vm usb", .synopsis = "[OPTIONS] COMMAND ...", .verbs = verbs,
                                          .summary = "USB devices of this host for running VMs." };
-        int status, first = options_parse(&program, argc, argv, 2, &status);
 
-        return first < 0 ? status : verbs_run(&program, argc, argv, first, 2, NULL);
+        return stack_group(&program, argc, argv);
 }

@@ -562,9 +562,8 @@ static const Verb verbs[] = {
 
 int oxt_vm(int argc, char *argv[], _unused_ void *userdata)
 {
-        static const Program program = { .name = "oxt vm", .synopsis = "COMMAND ...", .verbs = verbs,
+        static const Program program = { .name = "oxt vm", .synopsis = "[OPTIONS] COMMAND ...", .verbs = verbs,
                                          .summary = "Makes, shows, changes and runs VMs. A VM is named by name or UUID." };
-        int status, first = options_parse(&program, argc, argv, 2, &status);
 
-        return first < 0 ? status : verbs_run(&program, argc, argv, first, 2, NULL);
+        return stack_group(&program, argc, argv);
 }

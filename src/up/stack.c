@@ -58,6 +58,16 @@ int stack_open(Stack *ret, const Program *program, int argc, char *argv[], int *
         return first;
 }
 
+int stack_group(const Program *program, int argc, char *argv[])
+{
+        Program p = *program;
+        int status, first;
+
+        p.more_options = stack_options;
+        first = options_parse(&p, argc, argv, 2, &status);
+        return first < 0 ? status : verbs_run(&p, argc, argv, first, 2, NULL);
+}
+
 void stack_done(Stack *s)
 {
         paths_done(&s->paths);

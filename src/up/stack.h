@@ -11,7 +11,7 @@ typedef struct Stack {
         bool root;        /* started by root: daemons become users of their own */
 } Stack;
 
-/* --state-dir, --runtime-dir, --bus, --debug: for Program.more_options. May be given to `oxt` and to its command. */
+/* --state-dir, --runtime-dir, --bus, --debug: for Program.more_options. May be given to `oxt`, to a group and to its command. */
 extern const Option stack_options[];
 
 /*
@@ -20,6 +20,9 @@ extern const Option stack_options[];
  */
 int stack_open(Stack *ret, const Program *program, int argc, char *argv[], int *ret_exit);
 void stack_done(Stack *s);
+
+/* Runs a command of a group such as `oxt vm`: options of the stack are taken in front of it too. Returns the exit status. */
+int stack_group(const Program *program, int argc, char *argv[]);
 
 /* Where this stack's bus is, whatever DBUS_SYSTEM_BUS_ADDRESS says of another one. NULL on out of memory. */
 char *stack_bus_address(const Stack *s);
