@@ -125,6 +125,13 @@ int call_reply_strv(Call *c, char type, char *const *l);
 int call_reply_array(Call *c, const char *contents, int (*fill)(Call *c, sd_bus_message *reply));
 /* For fill of an "aa{ss}": appends one table of texts, from pairs (key, value, …, NULL). A value NULL is "". */
 int reply_add_row(sd_bus_message *reply, const char *key, ...) __attribute__((sentinel));
+/*
+ * Reads an "aa{ss}" of somebody else: the object paths that its tables have under key, to free. What is no such path, is
+ * longer than REPLY_PATH_MAX, or comes after REPLY_PATHS_MAX of them, is left out. Returns 0 or negative errno.
+ */
+#define REPLY_PATHS_MAX 256
+#define REPLY_PATH_MAX 256
+int reply_read_paths(sd_bus_message *untrusted_reply, const char *key, char ***ret);
 int call_fail(Call *c, const char *error_name, const char *fmt, ...) _printf_(3, 4);
 
 static inline const char *call_path(const Call *c)

@@ -42,7 +42,7 @@ static int fill_rows(_unused_ Call *c, sd_bus_message *reply)
 {
         int r = reply_add_row(reply, "id", "1", "name", NULL, NULL);
 
-        return r < 0 ? r : reply_add_row(reply, "id", "2", NULL);
+        return r < 0 ? r : reply_add_row(reply, "id", "/b", NULL);
 }
 
 static int fill_failing(Call *c, _unused_ sd_bus_message *reply)
@@ -221,12 +221,17 @@ static void test_lists(void)
 
         assert(sd_bus_message_has_signature(m, "aa{ss}") && sd_bus_message_enter_container(m, 'a', "a{ss}") > 0);
         assert(sd_bus_message_read(m, "a{ss}", 2, &key, &value, &key, &value) > 0 && streq(key, "name") && streq(value, ""));
-        assert(sd_bus_message_read(m, "a{ss}", 1, &key, &value) > 0 && streq(key, "id") && streq(value, "2"));
+        assert(sd_bus_message_read(m, "a{ss}", 1, &key, &value) > 0 && streq(key, "id") && streq(value, "/b"));
         assert(sd_bus_message_at_end(m, false) > 0);
+        assert(sd_bus_message_rewind(m, true) >= 0 && reply_read_paths(m, "id", &l) == 0);
+        assert(strv_length(l) == 1 && streq(l[0], "/b"));
+        l = strv_free(l);
+        assert(sd_bus_message_rewind(m, true) >= 0 && reply_read_paths(m, "none", &l) == 0 && !l);
         sd_bus_message_unref(m);
         expect_error(call("/o", "a.b", "FailingRows", ""), "a.b.Full", "no room");
         expect_error(call("/o", "a.b", "ErrnoRows", ""), DBUS_ERROR_FAILED, "No such file or directory");
         m = call("/o", "a.b", "Paths", "");
+        assert(reply_read_paths(m, "id", &l) < 0 && !l && sd_bus_message_rewind(m, true) >= 0);
         assert(sd_bus_message_has_signature(m, "ao") && sd_bus_message_read(m, "ao", 2, &key, &value) > 0 &&
                streq(key, "/a") && streq(value, "/b"));
         sd_bus_message_unref(m);

@@ -12,6 +12,7 @@
 #include "log.h"
 #include "oxt-vm.h"
 #include "parse.h"
+#include "service.h"
 #include "strbuf.h"
 #include "vm-image.h"
 #include "vm-keys.h"
@@ -19,7 +20,6 @@
 #define VMDISK "com.citrix.xenclient.vmdisk"
 #define VMNIC "com.citrix.xenclient.vmnic"
 #define NETWORK_DAEMON "com.citrix.xenclient.networkdaemon"
-#define NETWORKS_MAX 256
 #define NETWORKS_USEC (10 * USEC_PER_SEC)
 #define WORDS_MAX 16
 
@@ -113,8 +113,6 @@ static char **host_networks(const VmCommand *c)
 {
         _cleanup_strv_ char **l = NULL;
         sd_bus_message *m = NULL, *reply = NULL;
-        const char *key, *value;
-        unsigned n = 0;
         int r = sd_bus_message_new_method_call(c->bus, &m, NETWORK_DAEMON, "/", NETWORK_DAEMON, "list");
 
         if (r >= 0)
@@ -122,15 +120,7 @@ static char **host_networks(const VmCommand *c)
         if (r >= 0)
                 r = sd_bus_call(c->bus, m, NETWORKS_USEC, NULL, &reply);
         if (r >= 0)
-                r = sd_bus_message_enter_container(reply, 'a', "a{ss}");
-        while (r >= 0 && n < NETWORKS_MAX && (r = sd_bus_message_enter_container(reply, 'a', "{ss}")) > 0) {
-                while ((r = sd_bus_message_read(reply, "{ss}", &key, &value)) > 0)
-                        if (streq(key, "object") && sd_bus_object_path_is_valid(value) && n++ < NETWORKS_MAX &&
-                            strv_extend(&l, value) < 0)
-                                r = -ENOMEM;
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(reply);
-        }
+                (void) reply_read_paths(reply, "object", &l);
         sd_bus_message_unref(m);
         sd_bus_message_unref(reply);
         return TAKE_PTR(l);

@@ -9,14 +9,13 @@
 #define CALL_USEC (5 * USEC_PER_SEC)
 #define RETRY_USEC (1 * USEC_PER_SEC)
 #define SETTLE_USEC (100 * USEC_PER_MSEC) /* signals come in bursts */
-#define NETWORKS_MAX 256
 #define TEXT_MAX 256
 
 struct Networks {
         Manager *manager;
         Network *list, *next;  /* next: being filled */
         size_t n, n_next;
-        sd_bus_slot *calls[2 * NETWORKS_MAX + 2], *match;
+        sd_bus_slot *calls[2 * REPLY_PATHS_MAX + 2], *match;
         size_t n_calls, waiting;
         sd_event_source *timer;
         bool known, again;
@@ -176,20 +175,15 @@ static int ask_of(Networks *n, size_t index)
 static int on_list(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error *unused)
 {
         Networks *n = userdata;
-        const char *key, *value;
-        int r = sd_bus_message_get_error(reply) ? -EIO : sd_bus_message_enter_container(reply, 'a', "a{ss}");
+        _cleanup_strv_ char **paths = NULL;
+        int r = sd_bus_message_get_error(reply) ? -EIO : reply_read_paths(reply, "object", &paths);
 
-        n->next = calloc(NETWORKS_MAX, sizeof *n->next);
+        n->next = calloc(REPLY_PATHS_MAX, sizeof *n->next);
         if (!n->next)
                 r = -ENOMEM;
-        while (r >= 0 && (r = sd_bus_message_enter_container(reply, 'a', "{ss}")) > 0) {
-                while ((r = sd_bus_message_read(reply, "{ss}", &key, &value)) > 0)
-                        if (streq(key, "object") && n->n_next < NETWORKS_MAX && strlen(value) <= TEXT_MAX &&
-                            sd_bus_object_path_is_valid(value) && (n->next[n->n_next].path = strdup(value)))
-                                n->n_next++;
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(reply);
-        }
+        for (char **p = paths; r >= 0 && p && *p; p++)
+                if (!(n->next[n->n_next++].path = strdup(*p)))
+                        r = -ENOMEM;
         for (size_t i = 0; r >= 0 && i < n->n_next; i++)
                 r = ask_of(n, i);
         if (r >= 0) {
