@@ -91,6 +91,19 @@ int bus_open(const char *address, sd_bus **ret)
         return 0;
 }
 
+int bus_wait_answers(sd_bus *bus, const size_t *waiting)
+{
+        int r = 0;
+
+        while (r >= 0 && *waiting > 0) {
+                r = sd_bus_process(bus, NULL);
+                /* sd_bus_process() does not count a time-out as something that it did, but the callback was called. */
+                if (r == 0 && *waiting > 0)
+                        r = sd_bus_wait(bus, UINT64_MAX);
+        }
+        return r < 0 ? r : 0;
+}
+
 static void bus_drop(Daemon *d)
 {
         if (!d->bus)

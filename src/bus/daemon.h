@@ -59,3 +59,5 @@ char *bus_address(const Paths *p);
 
 /* Connects a tool. address NULL: bus_address() of the default stack. Returns a started connection. */
 int bus_open(const char *address, sd_bus **ret);
+/* For tools: handles what comes until *waiting, which the callbacks count down, is 0. Returns 0 or negative errno. */
+int bus_wait_answers(sd_bus *bus, const size_t *waiting);

@@ -9,6 +9,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "json.h"
 #include "log.h"
 #include "oxt-vm.h"
@@ -119,11 +120,7 @@ static int table_load(Table *t, VmCommand *c)
                                                                 "Usage", on_usage, row, NULL) >= 0)
                         t->waiting++;
         }
-        while (r >= 0 && t->waiting > 0) {
-                r = sd_bus_process(c->bus, NULL);
-                if (r == 0)
-                        r = sd_bus_wait(c->bus, UINT64_MAX);
-        }
+        r = bus_wait_answers(c->bus, &t->waiting);
         if (r < 0)
                 log_errno(r, "The connection to the bus broke");
         return r;

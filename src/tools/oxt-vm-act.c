@@ -2,6 +2,7 @@
 /* oxt vm start, shutdown, … cancel: one call for each VM. */
 #include <unistd.h>
 
+#include "daemon.h"
 #include "oxt-vm.h"
 #include "strbuf.h"
 
@@ -29,7 +30,7 @@ static const Action actions[] = {
 typedef struct Wait {
         VmCommand *command;
         const char *vm;
-        bool over;
+        size_t waiting;
         int result;
 } Wait;
 
@@ -50,7 +51,7 @@ static int on_over(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *unu
         Wait *w = userdata;
         int cancelled = 1;
 
-        w->over = true;
+        w->waiting = 0;
         if (isatty(STDERR_FILENO))
                 fputs("\r\033[K", stderr);
         if (error)
@@ -64,7 +65,7 @@ static int act(VmCommand *c, const char *vm, const char *path, const Action *a)
 {
         _cleanup_free_ char *match = strformat("type='signal',sender='" XENMGR "',path='%s',interface='" OWN "',member='Progress'", path);
         sd_bus_slot *progress = NULL, *call = NULL;
-        Wait w = { .command = c, .vm = vm };
+        Wait w = { .command = c, .vm = vm, .waiting = 1 };
         sd_bus_message *m = NULL;
         int r = match ? sd_bus_add_match(c->bus, &progress, match, on_progress, &w) : -ENOMEM;
 
@@ -72,11 +73,8 @@ static int act(VmCommand *c, const char *vm, const char *path, const Action *a)
                 r = sd_bus_message_new_method_call(c->bus, &m, XENMGR, path, a->interface, a->method);
         if (r >= 0)
                 r = sd_bus_call_async(c->bus, &call, m, on_over, &w, VMCOMMAND_USEC);
-        while (r >= 0 && !w.over) {
-                r = sd_bus_process(c->bus, NULL);
-                if (r == 0)
-                        r = sd_bus_wait(c->bus, UINT64_MAX);
-        }
+        if (r >= 0)
+                r = bus_wait_answers(c->bus, &w.waiting);
         sd_bus_slot_unref(progress);
         sd_bus_slot_unref(call);
         sd_bus_message_unref(m);
