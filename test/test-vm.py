@@ -238,8 +238,14 @@ def show_everything():
 
 @oxt.case
 def completion():
-    """VMs, properties and templates are completed."""
+    """VMs, properties and templates are completed; a name is quoted and never run by the shell."""
     assert "plain" in good("--complete", "start") and "plain" in good("--complete", "delete", "--force")
+    script, program = os.path.realpath(os.path.join(oxt.BUILD, "data", "oxt")), os.path.realpath(oxt.program("oxt"))
+    good("rename", "plain", "$(touch ran) b;'")
+    r = stack.run(["bash", "-c", '. "$1"; COMP_WORDS=("$2" vm start \\$); COMP_CWORD=3; _oxt_complete "$2"; echo "${COMPREPLY[@]}"',
+                   "bash", script, program], cwd=stack.root)
+    assert r.stdout == r"\$\(touch\ ran\)\ b\;\'" + "\n" and not os.path.exists(os.path.join(stack.root, "ran")), r
+    good("rename", "$(touch ran) b;'", "plain")
     assert "memory=\n" in good("--complete", "set", "plain") and "domid=\n" not in good("--complete", "set", "plain")
     assert good("--complete", "create", "--network") == "none\nuser\n"
     assert "new-vm-linux" in good("--complete", "create", "--template") and "boot=\n" in good("--complete", "create", "-s")
