@@ -264,11 +264,9 @@ static int append_container(Source *s, sd_bus_message *m, const char *type, size
                 size_t l = signature_first(field);
 
                 skip_blanks(s);
-                if (*s->p == close && (first || (structure && !*field)))
+                if (*s->p == close)
                         break;
                 if (!first) {
-                        if (*s->p == close && !structure)
-                                break;
                         if (*s->p++ != ',')
                                 return wanted(s, dict ? "',' or '}' behind an entry" : "',' or ']' behind an element");
                         skip_blanks(s);

@@ -57,9 +57,9 @@ int vmcommand_fail(const VmCommand *c, const char *what, int r, const sd_bus_err
         const char *text = sd_bus_error_is_set(error) ? strempty(error->message) : strerror(-r);
         size_t n = strspn(text, "0123456789");
 
-        if (sd_bus_error_has_name(error, "org.freedesktop.DBus.Error.ServiceUnknown"))
-                fprintf(stderr, "%s: the manager does not run; 'oxt status' shows what does, 'oxt up' starts it\n", c->name);
-        else if (n > 0 && text[n] == ':')
+        if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN))
+                return vmtable_fail(c->name, what, r, error);
+        if (n > 0 && text[n] == ':')
                 fprintf(stderr, "%s: %s: %s (error %.*s)\n", c->name, what, text + n + 1 + strspn(text + n + 1, " "), (int) n,
                         text);
         else
@@ -130,7 +130,6 @@ int vmcommand_choose(VmCommand *c, const char *choice, char **ret_path)
 {
         _cleanup_vmtable_ VmTable l = { .program = c->name };
         const VmEntry *vm;
-        Nearest nearest;
         unsigned n = 0;
         int r = vmtable_load(&l, c->bus);
 
@@ -150,10 +149,7 @@ int vmcommand_choose(VmCommand *c, const char *choice, char **ret_path)
                                 fprintf(stderr, "  %s  %s\n", l.items[i].uuid, l.items[i].state);
                 return -ENOTUNIQ;
         }
-        nearest_init(&nearest, choice);
-        for (size_t i = 0; i < l.n; i++)
-                if (nearest_try(&nearest, l.items[i].name))
-                        vm = &l.items[i];
+        vm = vmtable_nearest(&l, choice);
         fprintf(stderr, "%s: there is no VM '%s'%s%s%s; 'oxt vm list' shows those there are\n", c->name, choice,
                 vm ? "; did you mean '" : "", vm ? vm->name : "", vm ? "'?" : "");
         return -ENOENT;

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "vm-table.h"
 
+#include "daemon.h"
 #include "dbus-text.h"
+#include "nearest.h"
 #include "parse.h"
 #include "strbuf.h"
 
 int vmtable_fail(const char *program, const char *what, int r, const sd_bus_error *error)
 {
-        if (sd_bus_error_is_set(error))
+        if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN))
+                fprintf(stderr, "%s: the manager does not run; 'oxt status' shows what does, 'oxt up' starts it\n", program);
+        else if (sd_bus_error_is_set(error))
                 fprintf(stderr, "%s: %s: %s: %s\n", program, what, error->name, strempty(error->message));
         else
                 fprintf(stderr, "%s: %s: %s\n", program, what, strerror(-r));
@@ -116,11 +120,8 @@ int vmtable_load(VmTable *l, sd_bus *bus)
                                              &l->items[i], "s", XENMGR_VM);
                 l->waiting += r >= 0;
         }
-        while (r >= 0 && l->waiting > 0) {
-                r = sd_bus_process(bus, NULL);
-                if (r == 0)
-                        r = sd_bus_wait(bus, UINT64_MAX);
-        }
+        if (r >= 0)
+                r = bus_wait_answers(bus, &l->waiting);
         if (r < 0)
                 vmtable_fail(l->program, "list_vms", r, &error);
         sd_bus_error_free(&error);
@@ -161,6 +162,18 @@ const VmEntry *vmtable_find_name(const VmTable *l, const char *name, unsigned *r
                         found = found ? found : &l->items[i];
                         ++*ret_n;
                 }
+        return found;
+}
+
+const VmEntry *vmtable_nearest(const VmTable *l, const char *name)
+{
+        const VmEntry *found = NULL;
+        Nearest nearest;
+
+        nearest_init(&nearest, name);
+        for (size_t i = 0; i < l->n; i++)
+                if (nearest_try(&nearest, l->items[i].name))
+                        found = &l->items[i];
         return found;
 }
 

@@ -34,6 +34,8 @@ void vmtable_done(VmTable *l);
 void vmtable_sort(VmTable *l);
 /* The first VM of that name, and how many there are. NULL: none. */
 const VmEntry *vmtable_find_name(const VmTable *l, const char *name, unsigned *ret_n);
+/* The VM whose name is nearest to a mistyped one; NULL: none is near. */
+const VmEntry *vmtable_nearest(const VmTable *l, const char *name);
 const VmEntry *vmtable_find_uuid(const VmTable *l, const char *uuid);
 
 /* Says what failed: with what was asked of whom and the service's own words. Returns r. */

@@ -121,9 +121,10 @@ static int take_options(int argc, char *argv[], char ***xec, int *ret_exit)
 
 /* ---- asking xenmgr ---- */
 
-static int not_found(const char *choice)
+static int not_found(const char *choice, const VmEntry *near)
 {
-        fprintf(stderr, "xec-vm: vm '%s' not found\n", choice);
+        fprintf(stderr, "xec-vm: vm '%s' not found; %s%s%s\n", choice, near ? "did you mean '" : "'xec-vm' shows those there are",
+                near ? near->name : "", near ? "'?" : "");
         return -ENOENT;
 }
 
@@ -148,7 +149,7 @@ static int find_by(sd_bus *bus, const char *choice, const char *method, const ch
                 r = *ret ? 0 : -ENOMEM;
         } else if (sd_bus_error_has_name(&error, "org.freedesktop.DBus.Error.Failed") ||
                    sd_bus_error_has_name(&error, "org.freedesktop.DBus.Error.InvalidArgs"))
-                r = not_found(choice);
+                r = not_found(choice, NULL);
         else
                 vmtable_fail("xec-vm", method, r, &error);
         sd_bus_message_unref(m);
@@ -168,7 +169,7 @@ static int find_by_name(sd_bus *bus, const char *name, char **ret)
                 return r;
         found = vmtable_find_name(&l, name, &n);
         if (!found)
-                return not_found(name);
+                return not_found(name, vmtable_nearest(&l, name));
         if (n > 1)
                 fprintf(stderr, "xec-vm: %u VMs are named '%s'; taking %s (choose with -u UUID)\n", n, name, found->uuid);
         *ret = strdup(found->path);
@@ -189,7 +190,7 @@ static int choose(sd_bus *bus, char **ret)
                 int32_t value;
 
                 if (parse_i64(arg_domid, &domid) < 0 || domid < 0 || domid > INT32_MAX)
-                        return not_found(arg_domid);
+                        return not_found(arg_domid, NULL);
                 value = (int32_t) domid;
                 r = find_by(bus, arg_domid, "find_vm_by_domid", "i", &value, ret);
         } else
@@ -296,29 +297,31 @@ static int become_xec(const char *vm, char *const words[], bool completing)
         return 1;
 }
 
-/* A command of our own on the VM at that path; false: the words are xec's. */
-static bool run_own(sd_bus *bus, const char *vm, char **words, int *ret_status)
+/* The words of a command of our own; NULL: they are xec's. */
+static char **own_words(char **xec)
 {
-        LookTarget target = { bus, vm };
-        const Verb *v;
-        char **w = words;
-
         if (arg_disk || arg_nic || arg_list_disks || arg_list_nics)
-                return false;
-        while (w && *w && streq(*w, "--json")) /* it was in front, where it is xec's */
-                w++;
-        v = look_find(w);
-        if (!v)
-                return false;
-        /* The words that were skipped are options of the command as well. */
-        for (; w > words; w--) {
-                char *skipped = w[-1];
+                return NULL;
+        while (xec && *xec && (streq(*xec, "--json") || streq(*xec, "-q") || streq(*xec, "--query")))
+                xec++;
+        return look_find(xec) ? xec : NULL;
+}
 
-                w[-1] = w[0];
-                w[0] = skipped;
-        }
-        *ret_status = v->run((int) strv_length(words), words, &target);
-        return true;
+static int run_own(sd_bus *bus, const char *vm, char *const words[])
+{
+        _cleanup_free_ char **argv = calloc(strv_length(words) + 2, sizeof *argv);
+        LookTarget target = { bus, vm };
+        char json[] = "--json";
+        int argc = 0;
+
+        if (!argv)
+                return 1;
+        argv[argc++] = *words++;
+        if (arg_json) /* it was in front */
+                argv[argc++] = json;
+        while (*words)
+                argv[argc++] = *words++;
+        return look_find(argv)->run(argc, argv, &target);
 }
 
 /* Names, uuids and domids of VMs; behind a choice, what xec says of its object. */
@@ -362,10 +365,12 @@ int main(int argc, char *argv[])
         _cleanup_free_ char *vm = NULL;
         sd_bus *bus = NULL;
         int r, status = 1;
+        char **own;
 
         if (take_options(argc, argv, &xec, &status) < 0)
                 return status;
-        if (arg_object && !look_find(xec))
+        own = own_words(xec);
+        if (arg_object && !own)
                 return become_xec(arg_object, xec, false);
         r = bus_open(NULL, &bus);
         if (r < 0) {
@@ -378,12 +383,10 @@ int main(int argc, char *argv[])
         r = vm ? 1 : choose(bus, &vm);
         if (r == 0)
                 r = print_table(bus);
-        if (r > 0 && run_own(bus, vm, xec, &status)) {
-                sd_bus_flush_close_unref(bus);
-                return status;
-        }
+        if (r > 0 && own)
+                status = run_own(bus, vm, own);
         sd_bus_flush_close_unref(bus);
         if (r < 0)
                 return 1;
-        return vm ? become_xec(vm, xec, false) : 0;
+        return !vm ? 0 : own ? status : become_xec(vm, xec, false);
 }

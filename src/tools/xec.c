@@ -7,8 +7,10 @@
 
 #include "daemon.h"
 #include "dbus-text.h"
-#include "introspect.h"
+#include "introspect-text.h"
+#include "nearest.h"
 #include "options.h"
+#include "parse.h"
 
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 
@@ -19,9 +21,11 @@ static bool arg_get_all, arg_session, arg_quiet, arg_json;
 static bool arg_list_interfaces, arg_list_methods, arg_list_properties;
 static int64_t arg_timeout;
 
-static int take_set(const char *value _unused_)
+/* arrange_options() takes out --set with its two words, but not where it is joined with others. */
+static int take_set(_unused_ const char *value)
 {
-        return 0; /* never reached: arrange_options() takes out --set with its two words */
+        fprintf(stderr, "xec: write each option by itself: -x PROPERTY VALUE\n");
+        return -EINVAL;
 }
 
 static const Option options[] = {
@@ -90,8 +94,8 @@ static int arrange_options(int *argc, char *argv[])
                 at = (int) (o - options);
                 words = o->arg && !strchr(argv[i], '=') ? 1 : 0;
                 if (streq(o->name, "set")) {
-                        if (i + 2 >= *argc) {
-                                fprintf(stderr, "xec: option '--set' needs a property and a value\n");
+                        if (!words || i + 2 >= *argc) {
+                                fprintf(stderr, "xec: option '--set' needs a property and a value: -x PROPERTY VALUE\n");
                                 return -EINVAL;
                         }
                         if (!arg_set_property) {
@@ -135,29 +139,55 @@ static void log_call(char *words[])
 
 /* ---- calls ---- */
 
-static int report(int r, const sd_bus_error *error)
+/* The error's name, and all that came with it. */
+static void print_error(sd_bus_message *reply)
 {
-        if (sd_bus_error_is_set(error)) {
-                fprintf(stderr, "%s: %s\n", error->name, strempty(error->message));
-                if (sd_bus_error_has_name(error, "org.freedesktop.DBus.Error.ServiceUnknown") ||
-                    sd_bus_error_has_name(error, "org.freedesktop.DBus.Error.NameHasNoOwner"))
-                        fprintf(stderr, "xec: nobody on this bus is called %s; 'oxt status' shows what runs\n",
-                                arg_service);
-        } else
-                fprintf(stderr, "xec: the call failed: %s\n", strerror(-r));
-        return r;
+        const sd_bus_error *error = sd_bus_message_get_error(reply);
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        int r = sd_bus_message_rewind(reply, true);
+
+        for (bool first = true; r >= 0 && sd_bus_message_at_end(reply, true) == 0; first = false) {
+                strbuf_add(&b, first ? "" : ", ");
+                r = dbus_text_print(reply, &b);
+        }
+        fprintf(stderr, "%s: %s\n", error->name, strempty(b.data));
+        if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) || sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+                fprintf(stderr, "xec: nobody on this bus is called %s; 'oxt status' shows what runs\n", arg_service);
+}
+
+typedef struct Answer {
+        size_t waiting;
+        sd_bus_message *message;
+} Answer;
+
+static int on_answer(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error)
+{
+        *(Answer *) userdata = (Answer) { .message = sd_bus_message_ref(m) };
+        return 0;
 }
 
 /* Sends m and waits. Errors are printed. */
 static int send(sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
 {
-        sd_bus_error error = SD_BUS_ERROR_NULL;
         uint64_t limit = arg_timeout > 0 ? (uint64_t) arg_timeout * USEC_PER_SEC : UINT64_MAX;
-        int r = sd_bus_call(bus, m, limit, &error, ret);
+        Answer a = { .waiting = 1 };
+        sd_bus_slot *slot = NULL;
+        /* Of an error sd_bus_call() would hand over nothing but its first text. */
+        int r = sd_bus_call_async(bus, &slot, m, on_answer, &a, limit);
 
+        if (r >= 0)
+                r = bus_wait_answers(bus, &a.waiting);
+        sd_bus_slot_unref(slot);
         if (r < 0)
-                report(r, &error);
-        sd_bus_error_free(&error);
+                fprintf(stderr, "xec: the call failed: %s\n", strerror(-r));
+        else if (sd_bus_message_is_method_error(a.message, NULL)) {
+                print_error(a.message);
+                r = -EIO;
+        }
+        if (r < 0)
+                sd_bus_message_unref(a.message);
+        else
+                *ret = a.message;
         return r;
 }
 
@@ -202,6 +232,47 @@ static int out_of_memory(void)
         return -ENOMEM;
 }
 
+static int no_interface(void)
+{
+        fprintf(stderr, "xec: interface %s not found; --list-interfaces shows those there are\n", arg_interface);
+        return -ENOENT;
+}
+
+/* Tells that the object, or the interface that was given, has no such member, and what it has near it. */
+static int no_member(const Introspection *x, IntroKind kind, const char *name)
+{
+        const char *what = kind == INTRO_METHOD ? "method" : "property", *near = NULL;
+        const char *list = kind == INTRO_METHOD ? "methods" : "properties";
+        bool other = false;
+        Nearest nearest;
+
+        nearest_init(&nearest, name);
+        for (size_t i = 0; i < x->n_interfaces; i++) {
+                const IntroInterface *f = &x->interfaces[i];
+
+                if (arg_interface && !streq(arg_interface, f->name))
+                        continue;
+                other |= interface_member(f, kind == INTRO_METHOD ? INTRO_PROPERTY : INTRO_METHOD, name) != NULL;
+                for (size_t m = 0; m < f->n_members; m++)
+                        if (f->members[m].kind == kind && nearest_try(&nearest, f->members[m].name))
+                                near = f->members[m].name;
+        }
+        if (arg_interface)
+                fprintf(stderr, "xec: %s %s.%s not found", what, arg_interface, name);
+        else
+                fprintf(stderr, "xec: %s %s not found in any of the interfaces", what, name);
+        if (kind == INTRO_METHOD && (streq(name, "get") || streq(name, "set")))
+                fprintf(stderr, "; to %s a property: %s PROPERTY%s\n", name, name, streq(name, "set") ? " VALUE" : "");
+        else if (other)
+                fprintf(stderr, kind == INTRO_METHOD ? "; there is a property of that name: get %s\n"
+                                                     : "; there is a method of that name: %s\n", name);
+        else if (near)
+                fprintf(stderr, "; did you mean '%s'?\n", near);
+        else
+                fprintf(stderr, "; --list-%s shows those there are\n", list);
+        return -ENOENT;
+}
+
 /* Prints all values of a message: one a line, or as one JSON array (of one value with single: bare). */
 static int print_message(sd_bus_message *m, bool single)
 {
@@ -230,33 +301,37 @@ static int print_message(sd_bus_message *m, bool single)
         return 0;
 }
 
-/* The interface to use for a member: as given, or found. NULL after printing why not. */
-static const char *find_interface(sd_bus *bus, IntroKind kind, const char *member, Introspection **x)
+/* A member of the interface that was given, or of the first that has such a one. */
+static int find_member(const Introspection *x, IntroKind kind, const char *name, const IntroInterface **ret_interface,
+                       const IntroMember **ret)
 {
-        const IntroInterface *i;
-
-        if (arg_interface)
-                return arg_interface;
-        if (introspect(bus, x) < 0)
-                return NULL;
-        if (introspection_member(*x, kind, member, &i))
-                return i->name;
-        fprintf(stderr, "xec: %s %s not found in any of the interfaces\n",
-                kind == INTRO_METHOD ? "method" : "property", member);
-        return NULL;
+        if (arg_interface) {
+                *ret_interface = introspection_interface(x, arg_interface);
+                if (!*ret_interface)
+                        return no_interface();
+                *ret = interface_member(*ret_interface, kind, name);
+        } else
+                *ret = introspection_member(x, kind, name, ret_interface);
+        return *ret ? 0 : no_member(x, kind, name);
 }
 
 static int get_property(sd_bus *bus, const char *property)
 {
         _cleanup_introspection_ Introspection *x = NULL;
         sd_bus_message *m = NULL, *reply = NULL;
-        const char *interface = find_interface(bus, INTRO_PROPERTY, property, &x);
-        int r = interface ? 0 : -ENOENT;
+        const IntroInterface *i = NULL;
+        const IntroMember *p;
+        int r = 0;
 
+        /* An interface that is given needs no introspection data. */
+        if (!arg_interface)
+                r = introspect(bus, &x);
+        if (r >= 0 && x)
+                r = find_member(x, INTRO_PROPERTY, property, &i, &p);
         if (r >= 0)
                 r = new_call(bus, PROPERTIES, "Get", &m);
         if (r >= 0)
-                r = sd_bus_message_append(m, "ss", interface, property);
+                r = sd_bus_message_append(m, "ss", i ? i->name : arg_interface, property);
         if (r >= 0)
                 r = send(bus, m, &reply);
         if (r >= 0)
@@ -270,8 +345,9 @@ static int get_property(sd_bus *bus, const char *property)
 static int property_type(sd_bus *bus, const char *property, const char **ret_interface, const char **ret_type,
                          Introspection **x)
 {
-        const IntroInterface *i = NULL;
+        const IntroInterface *i;
         const IntroMember *m;
+        int r;
 
         if (arg_signature && arg_interface) {
                 *ret_interface = arg_interface;
@@ -280,22 +356,9 @@ static int property_type(sd_bus *bus, const char *property, const char **ret_int
         }
         if (introspect(bus, x) < 0)
                 return -EIO;
-        if (arg_interface) {
-                i = introspection_interface(*x, arg_interface);
-                if (!i) {
-                        fprintf(stderr, "xec: interface %s not found\n", arg_interface);
-                        return -ENOENT;
-                }
-                m = interface_member(i, INTRO_PROPERTY, property);
-                if (!m)
-                        fprintf(stderr, "xec: property %s.%s not found\n", arg_interface, property);
-        } else {
-                m = introspection_member(*x, INTRO_PROPERTY, property, &i);
-                if (!m)
-                        fprintf(stderr, "xec: property %s not found in any of the interfaces\n", property);
-        }
-        if (!m)
-                return -ENOENT;
+        r = find_member(*x, INTRO_PROPERTY, property, &i, &m);
+        if (r < 0)
+                return r;
         *ret_interface = i->name;
         *ret_type = arg_signature ? arg_signature : m->type;
         return 0;
@@ -428,22 +491,9 @@ static int method_types(sd_bus *bus, const char *method, char **ret_interface, c
                 r = introspect(bus, &x);
                 if (r < 0)
                         return r;
-                if (arg_interface) {
-                        i = introspection_interface(x, arg_interface);
-                        if (!i) {
-                                fprintf(stderr, "xec: interface %s not found\n", arg_interface);
-                                return -ENOENT;
-                        }
-                        m = interface_member(i, INTRO_METHOD, method);
-                        if (!m)
-                                fprintf(stderr, "xec: method %s.%s not found\n", arg_interface, method);
-                } else {
-                        m = introspection_member(x, INTRO_METHOD, method, &i);
-                        if (!m)
-                                fprintf(stderr, "xec: method %s not found in any of the interfaces\n", method);
-                }
-                if (!m)
-                        return -ENOENT;
+                r = find_member(x, INTRO_METHOD, method, &i, &m);
+                if (r < 0)
+                        return r;
         }
         *ret_interface = strdup(i ? i->name : arg_interface);
         *ret_types = arg_signature ? strdup(arg_signature) : member_in_signature(m);
@@ -508,19 +558,12 @@ static int call_method(sd_bus *bus, const char *name, char *words[])
 
 /* ---- listings ---- */
 
-/* Method names are shown as they are typed, with '-'. */
-static void print_dashed(StrBuf *b, const char *name)
-{
-        for (; *name; name++)
-                strbuf_addc(b, *name == '_' ? '-' : *name);
-}
-
 static void list_name(StrBuf *b, const char *name, bool method, bool *first)
 {
         _cleanup_strbuf_ StrBuf shown = STRBUF_INIT;
 
         if (method)
-                print_dashed(&shown, name);
+                method_to_text(name, &shown);
         else
                 strbuf_add(&shown, name);
         if (arg_json) {
@@ -541,10 +584,8 @@ static int list(sd_bus *bus)
 
         if (r < 0)
                 return r;
-        if (arg_interface && !introspection_interface(x, arg_interface)) {
-                fprintf(stderr, "xec: interface %s not found\n", arg_interface);
-                return -ENOENT;
-        }
+        if (arg_interface && !introspection_interface(x, arg_interface))
+                return no_interface();
         for (size_t i = 0; i < x->n_interfaces; i++) {
                 const IntroInterface *f = &x->interfaces[i];
 
@@ -564,84 +605,6 @@ static int list(sd_bus *bus)
         return 0;
 }
 
-static void show_args(StrBuf *b, const IntroMember *m)
-{
-        const char *separator = "";
-
-        strbuf_add(b, "( ");
-        for (int out = 0; out <= 1; out++)
-                for (size_t k = 0; k < m->n_args; k++)
-                        if (m->args[k].out == out) {
-                                strbuf_addf(b, "%s%s%s:%s", separator, out ? "OUT " : "", m->args[k].name,
-                                            m->args[k].type);
-                                separator = ", ";
-                        }
-        strbuf_add(b, " )\n");
-}
-
-static void show_interface(StrBuf *b, const IntroInterface *f)
-{
-        strbuf_addf(b, "/------- %s\n", f->name);
-        for (size_t m = 0; m < f->n_members; m++)
-                if (f->members[m].kind == INTRO_PROPERTY)
-                        strbuf_addf(b, "|     -  %-28s %s:%s\n", f->members[m].name, f->members[m].access,
-                                    f->members[m].type);
-        for (size_t m = 0; m < f->n_members; m++)
-                if (f->members[m].kind == INTRO_METHOD) {
-                        _cleanup_strbuf_ StrBuf name = STRBUF_INIT;
-
-                        print_dashed(&name, f->members[m].name);
-                        strbuf_addf(b, "|     +  %-28s ", strempty(name.data));
-                        show_args(b, &f->members[m]);
-                }
-        strbuf_addc(b, '\n');
-}
-
-static void show_interface_json(StrBuf *b, const IntroInterface *f)
-{
-        static const struct {
-                IntroKind kind;
-                const char *title;
-        } parts[] = { { INTRO_PROPERTY, "properties" }, { INTRO_METHOD, "methods" }, { INTRO_SIGNAL, "signals" } };
-
-        strbuf_add(b, "{\"interface\":");
-        json_quote(b, f->name);
-        for (size_t p = 0; p < ELEMENTSOF(parts); p++) {
-                const char *separator = "";
-
-                strbuf_addf(b, ",\"%s\":[", parts[p].title);
-                for (size_t m = 0; m < f->n_members; m++) {
-                        const IntroMember *x = &f->members[m];
-                        const char *comma = "";
-
-                        if (x->kind != parts[p].kind)
-                                continue;
-                        strbuf_addf(b, "%s{\"name\":", separator);
-                        separator = ",";
-                        json_quote(b, x->name);
-                        if (x->kind == INTRO_PROPERTY) {
-                                strbuf_add(b, ",\"type\":");
-                                json_quote(b, x->type);
-                                strbuf_add(b, ",\"access\":");
-                                json_quote(b, x->access);
-                        } else {
-                                strbuf_add(b, ",\"arguments\":[");
-                                for (size_t k = 0; k < x->n_args; k++, comma = ",") {
-                                        strbuf_addf(b, "%s{\"name\":", comma);
-                                        json_quote(b, x->args[k].name);
-                                        strbuf_add(b, ",\"type\":");
-                                        json_quote(b, x->args[k].type);
-                                        strbuf_addf(b, ",\"direction\":\"%s\"}", x->args[k].out ? "out" : "in");
-                                }
-                                strbuf_addc(b, ']');
-                        }
-                        strbuf_addc(b, '}');
-                }
-                strbuf_addc(b, ']');
-        }
-        strbuf_addc(b, '}');
-}
-
 static int show(sd_bus *bus)
 {
         _cleanup_introspection_ Introspection *x = NULL;
@@ -653,9 +616,9 @@ static int show(sd_bus *bus)
         for (size_t i = 0; i < x->n_interfaces; i++) {
                 if (arg_json) {
                         strbuf_addc(&b, i ? ',' : '[');
-                        show_interface_json(&b, &x->interfaces[i]);
+                        interface_to_json(&x->interfaces[i], &b);
                 } else
-                        show_interface(&b, &x->interfaces[i]);
+                        interface_to_text(&x->interfaces[i], &b);
         }
         if (arg_json)
                 strbuf_add(&b, x->n_interfaces ? "]\n" : "[]\n");
@@ -673,8 +636,13 @@ static int connect_bus(sd_bus **ret)
         int r;
 
         if (arg_domid && arg_domid[0] >= '0' && arg_domid[0] <= '9') {
-                fprintf(stderr, "xec: the bus of domain %s can only be reached over Argo, which this host does not have\n",
-                        arg_domid);
+                uint64_t domid;
+
+                if (parse_u64(arg_domid, &domid) < 0)
+                        fprintf(stderr, "xec: '%s' is not the number of a domain; 'xec-vm' shows those of the VMs\n", arg_domid);
+                else
+                        fprintf(stderr, "xec: the bus of domain %s can only be reached over Argo, which this host does not have\n",
+                                arg_domid);
                 return -EOPNOTSUPP;
         }
         if (arg_session && !session)

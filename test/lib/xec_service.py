@@ -13,7 +13,7 @@ VM = XENMGR + ".vm"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
 ECHO = {"s": "s", "o": "o", "b": "b", "y": "y", "n": "n", "q": "q", "i": "i", "u": "u", "x": "x", "t": "t", "d": "d",
-        "v": "v", "g": "g", "as": "as", "ai": "ai", "ay": "ay", "ab": "ab", "ao": "ao", "aas": "aas", "a_ss": "a{ss}",
+        "v": "v", "g": "g", "h": "h", "as": "as", "ai": "ai", "ay": "ay", "ab": "ab", "ao": "ao", "aas": "aas", "a_ss": "a{ss}",
         "a_sv": "a{sv}", "a_is": "a{is}", "a_sas": "a{sas}", "r": "(sib)", "ar": "a(si)", "av": "av"}
 
 ROOT_XML = """<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
@@ -37,6 +37,7 @@ ROOT_XML = """<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspect
   </method>
   <method name="give"><arg name="what" type="s" direction="in"/><arg type="v" direction="out"/></method>
   <method name="fail"><arg name="what" type="s" direction="in"/></method>
+  <method name="fail_more"/><method name="fail_empty"/>
   <method name="hang"/>
   {echo}
   <property name="language" type="s" access="readwrite"/>
@@ -62,12 +63,12 @@ VM_XML = """<node>
   <method name="list_nics"><arg type="ao" direction="out"/></method>
   <property name="name" type="s" access="readwrite"/><property name="uuid" type="s" access="read"/>
   <property name="domid" type="i" access="read"/><property name="state" type="s" access="read"/>
-  <property name="flask-label" type="s" access="readwrite"/>
+  <property name="flask-label" type="s" access="readwrite"/><property name="stubdom" type="b" access="readwrite"/>
  </interface>
 </node>
 """
 
-DISK_XML = """<node><interface name="com.citrix.xenclient.vmdisk">
+DEVICE_XML = """<node><interface name="com.citrix.xenclient.vm%s">
  <property name="phys-type" type="s" access="readwrite"/></interface></node>"""
 
 GIVE = {
@@ -77,7 +78,8 @@ GIVE = {
     "struct": dbus.Struct(("x", dbus.Int32(-5), True), signature="sib"), "signature": dbus.Signature("s"),
     "signatures": dbus.Signature("a{sv}(ii)ay"),
     "variant": dbus.Array([dbus.Int32(1, variant_level=1), dbus.String("t", variant_level=1)], signature="v"),
-    "text": "a\nb\"ü",
+    "text": "a\nb\"ü", "nan": float("nan"), "infinity": float("inf"), "minus-infinity": float("-inf"),
+    "long-key": dbus.Dictionary({"a-key-that-is-longer-than-30-characters": "foo"}, signature="ss"),
 }
 
 
@@ -89,6 +91,7 @@ class Service:
             "/": {"com.citrix.xenclient.first": {"shared": "first's"},
                   XENMGR: {"language": "en-us", "autolock-cd-drives": False, "number": dbus.Int32(5), "shared": "xenmgr's"}},
         }
+        self.props["/broken"] = self.props["/"]
         self.vms = []
         self.calls = []
         self.bus.add_message_filter(self.on_message)
@@ -99,7 +102,7 @@ class Service:
         path = "/vm/" + uuid.replace("-", "_")
         self.vms.append(path)
         self.props[path] = {VM: {"name": name, "uuid": uuid, "domid": dbus.Int32(domid), "state": state,
-                                 "flask-label": "label of " + name}}
+                                 "flask-label": "label of " + name, "stubdom": False}}
         self.props[path + "/disk/0"] = {"com.citrix.xenclient.vmdisk": {"phys-type": "vhd"}}
         self.props[path + "/nic/0"] = {"com.citrix.xenclient.vmnic": {"phys-type": "-"}}
 
@@ -110,7 +113,9 @@ class Service:
             return ROOT_XML.replace("{echo}", echo)
         if path == "/broken":
             return "<node><interface name="
-        return DISK_XML if "/disk/" in path or "/nic/" in path else VM_XML
+        if path not in self.props:
+            raise KeyError("org.freedesktop.DBus.Error.UnknownObject", path)
+        return DEVICE_XML % path.split("/")[3] if path.count("/") > 2 else VM_XML
 
     def handle(self, m):
         path, interface, member, args = m.get_path(), m.get_interface(), m.get_member(), m.get_args_list()
@@ -140,6 +145,10 @@ class Service:
             return "v", [GIVE[args[0]]]
         if member == "fail":
             raise KeyError("com.example.Error", args[0])
+        if member == "fail_more":
+            raise KeyError("com.example.Error", 5, "more", True)
+        if member == "fail_empty":
+            raise KeyError("com.example.Empty", None)
         if member in ("nothing", "start", "add_pt_rule_bdf", "add_vif", "unlisted"):
             self.calls.append([member] + [str(a) for a in args])
             return "", []
@@ -176,8 +185,10 @@ class Service:
             if signature:
                 reply.append(signature=signature, *values)
         except KeyError as e:
-            name, text = e.args if len(e.args) == 2 else ("org.freedesktop.DBus.Error.UnknownObject", str(e))
-            reply = dbus.lowlevel.ErrorMessage(m, name, text)
+            name, text, *more = e.args if len(e.args) > 1 else ("org.freedesktop.DBus.Error.UnknownObject", str(e))
+            reply = dbus.lowlevel.ErrorMessage(m, name, text if isinstance(text, str) else None)
+            if not isinstance(text, str) and text is not None:
+                reply.append(text, *more)
         self.bus.send_message(reply)
         return dbus.lowlevel.HANDLER_RESULT_HANDLED
 
