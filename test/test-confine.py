@@ -8,7 +8,8 @@ import signal
 import subprocess
 
 import oxt
-from xenvm import Machine, Monitors, alive, sector
+from processes import alive
+from xenvm import Machine, Monitors, sector
 
 FIRST, LAST = 1879048192, 2147352575  # the setting vm.users
 SANDBOX = 2  # seccomp with a filter

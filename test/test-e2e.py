@@ -8,6 +8,7 @@ import time
 
 import oxt
 import whole
+from processes import alive
 
 PROCESSES = 16
 HELD = 64
@@ -191,7 +192,7 @@ def restored(stack, vm, name, old, qemu):
     if not s["supervisor"] or not s["supervisor"]["ready"] or not s["vms"]:
         return False
     record = next((v for v in s["vms"] if v["uuid"] == vm.uuid), {})
-    assert whole.alive(qemu), "QEMU ended"
+    assert alive(qemu), "QEMU ended"
     return record.get("state") == "running" and record.get("domid") == 1
 
 
@@ -212,7 +213,7 @@ def kill_test(name):
     # The monitor obeys (it may have been started anew), and the VM is the same.
     r = stack.run([oxt.program("xenvm-cmd"), vm.uuid, "get-status"])
     assert r.returncode == 0 and "running" in r.stdout, r.stdout + r.stderr
-    assert vm.monitor()["vm"]["pid"] == qemu and whole.alive(qemu)
+    assert vm.monitor()["vm"]["pid"] == qemu and alive(qemu)
 
 
 def add_kill_test(name):
@@ -241,7 +242,7 @@ def shutdown():
                 ready=lambda: "NameAcquired" in stack.log("dbus-monitor"))
     r = stack.run([oxt.program("xec"), "-o", vm.path, "shutdown"])
     assert r.returncode == 0, r.stderr
-    oxt.wait_for(lambda: not whole.alive(qemu), 20, "the end of QEMU")
+    oxt.wait_for(lambda: not alive(qemu), 20, "the end of QEMU")
     assert "member=request_shutdown" in stack.log("dbus-monitor")
     World.stack = None
     stack.stop()

@@ -10,7 +10,8 @@ import subprocess
 
 import oxt
 import whole
-from xenvm import SERIAL_A, WAIT, Machine, Monitors, alive
+from processes import alive
+from xenvm import SERIAL_A, WAIT, Machine, Monitors
 
 # What the guest finds is said once; then it serves: echoes on a port, and says what lies in its CD drive.
 SCRIPT = """

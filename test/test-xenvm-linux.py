@@ -7,7 +7,8 @@ import re
 
 import oxt
 import whole
-from xenvm import Machine, Monitors, Watcher, alive
+from processes import alive
+from xenvm import Machine, Monitors, Watcher
 
 # A line five times a second: a number that only grows, memory, disks and cards as the guest's kernel knows them.
 LOOKS = """

@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import oxt
-from xenvm import Machine, Monitors, alive
+from processes import alive
+from xenvm import Machine, Monitors
 
 stack = Monitors()
 # A copy, since who it runs as may not be able to pass through the folders of the source.

@@ -13,7 +13,8 @@ import subprocess
 import time
 
 import oxt
-from xenvm import Machine, Monitors, Watcher, alive, sector
+from processes import alive
+from xenvm import Machine, Monitors, Watcher, sector
 
 STARTED = ["creating-domain", "creating-devices", "created", "running"]
 stack = Monitors()

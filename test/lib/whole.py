@@ -26,14 +26,6 @@ def image(name="guest-image", programs=(), modules=""):
     return folder
 
 
-def alive(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 class WholeStack(oxt.Stack):
     def __init__(self):
         super().__init__(bus=False)

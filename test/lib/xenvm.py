@@ -11,6 +11,7 @@ import dbus.mainloop.glib
 from gi.repository import GLib
 
 import oxt
+from processes import alive
 
 OUT = {"poweroff": (0x604, 0x2000, 2), "s3": (0x604, 0x2400, 2), "s4": (0x604, 0x2800, 2),
        "reset": (0x64, 0xfe, 1), "panic": (0x505, 1, 1)}
@@ -143,14 +144,6 @@ class Machine:
     def log(self):
         with open(os.path.join(self.stack.state, "vm-log", self.uuid + ".log")) as f:
             return f.read()
-
-
-def alive(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 class Watcher:

@@ -13,6 +13,7 @@ import time
 
 import bed
 from bed import CALL, LINE, case, wait_for
+from processes import alive
 
 HOME = "/opt/oxt"
 STATE, RUNTIME = "/var/lib/oxt-stack", "/run/oxt-stack"
@@ -387,14 +388,6 @@ def pid_of(guest, name):
     if name == "supervisor":
         return supervisor["pid"]
     return next(d["pid"] for d in supervisor["daemons"] if d["name"] == name)
-
-
-def alive(pid):
-    try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def kill(pid):
