@@ -172,7 +172,8 @@ int qemu_watch(Vm *vm)
         int r;
 
         r = sd_event_add_io(vm->spec.event, &vm->exit_source, vm->pidfd, EPOLLIN, on_exit_process, vm);
-        return r < 0 ? r : sd_event_source_set_priority(vm->exit_source, SD_EVENT_PRIORITY_NORMAL);
+        /* After the end of its QMP connection, which answers who still waits there; both are often seen at once. */
+        return r < 0 ? r : sd_event_source_set_priority(vm->exit_source, SD_EVENT_PRIORITY_NORMAL + 1);
 }
 
 static void on_qmp_closed(void *userdata, const char *why)
