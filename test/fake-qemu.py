@@ -44,6 +44,7 @@ if mode == "event-first":
 say(client, GREETING)
 if mode == "greet-twice":
     say(client, GREETING)
+    time.sleep(600)  # who reads on may see the monitor hang up, and would end of that
 if mode == "leave":
     client.close()
     time.sleep(600)
