@@ -69,15 +69,7 @@ class Stack(oxt.Stack):
         super().stop()
 
 
-def with_stack(function):
-    def run():
-        stack = Stack()
-        try:
-            function(stack)
-        finally:
-            stack.stop()
-    run.__doc__, run.__name__ = function.__doc__, function.__name__
-    return oxt.case(run)
+with_stack = oxt.case_with(Stack)
 
 
 @with_stack

@@ -165,20 +165,13 @@ def gpu(life):
 @with_life
 def hooks_of_existence(life):
     """run-post-create and run-pre-delete: run with the uuid; while one fails, the VM stays."""
-    log = os.path.join(life.stack.root, "hook.log")
-    script = os.path.join(life.stack.root, "hook")
-    with open(script, "w") as f:
-        f.write("#!/bin/sh\necho $# $1 >> %s\n" % log)
-    os.chmod(script, 0o755)
-    with open(log, "w"):
-        os.chmod(log, 0o666)
+    script, lines = life.hook("echo $# $1 >> $LOG")
     vm = life.guest(**{"run-post-create": script, "run-pre-delete": "/bin/false"})
-    read = lambda: open(log).read().split("\n")[:-1]
-    assert read() == ["1 " + uuid_of(vm)]
+    assert lines() == ["1 " + uuid_of(vm)]
     assert life.fails(vm, VM, "delete")[1].startswith("223:") and life.get(vm, VM, "name")
     life.set(vm, VM, "run-pre-delete", script)
     life.call(vm, VM, "delete")
-    assert read() == ["1 " + uuid_of(vm)] * 2
+    assert lines() == ["1 " + uuid_of(vm)] * 2
     before = len(life.call("/", XM, "list_vms"))
     error, text = life.fails("/", XM, "create_vm_with_template_and_json", "", json.dumps({"run-post-create": "/bin/false"}))
     assert error == "Failed" and text.startswith("223:") and len(life.call("/", XM, "list_vms")) == before + 1, "the VM stays"

@@ -12,7 +12,7 @@ import dbus
 import dbus.lowlevel
 
 import oxt
-from xenmgr import DB, PROPERTIES, XM, Host, key_table, uuid_of
+from xenmgr import DB, PROPERTIES, XM, key_table, uuid_of, with_host
 
 DATA = os.path.join(oxt.SOURCE, "test/data/xenmgr")
 
@@ -23,21 +23,6 @@ def table(name):
 
 
 API = table("dbus-api.tsv")
-
-
-def with_host(function):
-    def run():
-        host = Host("--no-autostart")
-        try:
-            function(host)
-        except Exception:
-            print("# " + host.stack.log("xenmgr").replace("\n", "\n# "))
-            raise
-        finally:
-            host.stop()
-    run.__doc__ = function.__doc__
-    run.__name__ = function.__name__
-    return oxt.case(run)
 
 
 def args_text(arguments):

@@ -235,14 +235,7 @@ def measured(life):
 @with_life
 def hooks(life):
     """Hooks run with their arguments; a failing one stops the start; one stands in for the start."""
-    log = os.path.join(life.stack.root, "hook.log")
-    script = os.path.join(life.stack.root, "hook")
-    with open(script, "w") as f:
-        f.write("#!/bin/sh\necho $# $1 $2 >> %s\n" % log)
-    os.chmod(script, 0o755)
-    with open(log, "w"):
-        os.chmod(log, 0o666)
-    lines = lambda: open(log).read().splitlines()
+    script, lines = life.hook("echo $# $1 $2 >> $LOG")
     vm = life.guest(**{"run-on-state-change": script, "run-pre-boot": script, "run-on-acpi-state-change": script})
     life.start(vm)
     oxt.wait_for(lambda: sorted(lines()) == sorted(["1 %s" % uuid_of(vm), "2 %s running" % uuid_of(vm), "2 %s 0" % uuid_of(vm)]),

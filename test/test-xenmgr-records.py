@@ -5,7 +5,7 @@ import json
 import os
 
 import oxt
-from xenmgr import PROPERTIES, XM, Host, key_table
+from xenmgr import PROPERTIES, XM, key_table, with_host
 
 VM, DISK, NIC = XM + ".vm", "com.citrix.xenclient.vmdisk", "com.citrix.xenclient.vmnic"
 UUID = "6f1c2d3e-4a5b-4c6d-8e7f-001122334455"
@@ -23,17 +23,6 @@ DEFAULTS = {
 }
 # Properties whose value is more than their node.
 MORE_THAN_THE_NODE = {"stubdom", "gpu", "seamless-traffic"}
-
-
-def with_host(function):
-    def run():
-        host = Host("--no-autostart")
-        try:
-            function(host)
-        finally:
-            host.stop()
-    run.__doc__, run.__name__ = function.__doc__, function.__name__
-    return oxt.case(run)
 
 
 def inject(host, tree, uuid=UUID):

@@ -215,13 +215,7 @@ def killed_at_delete(life):
 def killed_at_create(life):
     """xenmgr is killed at any moment of a create: there is a whole VM, whose hook has run, or none."""
     chance = random.Random(SEED)
-    log = os.path.join(life.stack.root, "created.log")
-    hook = os.path.join(life.stack.root, "created")
-    with open(hook, "w") as f:
-        f.write("#!/bin/sh\nsleep 0.02\necho $1 >> %s\n" % log)
-    os.chmod(hook, 0o755)
-    with open(log, "w"):
-        os.chmod(log, 0o666)
+    hook, lines = life.hook("sleep 0.02; echo $1 >> $LOG")
     before = {str(v) for v in life.call("/", XM, "list_vms")}
     tree = json.dumps({"run-post-create": hook, "slot": "-1", "config": {"memory": "32"}})
     for i in range(ROUNDS * 2):
@@ -233,7 +227,7 @@ def killed_at_create(life):
         new = {str(v) for v in life.call("/", XM, "list_vms")} - before
         assert len(new) <= 1, new
         for vm in new:
-            oxt.wait_for(lambda: uuid_of(vm) in open(log).read(), 10, "the hook of the new VM")
+            oxt.wait_for(lambda: uuid_of(vm) in lines(), 10, "the hook of the new VM")
             oxt.wait_for(lambda: not files_left(life, vm), 10, "no files left")
             assert call(life, vm, "delete") == ""
 

@@ -36,6 +36,20 @@ class Life(Host):
         tree["config"].update(config)
         return self.create("", tree)
 
+    def hook(self, command):
+        """A program for hooks that runs a line of shell, which writes to $LOG; (its path, a function that gives the lines of the log)."""
+        path, log = os.path.join(self.stack.root, "hook"), os.path.join(self.stack.root, "hook.log")
+        with open(path, "w") as f:
+            f.write("#!/bin/sh\nLOG=%s\n%s\n" % (log, command))
+        os.chmod(path, 0o755)
+        with open(log, "w"):
+            os.chmod(log, 0o666)
+
+        def lines():
+            with open(log) as f:
+                return f.read().splitlines()
+        return path, lines
+
     def start(self, vm):
         self.call(vm, VM, "start", timeout=60)
 
@@ -86,16 +100,4 @@ class Life(Host):
         assert not left, "left behind: " + left
 
 
-def with_life(function):
-    def run():
-        life = Life("--no-autostart")
-        try:
-            function(life)
-        except Exception:
-            print("# " + life.stack.log("xenmgr").replace("\n", "\n# "))
-            raise
-        finally:
-            life.stop()
-    run.__doc__ = function.__doc__
-    run.__name__ = function.__name__
-    return oxt.case(run)
+with_life = oxt.case_with(lambda: Life("--no-autostart"), Host.show_log)

@@ -49,6 +49,24 @@ def case(function):
     return function
 
 
+def case_with(make, show=None):
+    """Marks functions as cases that are given what make() makes; it is stopped afterwards, and shown where the case fails."""
+    def mark(function):
+        def run():
+            thing = make()
+            try:
+                function(thing)
+            except Exception:
+                if show:
+                    show(thing)
+                raise
+            finally:
+                thing.stop()
+        run.__doc__, run.__name__ = function.__doc__, function.__name__
+        return case(run)
+    return mark
+
+
 class Skip(Exception):
     """A case that cannot be run here; its text says why."""
 

@@ -78,6 +78,9 @@ class Host:
     def create(self, template="new-vm-empty", tree=None):
         return str(self.call("/", XM, "create_vm_with_template_and_json", template, json.dumps(tree) if tree else ""))
 
+    def show_log(self):
+        print("# " + self.stack.log("xenmgr").replace("\n", "\n# "))
+
     def stop(self):
         self.bus.close()
         self.manager.terminate()
@@ -85,6 +88,9 @@ class Host:
         log = self.stack.log("xenmgr")
         self.stack.stop()
         assert status in (0, -9) and "Sanitizer" not in log and "runtime error" not in log, "%d\n%s" % (status, log)
+
+
+with_host = oxt.case_with(lambda: Host("--no-autostart"), Host.show_log)
 
 
 def uuid_of(path):
