@@ -54,7 +54,7 @@ class Terminal:
 def console(life):
     """The console shows what the guest says and sends what is typed; ^] leaves it; it is for one at a time."""
     vm = life.guest(ECHO)
-    assert "does not run" in look(life, vm, "console", status=1)
+    assert "does not run" in look(life, vm, "console", status=1) and "'start' starts it" in look(life, vm, "console", status=1)
     life.start(vm)
     t = Terminal(life, oxt.program("xec-vm"), "-u", uuid_of(vm), "console")
     t.wait_for(b"^]")
@@ -131,7 +131,7 @@ def screen(life):
     assert not os.path.exists(os.path.join(life.stack.runtime, "vm", uuid_of(vm), "screen.png"))
     plain = life.guest(IDLE)
     life.start(plain)
-    assert "screendump" in look(life, plain, "screen", path, status=1)
+    assert "set display vnc" in look(life, plain, "screen", path, status=1)
 
 
 @with_life
@@ -191,6 +191,7 @@ def timeline_and_dry_run(life):
     assert "Nothing keeps" in look(life, vm, "start", "--dry-run")
     assert life.state(vm) == "stopped"
     life.start(vm)
+    assert "The VM runs" in look(life, vm, "start", "--dry-run")
     lines = [line.split()[0] for line in look(life, vm, "timeline").splitlines()]
     assert lines[0] == "start" and lines[-1] == "started" and "checked" in lines and "built" in lines, lines
     assert json.loads(look(life, vm, "timeline", "--json"))["failed"] is None
@@ -210,7 +211,7 @@ def timeline_and_dry_run(life):
     life.start(other)
     found = look(life, vm, "start", "--dry-run", status=1)
     assert [line.split(":")[0] for line in found.splitlines()] == ["disks", "configuration"], found
-    assert "107:" in found and "another program uses it" in found and "config/vcpus" in found, found
+    assert "(error 107)" in found and "another program uses it" in found and "config/vcpus" in found, found
     life.call(other, VM, "destroy")
     life.call(vm, VM, "set_db_key", "config.vcpus", "1")
     assert "Nothing keeps" in look(life, vm, "start", "--dry-run")

@@ -34,9 +34,14 @@ def life():
     p = properties()
     assert p["state"] == "running" and p["domid"] > 0, p["state"]
     assert "running" in vm("list")
+    assert vm("set", "boot", "memory=33", "description=x") == "memory: from the next start on\n"
     assert vm("pause", "boot") == "boot: paused\n" and vm("unpause", "boot") == "boot: running\n"
     assert "boot runs; shut it down first" in vm("delete", "boot", status=1)
     assert vm("destroy", "boot") == "boot: stopped\n" and properties()["domid"] == -1
+    vm("set", "boot", "memory=99999999")
+    err = vm("start", "boot", status=1)
+    assert "Not enough memory" in err and "(error 101)" in err and "xec-vm -n 'boot' start --dry-run" in err, err
+    vm("set", "boot", "memory=32")
     assert vm("start", "boot") == "boot: running\n"
     assert "removed" in vm("delete", "--force", "boot")
     assert "boot" not in vm("list")

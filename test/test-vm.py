@@ -61,7 +61,7 @@ def service_vms():
 @oxt.case
 def create_plain():
     """A VM without disks: name, memory, CPUs, properties."""
-    out = good("create", "plain", "--memory", "256", "--vcpus", "2", "--set", "boot=dc", "--set", "description=a b")
+    out = good("create", "plain", "--memory", "256M", "--vcpus", "2", "--set", "boot=dc", "--set", "description=a b")
     assert out.startswith("created plain ("), out
     p = show("plain")["properties"]
     assert (p["name"], p["memory"], p["vcpus"], p["boot"], p["description"]) == ("plain", 256, 2, "dc", "a b")
@@ -178,12 +178,16 @@ def failed_creations():
     assert "no image" in bad("create", "n", "-i", make("odd", b"abc"), status=2)
     assert "No such file" in bad("create", "n", "-i", "/nonexistent", status=2)
     assert "takes a size such as 20G" in bad("create", "n", "--disk", "2x", status=2)
-    assert "takes a number from 1" in bad("create", "n", "--memory", "0", status=2)
+    assert "takes a size such as" in bad("create", "n", "--memory", "0", status=2)
+    assert "takes a number from 1" in bad("create", "n", "--vcpus", "0", status=2)
+    assert "'oxt vm create --help'" in bad("create", status=2)
+    assert "name is one line" in bad("create", "", status=2)
     for network in ("foo", "", "/", "/wired/", "a,b"):
         err = bad("create", "n", "--network", network, status=2)
         assert "none, user" in err and "/wired/0/bridged" in err, err
     assert "already" in bad("create", "plain")
-    assert "no-such" in bad("create", "n", "-t", "no-such", "-i", RAW)
+    err = bad("create", "n", "-t", "no-such", "-i", RAW)
+    assert "no-such" in err and "templates are: " in err and "new-vm-linux" in err, err
     assert "boot" in bad("create", "n", "--set", "boto=c", "-i", RAW, status=2)
     bad("create", "n", "-i", RAW, "--set", "virt-type=vax", status=2)
     # The manager has made the VM, but the image cannot be copied.
@@ -198,6 +202,7 @@ def failed_creations():
 @oxt.case
 def set_properties():
     """Properties are set; wrong names and values are answered with the right ones."""
+    assert "takes one of: pv pvh hvm" in bad("set", "plain", "virt-type=vax", status=2)
     good("set", "plain", "memory=512", "pae=false", "description=x=y")
     p = show("plain")["properties"]
     assert (p["memory"], p["pae"], p["description"]) == (512, False, "x=y")
@@ -223,6 +228,7 @@ def names():
     good("rename", "plain", "plane")
     assert show("plane")["properties"]["name"] == "plane"
     assert "already" in bad("rename", "plane", "work")
+    assert "name is one line" in bad("rename", "plane", "", status=2) and "name is one line" in bad("set", "plane", "name=", status=2)
     good("set", "plane", "name=work")
     err = bad("show", "work")
     assert "2 VMs are named 'work'" in err and err.count("stopped") == 2

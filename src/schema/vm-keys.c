@@ -359,7 +359,7 @@ bool vm_key_check(const VmKey *k, const char *text, const char **ret_why)
                 *ret_why = "true or false";
                 return parse_bool(text, &b) >= 0;
         case VMKEY_INT:
-                *ret_why = "a number of 32 bits";
+                *ret_why = "a whole number of 32 bits";
                 return schema_parse_int(text, &i) >= 0 && i >= INT32_MIN && i <= INT32_MAX;
         case VMKEY_ENUM:
                 *ret_why = k->choices;

@@ -4,6 +4,7 @@
 
 #include "daemon.h"
 #include "oxt-vm.h"
+#include "parse.h"
 #include "strbuf.h"
 
 #define OWN "org.oxt.Xenmgr1"
@@ -18,6 +19,7 @@ typedef struct Action {
                                      .flags = PROGRAM_PERMUTE, .complete = vmcommand_complete } }
 
 static const Action actions[] = {
+        /* first, see vmcommand_start() */
         ACTION("start", XENMGR_VM, "start", "Starts VMs."),
         ACTION("shutdown", XENMGR_VM, "shutdown", "Asks the guests to shut down."),
         ACTION("reboot", XENMGR_VM, "reboot", "Asks the guests to reboot."),
@@ -61,6 +63,16 @@ static int on_over(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *unu
         return 0;
 }
 
+/* What to do when it takes long or does not work. */
+static void advise(const Action *a, const char *vm)
+{
+        if (streq(a->verb, "start"))
+                fprintf(stderr, "This tells all that keeps it from starting: xec-vm %s '%s' start --dry-run\n",
+                        uuid_valid(vm) ? "-u" : "-n", vm);
+        else if (streq(a->verb, "shutdown") || streq(a->verb, "reboot"))
+                fprintf(stderr, "If the guest does not take part, this stops it at once: oxt vm destroy '%s'\n", vm);
+}
+
 static int act(VmCommand *c, const char *vm, const char *path, const Action *a)
 {
         _cleanup_free_ char *match = strformat("type='signal',sender='" XENMGR "',path='%s',interface='" OWN "',member='Progress'", path);
@@ -73,12 +85,24 @@ static int act(VmCommand *c, const char *vm, const char *path, const Action *a)
                 r = sd_bus_message_new_method_call(c->bus, &m, XENMGR, path, a->interface, a->method);
         if (r >= 0)
                 r = sd_bus_call_async(c->bus, &call, m, on_over, &w, VMCOMMAND_USEC);
+        if (r >= 0 && isatty(STDERR_FILENO) && !streq(a->verb, "start"))
+                advise(a, vm);
         if (r >= 0)
                 r = bus_wait_answers(c->bus, &w.waiting);
         sd_bus_slot_unref(progress);
         sd_bus_slot_unref(call);
         sd_bus_message_unref(m);
-        return r < 0 ? vmcommand_fail(c, vm, r, NULL) : w.result;
+        if (r < 0)
+                vmcommand_fail(c, vm, r, NULL);
+        r = r < 0 ? r : w.result;
+        if (r < 0)
+                advise(a, vm);
+        return r;
+}
+
+int vmcommand_start(VmCommand *c, const char *vm, const char *path)
+{
+        return act(c, vm, path, &actions[0]);
 }
 
 int vm_act(int argc, char *argv[], _unused_ void *userdata)

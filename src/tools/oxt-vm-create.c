@@ -55,7 +55,7 @@ static const Option options[] = {
         { "disk", 0, "SIZE", OPTION_STRING, &arg_disk_size, "Add an empty disk, e.g. 20G", NULL },
         { "in-place", 0, NULL, OPTION_FLAG, &arg_in_place, "Use images where they are instead of copying them", NULL },
         { "template", 't', "NAME", OPTION_STRING, &arg_template, "Template of the VM; default new-vm-empty", NULL },
-        { "memory", 'm', "MIB", OPTION_STRING, &arg_memory, "Memory in MiB", NULL },
+        { "memory", 'm', "SIZE", OPTION_STRING, &arg_memory, "Memory in MiB, or with a unit, e.g. 2G", NULL },
         { "vcpus", 0, "N", OPTION_STRING, &arg_vcpus, "Virtual CPUs", NULL },
         { "network", 'n', "NETWORK", OPTION_STRING, &arg_network,
           "Add a network card: user (in user space), or the path of a network such as /wired/0/bridged; default none", NULL },
@@ -149,7 +149,7 @@ typedef struct Wanted {
         const VmKey *keys[WORDS_MAX];
         const char *values[WORDS_MAX];
         char *settings[WORDS_MAX];
-        uint64_t disk_mib;
+        uint64_t memory_mib, disk_mib;
         char *user_data, *network_config;
         size_t user_data_size, network_config_size;
 } Wanted;
@@ -179,6 +179,14 @@ static int parse_size(const char *s, uint64_t *ret_mib)
         return 0;
 }
 
+static int check_size(const Creation *w, const char *option, const char *s, uint64_t max, uint64_t *ret_mib)
+{
+        if (!s || (parse_size(s, ret_mib) >= 0 && *ret_mib <= max))
+                return 0;
+        fprintf(stderr, "%s: --%s takes a size such as 20G or 512M, not '%s'\n", w->c.name, option, s);
+        return -EINVAL;
+}
+
 static int check_number(const Creation *w, const char *option, const char *value, int64_t max)
 {
         int64_t n;
@@ -200,13 +208,10 @@ static int check_wanted(const Creation *w, Wanted *x)
 {
         int r;
 
-        if (check_number(w, "memory", arg_memory, 1 << 24) < 0 || check_number(w, "vcpus", arg_vcpus, 1024) < 0 ||
-            check_network(w) < 0)
+        if (check_size(w, "memory", arg_memory, 1 << 24, &x->memory_mib) < 0 ||
+            check_size(w, "disk", arg_disk_size, INT32_MAX, &x->disk_mib) < 0 ||
+            check_number(w, "vcpus", arg_vcpus, 1024) < 0 || check_network(w) < 0)
                 return -EINVAL;
-        if (arg_disk_size && parse_size(arg_disk_size, &x->disk_mib) < 0) {
-                fprintf(stderr, "%s: --disk takes a size such as 20G or 512M, not '%s'\n", w->c.name, arg_disk_size);
-                return -EINVAL;
-        }
         for (size_t i = 0; i < n_images; i++) {
                 r = image_probe(arg_images[i], &x->images[i]);
                 if (r == -EMEDIUMTYPE) {
@@ -238,7 +243,32 @@ static int check_wanted(const Creation *w, Wanted *x)
 
 /* ---- steps ---- */
 
-static int make_vm(Creation *w)
+/* The names of the templates, to free; NULL: none, and why was printed. */
+static char **list_templates(VmCommand *c)
+{
+        _cleanup_strv_ char **l = NULL;
+        sd_bus_message *reply = NULL;
+
+        if (vmcommand_call(c, "templates", "/", XENMGR, "list_templates", &reply, NULL) >= 0)
+                (void) sd_bus_message_read_strv(reply, &l);
+        sd_bus_message_unref(reply);
+        return TAKE_PTR(l);
+}
+
+/* A template may be there without being in the list; so this comes after it could not be used. */
+static void advise_template(Creation *w)
+{
+        _cleanup_strv_ char **l = list_templates(&w->c);
+
+        if (!l || strv_contains(l, arg_template))
+                return;
+        fprintf(stderr, "%s: templates are:", w->c.name);
+        for (char **t = l; *t; t++)
+                fprintf(stderr, " %s", *t);
+        fputc('\n', stderr);
+}
+
+static int make_vm(Creation *w, const Wanted *x)
 {
         _cleanup_vmtable_ VmTable l = { .program = w->c.name };
         _cleanup_strbuf_ StrBuf json = STRBUF_INIT;
@@ -250,14 +280,14 @@ static int make_vm(Creation *w)
         if (r < 0)
                 return r;
         if (vmtable_find_name(&l, w->name, &n)) {
-                fprintf(stderr, "%s: there is a VM named '%s' already\n", w->c.name, w->name);
+                fprintf(stderr, "%s: there is a VM named '%s' already; choose another name\n", w->c.name, w->name);
                 return -EEXIST;
         }
         strbuf_add(&json, "{\"name\":");
         json_quote(&json, w->name);
         strbuf_addf(&json, ",\"uuid\":\"%s\",\"config\":{", w->uuid);
         if (arg_memory)
-                strbuf_addf(&json, "\"memory\":\"%s\"%s", arg_memory, arg_vcpus ? "," : "");
+                strbuf_addf(&json, "\"memory\":\"%llu\"%s", (unsigned long long) x->memory_mib, arg_vcpus ? "," : "");
         if (arg_vcpus)
                 strbuf_addf(&json, "\"vcpus\":\"%s\"", arg_vcpus);
         strbuf_add(&json, "}}");
@@ -265,7 +295,9 @@ static int make_vm(Creation *w)
                 return log_oom();
         r = vmcommand_call(&w->c, arg_template, "/", XENMGR, "create_vm_with_template_and_json", &reply, "ss", arg_template,
                            json.data);
-        if (r >= 0)
+        if (r < 0)
+                advise_template(w);
+        else
                 r = sd_bus_message_read(reply, "o", &path);
         if (r >= 0 && !(w->path = strdup(path)))
                 r = log_oom();
@@ -304,11 +336,13 @@ static int bring_image(Creation *w, const char *path, const Image *image, char *
 {
         const char *inside = startswith(path, paths_get(&w->c.stack.paths, PATH_STORAGE));
         _cleanup_free_ char *target = NULL;
+        char size[40];
         int r;
 
+        snprintf(size, sizeof size, "%llu %s", (unsigned long long) (image->size < MIB ? image->size : image->size / MIB),
+                 image->size < MIB ? "bytes" : "MiB");
         if (arg_in_place || (inside && *inside == '/')) {
-                printf("%s (%s, %llu MiB): used where it is\n", path, image_kind_to_text(image->kind),
-                       (unsigned long long) (image->size / MIB));
+                printf("%s (%s, %s): used where it is\n", path, image_kind_to_text(image->kind), size);
                 *ret = storage_name(w, path);
                 return *ret ? 0 : log_oom();
         }
@@ -318,7 +352,7 @@ static int bring_image(Creation *w, const char *path, const Image *image, char *
         r = image_copy(path, target, isatty(STDERR_FILENO) ? show_progress : NULL);
         if (r < 0)
                 return say(w, target, r);
-        printf("%s (%s, %llu MiB): %s to %s\n", path, image_kind_to_text(image->kind), (unsigned long long) (image->size / MIB),
+        printf("%s (%s, %s): %s to %s\n", path, image_kind_to_text(image->kind), size,
                r == IMAGE_CLONED ? "cloned" : "copied", target);
         *ret = storage_name(w, target);
         return *ret ? 0 : log_oom();
@@ -454,7 +488,7 @@ static int add_nic(Creation *w)
 
 static int make_all(Creation *w, const Wanted *x)
 {
-        int r = make_vm(w);
+        int r = make_vm(w, x);
 
         for (size_t i = 0; r >= 0 && i < n_images; i++) {
                 _cleanup_free_ char *file = NULL;
@@ -481,8 +515,6 @@ static void complete(int n_words, char *words[])
         const char *last = n_words > 0 ? words[n_words - 1] : "";
         _cleanup_vmcommand_ VmCommand c = { 0 };
         char name[] = "oxt", *argv[] = { name, NULL };
-        sd_bus_message *reply = NULL;
-        const char *template;
         int status;
 
         if (streq(last, "--network") || streq(last, "-n")) {
@@ -497,13 +529,12 @@ static void complete(int n_words, char *words[])
                 for (const VmKey *k = vm_keys; k->property; k++)
                         if (!(k->flags & VMKEY_READ_ONLY))
                                 printf("%s=\n", k->property);
-        } else if ((streq(last, "--template") || streq(last, "-t")) &&
-                   vmcommand_open(&c, &plain, 0, 0, 1, argv, &status) >= 0 &&
-                   vmcommand_call(&c, "templates", "/", XENMGR, "list_templates", &reply, NULL) >= 0 &&
-                   sd_bus_message_enter_container(reply, 'a', "s") >= 0)
-                while (sd_bus_message_read(reply, "s", &template) > 0)
-                        printf("%s\n", template);
-        sd_bus_message_unref(reply);
+        } else if ((streq(last, "--template") || streq(last, "-t")) && vmcommand_open(&c, &plain, 0, 0, 1, argv, &status) >= 0) {
+                _cleanup_strv_ char **l = list_templates(&c);
+
+                for (char **t = l; t && *t; t++)
+                        printf("%s\n", *t);
+        }
 }
 
 int vm_create(int argc, char *argv[], _unused_ void *userdata)
@@ -518,17 +549,13 @@ int vm_create(int argc, char *argv[], _unused_ void *userdata)
         w.name = argv[i];
         if (!arg_template)
                 arg_template = "new-vm-empty";
-        if (!*w.name || strpbrk(w.name, "\n\r")) {
-                fprintf(stderr, "%s: a name is one line that is not empty\n", w.c.name);
-                return 2;
-        }
-        if (check_wanted(&w, &x) < 0)
+        if (vmcommand_check_name(&w.c, w.name) < 0 || check_wanted(&w, &x) < 0)
                 return 2;
         if (!uuid_random(w.uuid) || make_all(&w, &x) < 0)
                 return 1;
         w.finished = true;
         printf("created %s (%s)\n", w.name, w.uuid);
-        if (arg_start && vmcommand_call(&w.c, w.name, w.path, XENMGR_VM, "start", NULL, NULL) < 0)
+        if (fflush(stdout) != 0)
                 return 1;
-        return fflush(stdout) == 0 ? 0 : 1;
+        return arg_start && vmcommand_start(&w.c, w.name, w.path) < 0;
 }

@@ -35,7 +35,7 @@ int vmcommand_open(VmCommand *c, const Program *program, int min, int max, int a
         c->opened = true;
         *ret_exit = 2;
         if (argc - first < min || (max >= 0 && argc - first > max)) {
-                fprintf(stderr, "Usage: %s %s\n", program->name, program->synopsis);
+                fprintf(stderr, "Usage: %s %s\nTry '%s --help'.\n", program->name, program->synopsis, program->name);
                 return -EINVAL;
         }
         *ret_exit = 1;
@@ -51,19 +51,15 @@ int vmcommand_open(VmCommand *c, const Program *program, int min, int max, int a
         return first;
 }
 
-/* "204:text" is what clients of the manager get; people get "text (error 204)". */
 int vmcommand_fail(const VmCommand *c, const char *what, int r, const sd_bus_error *error)
 {
         const char *text = sd_bus_error_is_set(error) ? strempty(error->message) : strerror(-r);
-        size_t n = strspn(text, "0123456789");
+        _cleanup_free_ char *shown = NULL;
 
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN))
                 return vmtable_fail(c->name, what, r, error);
-        if (n > 0 && text[n] == ':')
-                fprintf(stderr, "%s: %s: %s (error %.*s)\n", c->name, what, text + n + 1 + strspn(text + n + 1, " "), (int) n,
-                        text);
-        else
-                fprintf(stderr, "%s: %s: %s\n", c->name, what, text);
+        shown = error_to_text(text);
+        fprintf(stderr, "%s: %s: %s\n", c->name, what, shown ? shown : text);
         return r;
 }
 
@@ -150,8 +146,8 @@ int vmcommand_choose(VmCommand *c, const char *choice, char **ret_path)
                 return -ENOTUNIQ;
         }
         vm = vmtable_nearest(&l, choice);
-        fprintf(stderr, "%s: there is no VM '%s'%s%s%s; 'oxt vm list' shows those there are\n", c->name, choice,
-                vm ? "; did you mean '" : "", vm ? vm->name : "", vm ? "'?" : "");
+        fprintf(stderr, "%s: there is no VM '%s'; %s%s%s\n", c->name, choice,
+                vm ? "did you mean '" : "'oxt vm list' shows those there are", vm ? vm->name : "", vm ? "'?" : "");
         return -ENOENT;
 }
 
@@ -381,6 +377,14 @@ static void suggest_keys(const VmCommand *c, const char *word)
                 fprintf(stderr, "  %-24s %s\n", best[i]->property, best[i]->text);
 }
 
+int vmcommand_check_name(const VmCommand *c, const char *name)
+{
+        if (*name && !strpbrk(name, "\n\r"))
+                return 0;
+        fprintf(stderr, "%s: a name is one line that is not empty\n", c->name);
+        return -EINVAL;
+}
+
 int vmcommand_parse_setting(const VmCommand *c, char *word, const VmKey **ret_key, const char **ret_value)
 {
         char *value = strchr(word, '=');
@@ -402,10 +406,12 @@ int vmcommand_parse_setting(const VmCommand *c, char *word, const VmKey **ret_ke
                 return -EPERM;
         }
         if (!vm_key_check(key, value, &why)) {
-                fprintf(stderr, "%s: %s (%s) takes %s, not '%s'\n", c->name, key->property, key->text,
-                        why ? why : key->choices, value);
+                fprintf(stderr, "%s: %s (%s) takes %s%s, not '%s'\n", c->name, key->property, key->text,
+                        key->choices ? "one of: " : "", why, value);
                 return -EINVAL;
         }
+        if (streq(key->property, "name") && vmcommand_check_name(c, value) < 0)
+                return -EINVAL;
         *ret_key = key;
         *ret_value = value;
         return 0;
@@ -447,7 +453,7 @@ static int vm_set(int argc, char *argv[], _unused_ void *userdata)
         _cleanup_vmcommand_ VmCommand c = { 0 };
         _cleanup_free_ const VmKey **keys = calloc((size_t) argc, sizeof *keys);
         _cleanup_free_ const char **values = calloc((size_t) argc, sizeof *values);
-        _cleanup_free_ char *path = NULL;
+        _cleanup_free_ char *path = NULL, *domid = NULL;
         int i, status;
 
         i = vmcommand_open(&c, &program, 2, -1, argc, argv, &status);
@@ -458,11 +464,14 @@ static int vm_set(int argc, char *argv[], _unused_ void *userdata)
         for (int k = i + 1; k < argc; k++)
                 if (vmcommand_parse_setting(&c, argv[k], &keys[k], &values[k]) < 0)
                         return 2;
-        if (vmcommand_choose(&c, argv[i], &path) < 0)
+        if (vmcommand_choose(&c, argv[i], &path) < 0 || vmcommand_get(&c, path, XENMGR_VM, "domid", &domid) < 0)
                 return 1;
-        for (int k = i + 1; k < argc; k++)
+        for (int k = i + 1; k < argc; k++) {
                 if (vmcommand_apply_setting(&c, path, keys[k], values[k]) < 0)
                         return 1;
+                if (keys[k]->effect == VMKEY_EFFECT_CONFIG && domid[0] != '-')
+                        printf("%s: from the next start on\n", keys[k]->property);
+        }
         return 0;
 }
 
@@ -479,10 +488,12 @@ static int vm_rename(int argc, char *argv[], _unused_ void *userdata)
         i = vmcommand_open(&c, &program, 2, 2, argc, argv, &status);
         if (i < 0)
                 return status;
+        if (vmcommand_check_name(&c, argv[i + 1]) < 0)
+                return 2;
         if (vmcommand_choose(&c, argv[i], &path) < 0 || vmtable_load(&l, c.bus) < 0)
                 return 1;
         if (vmtable_find_name(&l, argv[i + 1], &n)) {
-                fprintf(stderr, "%s: there is a VM named '%s' already\n", c.name, argv[i + 1]);
+                fprintf(stderr, "%s: there is a VM named '%s' already; choose another name\n", c.name, argv[i + 1]);
                 return 1;
         }
         return vmcommand_set_text(&c, path, XENMGR_VM, "name", argv[i + 1]) < 0;
@@ -559,7 +570,8 @@ static const Verb verbs[] = {
 int oxt_vm(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm", .synopsis = "[OPTIONS] COMMAND ...", .verbs = verbs,
-                                         .summary = "Makes, shows, changes and runs VMs. A VM is named by name or UUID." };
+                                         .summary = "Makes, shows, changes and runs VMs. A VM is named by name or UUID.",
+                                         .footer = "To look at a VM: xec-vm -n NAME console|screen|log|timeline; at what all use: oxt top\n" };
 
         return stack_group(&program, argc, argv);
 }

@@ -37,6 +37,10 @@ int vmcommand_get(VmCommand *c, const char *path, const char *interface, const c
 /* The paths that list_disks or list_nics gives, to free. */
 int vmcommand_list(VmCommand *c, const char *path, const char *method, char ***ret);
 
+/* Whether a VM may be named so; prints why not. */
+int vmcommand_check_name(const VmCommand *c, const char *name);
+/* Starts and waits. What went wrong was printed, with what tells more. */
+int vmcommand_start(VmCommand *c, const char *vm, const char *path);
 /*
  * Splits "key=value", finds the row of the key and checks the value. Says what is right otherwise, with
  * the nearest keys. *ret_value points into word.

@@ -26,13 +26,26 @@
 static bool arg_json, arg_dry_run, arg_follow;
 static int64_t arg_lines = 100;
 
+/* Whether a property of the VM has that value. */
+static bool vm_has(const LookTarget *t, const char *property, const char *value)
+{
+        _cleanup_free_ char *text = NULL;
+
+        return sd_bus_get_property_string(t->bus, XENMGR, t->path, XENMGR_VM, property, NULL, &text) >= 0 && streq(text, value);
+}
+
 static int ask(const LookTarget *t, const char *member, sd_bus_message **ret)
 {
         sd_bus_error error = SD_BUS_ERROR_NULL;
+        _cleanup_free_ char *text = NULL;
         int r = sd_bus_call_method(t->bus, XENMGR, t->path, XENMGR_OWN, member, &error, ret, NULL);
 
-        if (r < 0)
-                fprintf(stderr, "xec-vm: %s\n", sd_bus_error_is_set(&error) ? strempty(error.message) : strerror(-r));
+        if (r < 0) {
+                text = error_to_text(sd_bus_error_is_set(&error) ? strempty(error.message) : strerror(-r));
+                fprintf(stderr, "xec-vm: %s\n", strempty(text));
+                if (vm_has(t, "state", "stopped"))
+                        fprintf(stderr, "xec-vm: the command 'start' starts it, 'start --dry-run' tells what keeps it from starting\n");
+        }
         sd_bus_error_free(&error);
         return r;
 }
@@ -197,6 +210,7 @@ static int look_screen(int argc, char *argv[], void *userdata)
                                          .summary = "Writes what is on the VM's screen to a PNG file, or to a pipe." };
         _cleanup_close_ int in = -EBADF, file = -EBADF;
         int i, status, out = STDOUT_FILENO;
+        const LookTarget *t = userdata;
         char buf[64 * KIB];
         ssize_t n;
 
@@ -207,9 +221,12 @@ static int look_screen(int argc, char *argv[], void *userdata)
                 fprintf(stderr, "xec-vm screen: a PNG is nothing for a terminal; name a FILE\n");
                 return 2;
         }
-        in = ask_fd(userdata, "Screenshot");
-        if (in < 0)
+        in = ask_fd(t, "Screenshot");
+        if (in < 0) {
+                if (vm_has(t, "display", "none") || vm_has(t, "display", ""))
+                        fprintf(stderr, "xec-vm: the VM has no display: with 'set display vnc' it has one from its next start on\n");
                 return 1;
+        }
         if (i < argc && !streq(argv[i], "-")) {
                 out = file = open(argv[i], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
                 if (file < 0)
@@ -303,6 +320,7 @@ static int look_timeline(int argc, char *argv[], void *userdata)
         static const Program program = { .name = "xec-vm timeline", .synopsis = "[OPTIONS]", .options = options,
                                          .summary = "Shows when the VM's last start reached which phase, and why it failed." };
         _cleanup_json_ json_object *o = NULL;
+        _cleanup_free_ char *text = NULL;
         json_object *phases;
         double before = 0;
         int status;
@@ -318,7 +336,7 @@ static int look_timeline(int argc, char *argv[], void *userdata)
                 printf("The VM was not started since the manager was\n");
                 return 0;
         }
-        printf("%-20s %10s %10s\n", json_get_text(o, "what", ""), "ms", "of that");
+        printf("%-20s %10s %10s\n", json_get_text(o, "what", ""), "at ms", "took ms");
         for (size_t i = 0; phases && i < json_object_array_length(phases); i++) {
                 json_object *p = json_object_array_get_idx(phases, i), *ms = json_get_member(p, "ms", json_type_double);
                 double at = ms ? json_object_get_double(ms) : before;
@@ -326,8 +344,10 @@ static int look_timeline(int argc, char *argv[], void *userdata)
                 printf("%-20s %10.1f %10.1f\n", json_get_text(p, "phase", ""), at, at - before);
                 before = at;
         }
-        if (json_get_member(o, "failed", json_type_string))
-                printf("failed: %s\n", json_get_text(o, "failed", ""));
+        if (json_get_member(o, "failed", json_type_string)) {
+                text = error_to_text(json_get_text(o, "failed", ""));
+                printf("failed: %s\n", strempty(text));
+        }
         return 0;
 }
 
@@ -349,11 +369,15 @@ static int look_start(int argc, char *argv[], void *userdata)
         if (ask_json(userdata, "DryRun", &o) < 0 || !json_object_is_type(o, json_type_array))
                 return 1;
         n = json_object_array_length(o);
-        for (size_t i = 0; !arg_json && i < n; i++)
-                printf("%s: %s\n", json_get_text(json_object_array_get_idx(o, i), "check", ""),
-                       json_get_text(json_object_array_get_idx(o, i), "error", ""));
+        for (size_t i = 0; !arg_json && i < n; i++) {
+                json_object *finding = json_object_array_get_idx(o, i);
+                _cleanup_free_ char *text = error_to_text(json_get_text(finding, "error", ""));
+
+                printf("%s: %s\n", json_get_text(finding, "check", ""), strempty(text));
+        }
         if (!arg_json && n == 0)
-                printf("Nothing keeps the VM from starting\n");
+                puts(vm_has(userdata, "state", "stopped") ? "Nothing keeps the VM from starting"
+                                                          : "The VM runs; nothing would keep it from starting again");
         return n > 0;
 }
 

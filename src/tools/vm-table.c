@@ -7,6 +7,15 @@
 #include "parse.h"
 #include "strbuf.h"
 
+char *error_to_text(const char *message)
+{
+        size_t n = strspn(message, "0123456789");
+
+        if (n == 0 || message[n] != ':')
+                return strdup(message);
+        return strformat("%s (error %.*s)", message + n + 1 + strspn(message + n + 1, " "), (int) n, message);
+}
+
 int vmtable_fail(const char *program, const char *what, int r, const sd_bus_error *error)
 {
         if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN))

@@ -38,5 +38,7 @@ const VmEntry *vmtable_find_name(const VmTable *l, const char *name, unsigned *r
 const VmEntry *vmtable_nearest(const VmTable *l, const char *name);
 const VmEntry *vmtable_find_uuid(const VmTable *l, const char *uuid);
 
+/* What the manager tells clients as "204:text", for people: "text (error 204)". To free; NULL: out of memory. */
+char *error_to_text(const char *message);
 /* Says what failed: with what was asked of whom and the service's own words. Returns r. */
 int vmtable_fail(const char *program, const char *what, int r, const sd_bus_error *error);
