@@ -60,21 +60,40 @@ def amt(life):
 
 @with_life
 def one_at_a_time(life):
-    """What only one running guest may have is refused to a second: OEM ACPI features (233), a device of the host (230)."""
+    """OEM ACPI features, which only one running guest may have, are refused to a second (233)."""
     first, second = life.guest(), life.guest()
     life.start(first)
     life.set(first, VM, "oem-acpi-features", True)
     life.set(second, VM, "oem-acpi-features", True)
     assert life.fails(second, VM, "start")[1].startswith("233:")
     life.set(first, VM, "oem-acpi-features", False)
-    devices = sorted(os.listdir("/sys/bus/pci/devices")) if os.path.isdir("/sys/bus/pci/devices") else []
-    for vm in (first, second) if devices else ():
-        life.call(vm, VM + ".pci", "add_pt_rule_bdf", devices[-1])
-    if devices:
-        assert life.fails(second, VM, "start")[1].startswith("230:")
-        life.call(second, VM + ".pci", "delete_pt_rule_bdf", devices[-1])
     life.set(second, VM, "oem-acpi-features", False)
     life.start(second)
+
+
+@with_life
+def cd_changed(life):
+    """cd: the image of the ISO folder that is in the VM's CD drive, at its start and changed while it runs; "" empties the drive."""
+    isos = os.path.join(life.stack.state, "storage/isos")
+    os.makedirs(isos, exist_ok=True)
+    for name in ("null.iso", "a.iso", "b.iso"):
+        with open(os.path.join(isos, name), "wb") as f:
+            f.write(bytes(1 << 20))
+    vm = life.guest(config={"disk": {"0": {"path": life.disk("boot.img", IDLE), "type": "file", "mode": "w", "device": "hda", "devtype": "disk"},
+                                     "1": {"path": "", "type": "file", "mode": "r", "device": "hdc", "devtype": "cdrom"}}})
+
+    def inserted():
+        pid, = life.pids("qemu-system", vm)
+        opened = [os.path.realpath("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)]
+        return sorted({os.path.basename(path) for path in opened if path.startswith(isos)})
+    life.set(vm, VM, "cd", "a.iso")
+    assert life.get(vm, VM, "cd") == "a.iso" and any("/storage/isos/a.iso:" in line for line in lines(life, vm, "disk"))
+    life.start(vm)
+    assert inserted() == ["a.iso"], inserted()
+    for value, wanted in (("b.iso", ["b.iso"]), ("", []), ("a.iso", ["a.iso"])):
+        life.set(vm, VM, "cd", value)
+        oxt.wait_for(lambda: inserted() == wanted, 15, "%s in the drive" % wanted)
+    assert life.fails(vm, PROPERTIES, "Set", VM, "cd", "../secret")[0] == "Failed" and inserted() == ["a.iso"]
 
 
 @with_life

@@ -181,6 +181,7 @@ def start_writes_it():
 SHOWN_BY = {
     "xenmgr-acts:amt": "amt-pt",
     "xenmgr-acts:asleep": "auto-s3-wake",
+    "xenmgr-acts:cd_changed": "cd",
     "xenmgr-acts:computed": "uuid mac private-space portica-enabled memory-target stub_domid",
     "xenmgr-acts:conditions": "domstore-read-access domstore-write-access usb-control wireless-control",
     "xenmgr-acts:gpu": "gpu",
@@ -191,7 +192,6 @@ SHOWN_BY = {
     "xenmgr-acts:policies": "policy-audio-access policy-audio-recording policy-wired-networking policy-wireless-networking",
     "xenmgr-acts:suspend_image": "start-from-suspend-image",
     "xenmgr-acts:waiting_for_login": "crypto-user autostart-pending",
-    "xenmgr-api:hostile_guest": "cd",
     "xenmgr-api:overrides": "native-experience slot state",
     "xenmgr-api:policies": "policy-modify-vm-settings",
     "xenmgr-api:records": "wired-network wireless-network",

@@ -13,7 +13,7 @@
 #define OFF_FILE HOSTKEY_FILE | VMKEY_INVERTED | HOST
 
 const VmKey host_keys[] = {
-        ROW("argo-firewall", "/xenmgr/argo-firewall", BOOL, 0, "true", STORED, "Inter-domain firewall is on"),
+        ROW("argo-firewall", "/xenmgr/argo-firewall", BOOL, HOST, "true", STORED, "Inter-domain firewall is on"),
         ROW("argo-hosts-file", "/xenmgr/argo-hosts-file", BOOL, SIGNAL, "true", STORED,
             "Service VMs are in /etc/hosts"),
         ROW("autolock-cd-drives", "/xenmgr/autolock-cd-drives", BOOL, 0, "true", STORED,
@@ -35,10 +35,10 @@ const VmKey host_keys[] = {
         ROW("guest-only-networking", "/xenmgr/guest-only-networking", BOOL, RO, "false", STORED,
             "Networks are for guests only"),
         ROW("iso-path", "/xenmgr/isos", TEXT, SIGNAL | HOST, "/storage/isos", MANAGER, "Folder of CD images"),
-        ROW("measure-fail-action", "/xenmgr/measure-fail-action", TEXT, SIGNAL, "forced-shutdown", STORED,
+        ROW("measure-fail-action", "/xenmgr/measure-fail-action", TEXT, SIGNAL | HOST, "forced-shutdown", STORED,
             "What follows a changed disk of a measured VM: " ACTIONS),
-        ROW("ota-upgrades-allowed", "/ota-upgrades-disallowed", BOOL, SIGNAL | VMKEY_INVERTED | HOSTKEY_REMOVE, "false",
-            STORED, "Upgrades over the network"),
+        ROW("ota-upgrades-allowed", "/ota-upgrades-disallowed", BOOL, SIGNAL | VMKEY_INVERTED | HOSTKEY_REMOVE | HOST,
+            "false", STORED, "Upgrades over the network"),
         ROW("platform-crypto-key-dirs", "/xenmgr/platform-crypto-key-dirs", TEXT, SIGNAL | HOST,
             "/config/platform-crypto-keys", CONFIG, "Folders of disk keys of the platform, separated by commas"),
         ROW("pvm-autostart-delay", "/xenmgr/pvm-autostart-delay", INT, SIGNAL, "0", STORED, "Not used"),

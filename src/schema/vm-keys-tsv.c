@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Prints the table of VM properties, one row a line, for tests that go through all of it. */
-#include "vm-keys.h"
+/* Prints the table of VM properties, or with "host" that of the host, a row a line, for tests that go through all of it. */
+#include "host-keys.h"
 
 #include "strbuf.h"
 
@@ -18,9 +18,9 @@ static const struct {
         { VMKEY_HOST_ONLY, "host-only" },
 };
 
-int main(void)
+int main(int argc, _unused_ char *argv[])
 {
-        for (const VmKey *k = vm_keys; k->property; k++) {
+        for (const VmKey *k = argc > 1 ? host_keys : vm_keys; k->property; k++) {
                 printf("%s\t%s\t%s\t", k->property, strempty(k->path), vm_key_signature(k));
                 printf("%s\t%s\t%s\t", k->type == VMKEY_LIST ? "list" : strempty(k->choices), effects[k->effect],
                        strempty(k->line));

@@ -22,7 +22,7 @@ typedef enum VmKeyFlags {
         VMKEY_UNRESTRICTED = 1 << 1, /* only on the unrestricted interface */
         VMKEY_UNCHECKED = 1 << 2,    /* set without a look at policies/modify-vm-settings */
         VMKEY_OPTIONAL = 1 << 3,     /* an empty text, or a number below 1, removes the node */
-        VMKEY_HOST_ONLY = 1 << 4,    /* names programs, raw arguments, host files or labels: never set by a guest */
+        VMKEY_HOST_ONLY = 1 << 4,    /* never set by a guest: programs, arguments, files, devices; what it may do */
         VMKEY_STRIP = 1 << 5,        /* blanks at both ends are cut */
         VMKEY_ALWAYS = 1 << 6,       /* written and told even if equal */
         VMKEY_SILENT = 1 << 7,       /* a change is not told by vm_config_changed */

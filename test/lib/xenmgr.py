@@ -17,9 +17,9 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
 
 
-def key_table():
-    """The rows of src/schema/vm-keys.c, each a dictionary of texts."""
-    text = subprocess.run([os.path.join(oxt.BUILD, "src/schema/vm-keys-tsv")], check=True, capture_output=True,
+def key_table(*words):
+    """The rows of src/schema/vm-keys.c, or with "host" those of host-keys.c, each a dictionary of texts."""
+    text = subprocess.run([os.path.join(oxt.BUILD, "src/schema/vm-keys-tsv"), *words], check=True, capture_output=True,
                           text=True).stdout
     names = ("property", "path", "signature", "choices", "effect", "line", "flags")
     return [dict(zip(names, line.split("\t"))) for line in text.splitlines()]

@@ -1,0 +1,166 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A guest whose rules let it call xenmgr, and what it cannot reach all the same: the host, its devices and files, other rules."""
+import json
+import os
+import re
+import xml.etree.ElementTree
+
+import dbus
+
+import oxt
+from xenmgr import PROPERTIES, XM, key_table, uuid_of, with_host
+
+VALUES = {"s": ("/bin/sh", ""), "b": (True, False)}
+DISK = "com.citrix.xenclient.vmdisk"
+
+
+def guest_of(host, vm):
+    """A connection that bears the mark of that VM's guest, as rpc-proxy makes them."""
+    guest = dbus.bus.BusConnection(host.stack.address)
+    guest.request_name("org.oxt.conn.d7.u%s.s0.r%s" % (uuid_of(vm).replace("-", "_"), "0123456789abcdef" * 2))
+    return guest
+
+
+def victim(host):
+    return host.create(tree={"config": {"disk": {"0": {"path": "/storage/a", "type": "file", "mode": "r", "device": "hda",
+                                                       "devtype": "disk"}},
+                                        "nic": {"0": {"network": "/wired/0/bridged"}}}})
+
+
+@with_host
+def hostile_guest(host):
+    """A guest that may call xenmgr.vm cannot reach the host through any key, template or database path."""
+    vm = victim(host)
+    guest = guest_of(host, vm)
+    assert host.get(vm, XM + ".vm", "name")
+    before = host.db("dump", "/vm/" + uuid_of(vm))
+    denied = lambda *args: host.fails(*args, bus=guest)[0] in ("AccessDenied", "Failed")
+    host_only = [row for row in key_table() if "host-only" in row["flags"].split()]
+    assert {"run-pre-boot", "qemu-dm-path", "extra-xenvm", "kernel", "stubdom-cmdline", "gpu", "type", "usb-control",
+            "policy-modify-vm-settings"} <= {r["property"] for r in host_only}
+    for row in host_only:
+        name = row["property"]
+        for interface in [XM + ".vm.unrestricted"] + [XM + ".vm"] * ("unrestricted" not in row["flags"].split()):
+            for value in VALUES[row["signature"]]:
+                assert host.fails(vm, PROPERTIES, "Set", interface, name, value, bus=guest)[0] == "AccessDenied", name
+        for key in (row["path"], row["path"].replace("/", "."), "/" + row["path"], row["path"] + "/0", name):
+            assert denied(vm, XM + ".vm", "set_db_key", key, "/bin/sh"), key
+        tree = "/bin/sh"
+        for part in reversed(row["path"].split("/")):
+            tree = {part: tree}
+        assert denied("/", XM, "create_vm_with_template_and_json", "new-vm-empty", json.dumps(tree)), tree
+        assert host.db("dump", "/vm/" + uuid_of(vm)) == before, name
+    for key in ("config//kernel", "rpc-firewall-rules.0", "rpc-firewall-rules/9", "policies.modify-vm-settings", "config.pci.0.bdf",
+                "backend", "config.disk.0.shared.x", "uuid/../../x"):
+        assert denied(vm, XM + ".vm", "set_db_key", key, "x"), key
+    for path in ("/etc/shadow", "/storage/../etc/shadow", "/dev/sda", "/storage/x/.."):
+        assert denied(vm, XM + ".vm", "set_db_key", "config.disk.0.path", path), path
+        assert denied(vm + "/disk/0", PROPERTIES, "Set", DISK, "phys-path", path), path
+        assert denied(vm + "/disk/0", DISK, "attach_vhd", path), path
+    assert denied(vm + "/disk/0", DISK, "attach_phy", "/dev/sda")
+    assert denied(vm + "/disk/0", DISK, "mount", "/etc", False)
+    assert denied(vm + "/disk/0", DISK, "generate_crypto_key_in", 256, "/etc")
+    assert denied(vm, XM + ".vm", "suspend_to_file", "/etc/passwd")
+    assert denied(vm, XM + ".vm", "resume_from_file", "/etc/passwd")
+    assert denied(vm, XM + ".vm.pci", "add_pt_rule", "0x0100", "", "")
+    assert denied(vm, PROPERTIES, "Set", XM + ".vm", "cd", "../../etc/shadow")
+    for row in key_table("host"):
+        interface = XM + ".config" + ".ui" * ("ui" in row["flags"].split())
+        if "host-only" in row["flags"].split():
+            for value in VALUES[row["signature"]]:
+                assert host.fails("/", PROPERTIES, "Set", interface, row["property"], value, bus=guest)[0] == "AccessDenied", row
+            assert not host.db("exists", row["path"]), row
+    assert denied("/", "com.citrix.xenclient.policy", "enforce", uuid_of(vm), "")
+    for tree in ({"config": {"kernel": "/etc/shadow"}}, {"run-pre-boot": "/bin/sh"}, {"rpc-firewall-rules": {"0": "allow"}},
+                 {"config": {"extra-xenvm": {"0": "x"}}}, {"policies": {"modify-vm-settings": "true"}},
+                 {"config": {"disk": {"0": {"path": "/dev/sda"}}}}, {"config": {"disk": {"0": {"type": "phy"}}}},
+                 {"config": {"pci": {"0": {"bdf": "0000:00:02.0"}}}}, {"type": {"x": "y"}}, {"uuid": uuid_of(vm)}):
+        assert denied("/", XM, "create_vm_with_template_and_json", "new-vm-empty", json.dumps(tree)), tree
+    assert denied("/", XM, "create_vm_with_template_and_uuid", "new-vm", uuid_of(vm))
+    assert denied("/", XM + ".unrestricted", "unrestricted_delete_vm", uuid_of(vm))
+    for name in ("boot", "cmd-line", "sound", "timer-mode"):
+        assert denied(vm, PROPERTIES, "Set", XM + ".vm", name, "x\nkernel=/etc/shadow"), name
+    assert host.db("dump", "/vm/" + uuid_of(vm)) == before
+    host.set(vm, XM + ".vm", "description", "harmless", bus=guest)
+    assert host.get(vm, XM + ".vm", "description") == "harmless", "what does no harm is allowed"
+    attention = []
+    host.bus.add_signal_receiver(lambda *a: attention.append([str(x) for x in a]), signal_name="requested_attention")
+    host.call("/", XM + ".guestreq", "request_attention", bus=guest)
+    oxt.wait_for(lambda: host.turn() or attention == [[uuid_of(vm), vm]])
+    guest.close()
+
+
+# What a guest with such rules is meant to do with VMs; it ends or makes one, and is no way to the host.
+LIFE = {"start", "start_internal", "shutdown", "shutdown_idle", "destroy", "reboot", "delete", "sleep", "resume", "hibernate", "pause",
+        "unpause", "switch", "create_vm", "script_dequeue"}
+HOSTILE = {"s": ("", "config.kernel", "x\nkernel=/etc/shadow", "../../../../etc/shadow", "/etc/shadow"), "i": (-1, 0, 1 << 30),
+           "b": (False, True)}
+# Plain settings of the host that are in no table of keys.
+OF_HOST = {"/audio/capture-pcm", "/audio/playback-pcm", "/power-management/ac-lid-close-action", "/power-management/battery-lid-close-action"}
+RECORDS = r"config/(nic/\d+/(id|network|wireless-driver|enable|mac|model)|disk/\d+/(path|type|mode|device|devtype|snapshot|enable))"
+
+
+def tree_of(node, path=""):
+    """Of a database's JSON: path: text."""
+    if not isinstance(node, dict):
+        return {path: node}
+    return {k: v for name, child in node.items() for k, v in tree_of(child, path + "/" + name).items()}
+
+
+def files_of(folder):
+    return {os.path.join(place, name) for place, _, names in os.walk(folder) for name in names
+            if "/db" not in place[len(folder):] and "/log" not in place[len(folder):]}
+
+
+def calls_of(host, path):
+    """Each method, and each property that can be set, of all interfaces of the object: (interface, member, signatures)"""
+    text = host.call(path, "org.freedesktop.DBus.Introspectable", "Introspect")
+    for interface in xml.etree.ElementTree.fromstring(text).findall("interface"):
+        name = interface.get("name")
+        if name.startswith("org.freedesktop"):
+            continue
+        for m in interface.findall("method"):
+            yield name, m.get("name"), [a.get("type") for a in m.findall("arg") if a.get("direction") != "out"]
+        for p in interface.findall("property"):
+            if "write" in p.get("access"):
+                yield name, "=" + p.get("name"), [p.get("type")]
+
+
+@with_host
+def every_member(host):
+    """Every method and property of every object, with hostile values: nothing changes that is not the VM's own plain setting."""
+    vm = victim(host)
+    guest = guest_of(host, vm)
+    before, files = tree_of(json.loads(host.db("dump", "/"))), files_of(host.stack.state)
+    tried = 0
+    for path in ("/", "/host", vm, vm + "/disk/0", vm + "/nic/0"):
+        for interface, member, signatures in calls_of(host, path):
+            if member in LIFE or any(s not in HOSTILE for s in signatures):
+                continue
+            for n in range(max([1] + [len(HOSTILE[s]) for s in signatures])):
+                values = [HOSTILE[s][n % len(HOSTILE[s])] for s in signatures]
+                try:
+                    if member[0] == "=":
+                        host.set(path, interface, member[1:], values[0], bus=guest)
+                    else:
+                        host.call(path, interface, member, *values, bus=guest, signature="".join(signatures), timeout=20)
+                except dbus.DBusException as e:
+                    assert e.get_dbus_name() != "org.freedesktop.DBus.Error.NoReply", (interface, member, values)
+                tried += 1
+    after = tree_of(json.loads(host.db("dump", "/")))
+    changed = {p: after.get(p) for p in set(before) | set(after) if before.get(p) != after.get(p)}
+    plain = lambda rows: {row["path"] for row in rows if "host-only" not in row["flags"].split()}
+    keys, own, made = plain(key_table()), "/vm/" + uuid_of(vm) + "/", {"uuid", "name", "slot", "seamless-id", "description", "image_path"}
+    allowed = plain(key_table("host")) | OF_HOST | {own + k for k in keys}
+    known = {p.split("/")[2] for p in before if p.startswith("/vm/")}
+    wrong = [p for p in changed if p not in allowed and not re.fullmatch(own + RECORDS, p) and not p.startswith("/dom-store/" + uuid_of(vm)) and
+             not (p.startswith("/vm/") and p.split("/")[2] not in known and p.split("/", 3)[3] in made)]
+    assert not wrong and tried > 1000 and own + "name" in changed, (tried, wrong)
+    assert not changed.get(own + "config/disk/0/path", "").startswith("/etc"), changed
+    assert files_of(host.stack.state) == files, files_of(host.stack.state) ^ files
+    guest.close()
+
+
+if __name__ == "__main__":
+    oxt.main()
