@@ -29,7 +29,7 @@ class Row:
         if not kinds or kinds[0] in ">~":
             assert len(lines) == len(kinds), said
             for (kind, text), line in zip(self.wanted, lines):
-                assert re.fullmatch(text, line) if kind == "~" else fill(text) == line, said
+                assert re.fullmatch(fill(text), line) if kind == "~" else fill(text) == line, said
 
 
 def cases(path, stack, env):
