@@ -4,6 +4,7 @@
 import json
 import os
 import pwd
+import random
 import signal
 import subprocess
 
@@ -298,7 +299,8 @@ def few_users():
     oxt.needs_root()
     stack = Monitors()
     try:
-        stack.env["OXT_VM_USERS"] = "1879048192-1879048193"
+        user = random.randrange(FIRST, LAST)  # which no VM of another test has
+        stack.env["OXT_VM_USERS"] = "%d-%d" % (user, user + 1)
         machines = [Machine(stack) for _ in range(3)]
         for m in machines:
             m.monitor()

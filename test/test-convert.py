@@ -26,7 +26,7 @@ def read(p):
 
 def convert(*words, program=("xenvm-convert",), text=""):
     return subprocess.run([oxt.program(program[0]), *program[1:], *words], input=text, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=20)
+                          stderr=subprocess.PIPE, text=True, timeout=60)
 
 
 @oxt.case

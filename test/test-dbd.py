@@ -198,7 +198,7 @@ def upgrade():
         r = d.tool("upgrade-db")
         assert r.returncode == 1 and "running" in r.stdout, r
         d.daemon.terminate()
-        d.daemon.wait(10)
+        d.daemon.wait(60)
         r = d.tool("upgrade-db")
         assert r.returncode == 0 and "nothing to do" in r.stdout, r
         for value in ['"41"', '"43"', 'null', '42']:
@@ -206,7 +206,7 @@ def upgrade():
             db, _ = d.interfaces(d.bus)
             db.inject("/db-version", value)
             d.daemon.terminate()
-            d.daemon.wait(10)
+            d.daemon.wait(60)
             r = d.tool("upgrade-db")
             assert r.returncode == 1 and "only schema version 42" in r.stdout, r
         os.rename(d.stack.state + "/db", d.stack.state + "/away")
@@ -293,7 +293,7 @@ class Lines:
         stack.processes.append(self.process)
         self.buffer = ""
 
-    def line(self, seconds=10):
+    def line(self, seconds=60):
         while "\n" not in self.buffer:
             assert select.select([self.process.stdout], [], [], seconds)[0], "there was no line"
             data = os.read(self.process.stdout.fileno(), 65536).decode()
@@ -311,7 +311,7 @@ class Lines:
     def stop(self):
         self.process.stdin.close()
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -552,7 +552,7 @@ def backups():
         assert r.returncode == 0 and "bytes before" in r.stdout, r
         d.db.write("/b/v", "3")
         d.daemon.terminate()
-        d.daemon.wait(10)
+        d.daemon.wait(60)
         assert d.tool("oxt", "db", "restore", backup).returncode == 0
         assert d.tool("oxt", "db", "compact").returncode == 0
         assert d.tool("oxt", "db", "check").returncode == 0
@@ -632,7 +632,7 @@ def history():
         r = d.tool("oxt", "db", "undo", str(last))
         assert r.returncode == 1 and "secret" in r.stderr, r
         d.daemon.terminate()
-        d.daemon.wait(10)
+        d.daemon.wait(60)
         with sqlite3.connect(d.stack.state + "/db/oxt.db") as db:
             everything = repr(db.execute("SELECT * FROM history").fetchall())
         assert "net" in everything and "horse" not in everything and "staple" not in everything
@@ -670,7 +670,7 @@ def damage():
 
         def spoil():
             d.daemon.terminate()
-            d.daemon.wait(10)
+            d.daemon.wait(60)
             with open(folder + "/oxt.db", "r+b") as f:
                 f.seek(4096)
                 f.write(os.urandom(8192))
@@ -705,7 +705,7 @@ def formats():
 
         def change(sql):
             d.daemon.terminate()
-            d.daemon.wait(10)
+            d.daemon.wait(60)
             file = sqlite3.connect(path)
             file.executescript(sql)
             file.close()

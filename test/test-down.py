@@ -89,7 +89,7 @@ def by_priority(stack):
     """VMs of a higher shutdown-priority are asked first, equal ones together, and each stage has its share of the time."""
     for name, priority in (("low", -5), ("high-1", 7), ("middle", 0), ("high-2", 7)):
         stack.guest(name, priority)
-    p = subprocess.Popen([oxt.program("oxt"), "down", "--timeout", "6"], env=stack.env, stdout=subprocess.PIPE, text=True)
+    p = subprocess.Popen([oxt.program("oxt"), "down", "--timeout", "9"], env=stack.env, stdout=subprocess.PIPE, text=True)
     said = []
     for line in p.stdout:
         if "shutting down the VM" in line:
@@ -97,7 +97,7 @@ def by_priority(stack):
     assert p.wait() == 0
     names = [name for name, _when in said]
     assert sorted(names[:2]) == ["high-1", "high-2"] and names[2:] == ["middle", "low"], names
-    assert said[2][1] - said[1][1] >= 1 and said[3][1] - said[2][1] >= 1, "they are deaf, so each has its two seconds"
+    assert said[2][1] - said[1][1] >= 1 and said[3][1] - said[2][1] >= 1, "they are deaf, so each has its three seconds"
     stack.nothing_left()
 
 

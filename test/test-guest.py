@@ -30,9 +30,9 @@ class Guest:
              "--control", self.control, *args], ready=lambda: os.path.exists(self.programs))
 
     def attach(self):
-        self.listener.settimeout(5)
+        self.listener.settimeout(60)
         self.host = channel.Host(self.listener.accept()[0], self.stack.socket)
-        assert self.host.attached.wait(5), "no hello from the guest"
+        assert self.host.attached.wait(60), "no hello from the guest"
 
     def connect(self):
         """A guest program's connection to the host's bus."""
@@ -105,7 +105,7 @@ class Echo:
 
 def connect(path):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(20)
+    s.settimeout(60)
     s.connect(path)
     return s
 
@@ -147,18 +147,19 @@ def host_restarts():
     g = Guest("--no-agent")
     try:
         g.attach()
-        old = connect(g.programs)
-        old.sendall(b"\0AUTH EXTERNAL 30\r\n")
-        assert old.recv(100).startswith(b"OK")
-        g.host.stop()
-        began = time.monotonic()
-        assert old.recv(100) == b"", "the old connection has no end"
-        waiting = subprocess.Popen(["busctl", "--address=unix:path=" + g.programs, "call", "org.freedesktop.DBus", "/",
-                                    "org.freedesktop.DBus", "GetId"], stdout=subprocess.PIPE, text=True)
-        g.attach()
-        out, _ = waiting.communicate(timeout=10)
-        assert waiting.returncode == 0 and out.startswith("s "), out
-        assert time.monotonic() - began < 3
+
+        def killed():
+            old = connect(g.programs)
+            old.sendall(b"\0AUTH EXTERNAL 30\r\n")
+            assert old.recv(100).startswith(b"OK")
+            g.host.stop()
+            assert old.recv(100) == b"", "the old connection has no end"
+            waiting = subprocess.Popen(["busctl", "--address=unix:path=" + g.programs, "call", "org.freedesktop.DBus", "/",
+                                        "org.freedesktop.DBus", "GetId"], stdout=subprocess.PIPE, text=True)
+            g.attach()
+            out, _ = waiting.communicate(timeout=60)
+            assert waiting.returncode == 0 and out.startswith("s "), out
+        oxt.in_time(3, killed, "the way back")
     finally:
         g.stop()
 

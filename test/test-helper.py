@@ -8,15 +8,16 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 
 import oxt
 
-UUID = "00000000-0000-0000-0000-000000000001"
+UUID = str(uuid.uuid4())  # control groups of this host go by it
 # A client that prints the answers, and what it got a descriptor of.
 CLIENT = r"""
 import array, os, socket, sys
 s = socket.socket(socket.AF_UNIX)
-s.settimeout(10)
+s.settimeout(60)
 s.connect(sys.argv[1])
 held = []
 for request in sys.argv[2:]:
@@ -116,7 +117,7 @@ def tap():
 FLOOD = r"""
 import array, json, os, socket, sys, threading, time
 s = socket.socket(socket.AF_UNIX)
-s.settimeout(10)
+s.settimeout(60)
 s.connect(sys.argv[1])
 def ask(**request):
     s.sendall(json.dumps(request).encode() + b"\n")
@@ -200,7 +201,7 @@ def pci_devices():
     try:
         answers = h.ask({"request": "pci-bind", "device": "0000:00:1c.0"}, {"request": "pci-bind", "device": "0000:00:1b.0"},
                         {"request": "pci-bind", "device": "../../x"},
-                        {"request": "vm-start", "uuid": "00000000-0000-0000-0000-000000000001", "weight": "0", "accel": "tcg", "pci": "0000:00:1c.0"})
+                        {"request": "vm-start", "uuid": UUID, "weight": "0", "accel": "tcg", "pci": "0000:00:1c.0"})
         h.close()
         for answer, words in zip(answers, ("helper.pci", "no IOMMU", "not a PCI device", "helper.pci")):
             assert words in answer and answer.endswith("[]"), answers
@@ -213,16 +214,16 @@ def pci_devices():
 START = r"""
 import array, json, os, socket, sys
 s = socket.socket(socket.AF_UNIX)
-s.settimeout(10)
+s.settimeout(60)
 s.connect(sys.argv[1])
 weight, folder, events = sys.argv[2], sys.argv[3], sys.argv[4:]
 memory = os.memfd_create("arguments")
 os.write(memory, b"-version\0")
 fds = [memory, 1, os.open(folder, os.O_RDONLY)] + [os.open(e, os.O_RDWR if e.startswith("/tmp") else os.O_RDONLY) for e in events]
-request = {"request": "vm-start", "uuid": "00000000-0000-0000-0000-000000000001", "weight": weight, "accel": "tcg", "pci": ""}
+request = {"request": "vm-start", "uuid": "%s", "weight": weight, "accel": "tcg", "pci": ""}
 s.sendmsg([json.dumps(request).encode() + b"\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
 print(s.recv(4096).decode().strip(), flush=True)
-"""
+""" % UUID
 
 
 def own_folder(h):
@@ -301,10 +302,10 @@ def refused_requests():
         answers = h.ask("{}", {"request": "run", "path": "/bin/sh"}, {"request": "device-open", "device": "/dev/mem"},
                         {"request": "tap-create", "bridge": "lo"}, {"request": "tap-create", "bridge": "other"},
                         {"request": "tap-move", "tap": "oxt0", "bridge": "br-test"},
-                        {"request": "vm-scope", "uuid": "00000000-0000-0000-0000-000000000001", "pid": str(os.getpid())})
+                        {"request": "vm-scope", "uuid": UUID, "pid": str(os.getpid())})
         h.close()
         if not os.path.exists("/dev/xen/privcmd"):
-            answers += h.ask({"request": "monitor-start", "uuid": "00000000-0000-0000-0000-000000000001"})
+            answers += h.ask({"request": "monitor-start", "uuid": UUID})
             h.close()
             assert "no Xen host" in answers[-1] and answers.pop(), answers
         for answer in answers:
@@ -328,7 +329,7 @@ def other_users():
         group = subprocess.run(["setpriv", "--reuid", "oxt-dbd", "--regid", "oxt-mgr", "--clear-groups", sys.executable, "-c", CLIENT,
                                 h.socket, "{}"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert group.stdout.strip() in ("[]", "") or "Traceback" in group.stdout, group.stdout
-        assert "was refused" in h.stack.log("unshare"), h.stack.log("unshare")
+        oxt.wait_for(lambda: "was refused" in h.stack.log("unshare"), what="the refusal in the log")
     finally:
         h.stack.stop()
 
@@ -338,23 +339,22 @@ def monitor_for_a_user():
     """xenvm --user, as the helper starts it: without Xen it is that user for good; nobody but root can ask for it."""
     oxt.needs_root()
     stack = oxt.Stack(bus=False)
-    uuid = "00000000-0000-0000-0000-00000000b0d5"
     config = os.path.join(stack.root, "vm.conf")
     with open(config, "w") as f:
-        f.write("uuid=%s\nmemory=16\nstartup=shutdown\n" % uuid)
+        f.write("uuid=%s\nmemory=16\nstartup=shutdown\n" % UUID)
     for folder in (stack.state, stack.runtime):
         shutil.chown(folder, "oxt-mgr")
     words = ["--backend", "qemu", "--no-daemonize", "--monitor-dbus", "false", "--monitor-json", "true", config]
     try:
         process = stack.start([oxt.program("xenvm"), "--user", "oxt-mgr", *words],
-                              ready=lambda: os.path.exists("%s/xenvm/vm-%s" % (stack.runtime, uuid)))
+                              ready=lambda: oxt.listens("%s/xenvm/vm-%s" % (stack.runtime, UUID)))
         number = str(pwd.getpwnam("oxt-mgr").pw_uid)
         with open("/proc/%d/status" % process.pid) as f:
             assert re.search(r"^Uid:\t%s\t%s\t%s\t%s$" % ((number,) * 4), f.read(), re.M)
-        assert os.stat("%s/vm/%s/monitor.json" % (stack.runtime, uuid)).st_uid == int(number)
+        assert os.stat("%s/vm/%s/monitor.json" % (stack.runtime, UUID)).st_uid == int(number)
         for user, caller in (("oxt-dbd", "oxt-mgr"), ("root", "root"), ("no-such-user", "root")):
             r = subprocess.run(oxt.as_user(caller, oxt.program("xenvm"), "--user", user, *words), env=stack.env,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
             assert r.returncode == 3 and "--user " + user in r.stdout, (user, r.stdout)
     finally:
         stack.stop()

@@ -45,7 +45,7 @@ class Terminal:
 
     def end(self):
         """The exit status; the terminal must be as it was."""
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         assert termios.tcgetattr(self.slave) == self.before, "the terminal was left in another mode"
         return status
 
@@ -75,7 +75,7 @@ def console(life):
         seen += os.read(p.stdout.fileno(), 100)
     assert seen == b"again", seen
     life.call(vm, VM, "destroy")
-    assert p.wait(20) == 0 and b"ended" in p.stderr.read()
+    assert p.wait(60) == 0 and b"ended" in p.stderr.read()
 
 
 @with_life
@@ -241,9 +241,11 @@ def top_numbers(life):
     assert s["busy"]["state"] == s["idle"]["state"] == "running" and s["none"]["state"] == "stopped"
     assert s["none"]["cpu_percent"] is None and s["busy"]["memory_kib"] > 1024 and s["busy"]["disk_read_rate"] == 0
     assert s["busy"]["net_in_rate"] == 0, "no card, no traffic"
-    text = top(life, "-b", "-n", "1", "-d", "1")
-    rows = [line.split()[1] for line in text.splitlines() if line.split()[1:2] and line.split()[1] in ("busy", "idle", "none")]
-    assert rows[0] == "busy" and set(rows) == {"busy", "idle", "none"}, text
+
+    def rows():
+        lines = [line.split() for line in top(life, "-b", "-n", "1", "-d", "1").splitlines()]
+        return [words[1] for words in lines if words[1:2] and words[1] in ("busy", "idle", "none")]
+    oxt.wait_for(lambda: rows()[0] == "busy" and set(rows()) == {"busy", "idle", "none"}, 20, "the busy one first: %s" % rows())
     by_name = top(life, "-b", "-n", "1", "-d", "1", "-s", "name")
     assert by_name.index("busy") < by_name.index("idle") < by_name.index("none"), by_name
 

@@ -17,7 +17,7 @@ PROGRAMS = sorted(os.path.basename(path) for path in json.loads(subprocess.run(
 
 def run(name, *args):
     return subprocess.run([oxt.program(name), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=20)
+                          stderr=subprocess.PIPE, text=True, timeout=60)
 
 
 def for_each(check):

@@ -73,7 +73,7 @@ class ThingService(threading.Thread):
         super().__init__(daemon=True)
         self.address, self.ready, self.introspected = address, threading.Event(), []
         self.start()
-        assert self.ready.wait(10)
+        assert self.ready.wait(60)
 
     def run(self):
         async def serve():
@@ -105,7 +105,7 @@ class JsonClient:
 
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(15)
+        self.socket.settimeout(60)
         self.socket.connect(path)
         self.data, self.id, self.signals = b"", 0, []
 
@@ -454,7 +454,7 @@ def websockets_library():
                                                   interface="test.json")))
                 got = {}
                 while len(got) < 30:
-                    m = json.loads(await asyncio.wait_for(ws.recv(), 10))
+                    m = json.loads(await asyncio.wait_for(ws.recv(), 60))
                     if m["type"] == "response":
                         got[int(m["response-to"])] = m["args"]
                 assert got == {i: ["i", i] for i in range(2, 32)}, got
@@ -519,7 +519,7 @@ def process_of_its_own():
             allowed = [l.split()[2:4] for l in f if l.startswith("Max processes")]
         assert allowed == [["0", "0"]] or oxt.sanitized("rpc-proxy-web"), allowed
         os.kill(pid, signals.SIGKILL)
-        c.socket.settimeout(10)
+        c.socket.settimeout(60)
         try:
             while c.socket.recv(1000):
                 pass
@@ -532,7 +532,7 @@ def process_of_its_own():
             except (EOFError, OSError):
                 return None
         oxt.wait_for(again, 5, "a new client")
-        assert web_process(p) not in (None, pid) and "rpc-proxy-web ended" in p.log()
+        oxt.wait_for(lambda: web_process(p) not in (None, pid) and "rpc-proxy-web ended" in p.log(), what="the new process")
         last = web_process(p)
         p.process.kill()
         p.process.wait()

@@ -11,7 +11,7 @@ import subprocess
 
 import oxt
 import rawbus
-from rpcproxy import Proxy, free_port
+from rpcproxy import Proxy
 
 RULES = """deny all
 allow destination org.freedesktop.DBus interface org.freedesktop.DBus
@@ -69,7 +69,7 @@ class WebProxy(Proxy):
     """A proxy whose clients are browsers, with a folder of files."""
 
     def __init__(self):
-        self.port = free_port()
+        self.port = oxt.free_port()
         super().__init__(RULES, "-i", "tcp:%d" % self.port, "--json-in", "--websockets-in", "--auto-auth")
         self.files = os.path.join(self.stack.state, "xui")
         os.makedirs(os.path.join(self.files, "sub"))
@@ -81,7 +81,7 @@ class WebProxy(Proxy):
             f.write(text)
 
     def get(self, path, method="GET", connection=None, **kwargs):
-        c = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        c = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         c.putrequest(method, path, skip_accept_encoding=True)
         for name, value in kwargs.get("headers", {}).items():
             c.putheader(name, value)
@@ -120,7 +120,7 @@ def files():
         # A part that is asked for is answered with the whole, as a server may.
         r = p.get("/sub/large.png", headers={"Range": "bytes=10-19"})
         assert r.status == 200 and r.body == large
-        c = http.client.HTTPConnection("127.0.0.1", p.port, timeout=20)
+        c = http.client.HTTPConnection("127.0.0.1", p.port, timeout=60)
         for path, status in [("/", 200), ("/none", 404), ("/script.js", 200)]:
             assert p.get(path, connection=c).status == status
         c.close()
@@ -153,7 +153,7 @@ def nothing_else():
         r = p.get("/index.html", "POST", headers={"Content-Length": "5"}, body=b"x=y&z")
         assert r.status == 405, r.status
         # Headers without end are cut off, and cost nobody else anything.
-        with socket.create_connection(("127.0.0.1", p.port), timeout=20) as s:
+        with socket.create_connection(("127.0.0.1", p.port), timeout=60) as s:
             try:
                 s.sendall(b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 200000)
                 while s.recv(1000):
@@ -174,7 +174,7 @@ def pages_of_others():
                        "Sec-WebSocket-Version": "13"}
             if origin is not None:
                 headers["Origin"] = origin
-            with socket.create_connection(("127.0.0.1", p.port), timeout=20) as s:
+            with socket.create_connection(("127.0.0.1", p.port), timeout=60) as s:
                 s.sendall(b"GET / HTTP/1.1\r\n" + b"".join(("%s: %s\r\n" % h).encode() for h in headers.items()) + b"\r\n")
                 return int(s.recv(1000).split()[1])
         for host, origin in [("1.0.0.0:8080", "http://1.0.0.0"), ("1.0.0.0:8080", "http://1.0.0.0:80"), ("ui", "https://UI"),

@@ -3,6 +3,7 @@
 """oxt up, down, status, env, logs, config, doctor: the supervisor and what it supervises."""
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -108,12 +109,13 @@ def restart():
     stack = Up()
     try:
         for name in DAEMONS:
-            kill(stack.daemons()[name]["pid"])
-            begin = time.monotonic()
-            oxt.wait_for(lambda: stack.daemons()[name]["restarts"] == 1 and stack.whole(), 3, "the restart of " + name)
-            assert time.monotonic() - begin < 3
+            def killed():
+                d = stack.daemons()[name]
+                kill(d["pid"])
+                oxt.wait_for(lambda: stack.daemons()[name]["restarts"] == d["restarts"] + 1 and stack.whole(), 10, "the restart of " + name)
+            oxt.in_time(3, killed, "the restart of " + name)
             d = stack.daemons()[name]
-            assert d["restarts"] == 1 and "signal 9" in d["last_end"], d
+            assert d["restarts"] >= 1 and "signal 9" in d["last_end"], d
     finally:
         stack.stop()
 
@@ -123,14 +125,14 @@ def back_off():
     """A daemon that keeps dying is started again after growing pauses."""
     stack = Up()
     try:
-        times = []
         for n in range(4):
             d = oxt.wait_for(lambda: [x for x in [stack.daemons()["dbd"]] if x["state"] == "ready" and x["restarts"] == n], 10)[0]
             kill(d["pid"])
             begin = time.monotonic()
             oxt.wait_for(lambda: stack.daemons()["dbd"]["restarts"] == n + 1 and stack.daemons()["dbd"]["pid"], 10)
-            times.append(time.monotonic() - begin)
-        assert times[3] > 0.3 and times[3] > times[0], times
+        assert time.monotonic() - begin > 0.3
+        pauses = re.findall(r"dbd .* starting it again in (\d+) ms", stack.oxt("logs", "supervisor").stdout)
+        assert pauses == ["0", "100", "200", "400"], pauses
     finally:
         stack.stop()
 
@@ -140,10 +142,10 @@ def watchdog():
     """A daemon that hangs is killed and started again; one that only has nothing to do is not."""
     stack = Up(start=False)
     try:
-        stack.env["OXT_WATCHDOG"] = "1"
+        stack.env["OXT_WATCHDOG"] = "3"
         assert stack.oxt("up").returncode == 0
         before = stack.daemons()
-        time.sleep(2.5)
+        time.sleep(4)
         assert all(d["restarts"] == 0 for d in stack.daemons().values())
         os.kill(before["dbd"]["pid"], signal.SIGSTOP)
         oxt.wait_for(lambda: stack.daemons()["dbd"]["restarts"] == 1 and stack.whole(), 5, "dbd")
@@ -215,7 +217,7 @@ def foreground():
     try:
         p = stack.start([oxt.program("oxt"), "up", "--foreground"], ready=stack.whole)
         p.terminate()
-        assert p.wait(20) == 0
+        assert p.wait(60) == 0
         assert stack.left() == [] and stack.sockets() == []
     finally:
         stack.stop()

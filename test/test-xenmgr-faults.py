@@ -21,8 +21,8 @@ import oxt
 from life import IDLE, Life, POWEROFF, VM
 from xenmgr import DB, XM, uuid_of
 
-# Limits are scaled to 2 % (at least 2 s): whatever takes longer than this waits for ever.
-PATIENCE = 40
+# Limits are scaled to 5 % (at least 5 s): whatever takes longer than this waits for ever.
+PATIENCE = 100
 
 
 def write(path, text, mode=0o755):
@@ -90,7 +90,7 @@ class Faulty(Life):
             p = subprocess.Popen(["busctl", "--address=" + self.stack.address, "--json=short", "monitor", "--match", rule],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             os.set_blocking(p.stderr.fileno(), True)
-            p.stderr.readline()
+            p.stderr.readline()  # it is a monitor now
             seen.set()
             for line in p.stdout:
                 if uuid_of(vm).encode() in line and ("vm:state:" + word).encode() in line:
@@ -100,7 +100,7 @@ class Faulty(Life):
             p.wait()
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        seen.wait(10)
+        assert seen.wait(60), "busctl monitors nothing"
         return thread
 
     def kill(self, program, vm, sig=signal.SIGKILL):

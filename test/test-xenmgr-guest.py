@@ -69,11 +69,7 @@ class Starting:
 @with_life
 def boot_sentinel(life):
     """A start waits until the guest says that its services are up, and for no other word of it or of others."""
-    os.environ["XENVM_TIMEOUT_SCALE"] = "1"
-    try:
-        life.restart_manager()
-    finally:
-        os.environ["XENVM_TIMEOUT_SCALE"] = "0.02"
+    life.with_limits(0.3)
     vm, other = life.guest(**{"boot-sentinel": "booted"}), life.guest()
     life.start(other)
     start = Starting(life, vm)
@@ -96,7 +92,7 @@ def boot_sentinel(life):
 
     # A new xenmgr knows what was told before; a new start of the VM begins anew.
     record = os.path.join(life.stack.runtime, "vm", uuid_of(vm), "guest.json")
-    assert json.load(open(record))["nodes"]["booted"] == "1"
+    oxt.wait_for(lambda: json.load(open(record))["nodes"].get("booted") == "1", what="the record")
     life.restart_manager()
     life.call(vm, VM, "destroy")
     assert not os.path.exists(record)
@@ -151,7 +147,7 @@ def many_nodes(life):
         agent.node_written("noise%d" % i, "1")
     record = os.path.join(life.stack.runtime, "vm", uuid_of(vm), "guest.json")
     oxt.wait_for(lambda: "is not kept" in life.stack.log("xenmgr"))
-    assert len(json.load(open(record))["nodes"]) == 32
+    oxt.wait_for(lambda: len(json.load(open(record))["nodes"]) == 32, what="all that is kept")
     agent.stop()
 
 
@@ -251,8 +247,13 @@ def all_down(life):
     life.signals.clear()
     life.manager.send_signal(signal.SIGUSR2)
     assert life.manager.wait(60) == 0
-    life.turn(0.2)
-    ended = [s[1] for s in life.signals if s[0] == "vm_state_changed" and s[3] == "stopped"]
+    ended = []
+
+    def all_told():
+        life.turn()
+        ended[:] = [s[1] for s in life.signals if s[0] == "vm_state_changed" and s[3] == "stopped"]
+        return len(ended) >= 3
+    oxt.wait_for(all_told, what="the last signal")
     assert sorted(ended[:2]) == sorted(uuid_of(v) for v in first) and ended[2:] == [uuid_of(v) for v in last], ended
     assert not any(life.pids("qemu-system", vm) for vm in first + last)
     life.manager = life.stack.daemon("xenmgr", XM, "--no-autostart")

@@ -5,8 +5,6 @@ import glob
 import hashlib
 import json
 import os
-import random
-import signal
 import subprocess
 import threading
 import time
@@ -112,11 +110,10 @@ def found_again(life):
     life.turn(0.5)
     assert life.states(vm) == [], life.signals
     monitor = life.pids("bin/xenvm", vm)
-    os.kill(monitor[0], signal.SIGKILL)
+    life.kill("bin/xenvm", vm)
     oxt.wait_for(lambda: life.pids("bin/xenvm", vm) not in ([], monitor), 3, "a new monitor")
     oxt.wait_for(lambda: same() and life.stack.owned("org.xen.vm.uuid_" + uuid_of(vm).replace("-", "_")), 3)
-    for pid in life.pids("bin/xenvm", vm):
-        os.kill(pid, signal.SIGKILL)
+    life.kill("bin/xenvm", vm)
     life.restart_manager()
     oxt.wait_for(same, 3, "the VM after both died")
     assert life.states(vm) == [], life.signals
@@ -147,11 +144,10 @@ def interrupted_start(life):
         caller.join()
         oxt.wait_for(lambda: life.state(vm) in ("running", "stopped"), 10, "an end of the start at " + when)
         life.turn(1)
-        if life.state(vm) == "stopped":
-            life.start(vm)
+        life.start(vm)  # if it runs already nothing happens
         assert life.state(vm) == "running"
         life.call(vm, VM, "destroy")
-        assert not glob.glob(life.stack.runtime + "/vm/*/starting")
+        oxt.wait_for(lambda: not glob.glob(life.stack.runtime + "/vm/*/starting"), what="the mark's end")
 
 
 @with_life
@@ -258,9 +254,11 @@ def keep_alive(life):
     """A VM that dies at once is started again, but not in a tight loop."""
     vm = life.guest(POWEROFF, **{"keep-alive": "true"})
     life.start(vm)
-    life.turn(5)
+    end = time.monotonic() + 5
+    oxt.wait_for(lambda: life.words(vm).count("creating-domain") >= 2, 20, "a second start")
+    life.turn(max(0, end - time.monotonic()))
     starts = life.words(vm).count("creating-domain")
-    assert 2 <= starts <= 4, "%d starts in 5 s" % starts
+    assert starts <= 4, "%d starts in 5 s" % starts
     life.set(vm, VM, "keep-alive", False)
     life.turn(5)
     after = life.words(vm).count("creating-domain")

@@ -3,9 +3,6 @@
 """The order of things: the signals of each change, to the last one, and who wins when two want different things."""
 import os
 import signal
-import subprocess
-import threading
-import time
 
 import oxt
 import xenvm
@@ -82,11 +79,11 @@ def signals_of_calls(life):
 def signals_of_guests(life):
     """The exact signals when a guest powers off, reboots, sleeps, hibernates, panics, and when QEMU dies."""
     def run(kind, *wanted):
-        vm = guest_that(life, kind)
+        vm = guest_that(life, kind, 54 if kind == "reset" else 9)
         life.turn(0.3)
         life.signals.clear()
         life.start(vm)
-        if kind == "reset":
+        if kind == "reset":  # which it does after 3 s
             life.call(vm, VM, "set_db_key", "config.disk.0.path", life.disk("quiet.img", IDLE))
         wait_told(life, vm, START + list(wanted))
         return vm
@@ -157,22 +154,20 @@ class Held:
             pass
 
 
-class Caller(threading.Thread):
-    """A client that makes one call; result: "" or the error's text."""
+class Caller:
+    """One call, which is with the manager by now. result: "" or the error's text."""
 
     def __init__(self, life, vm, member):
-        super().__init__(daemon=True)
-        self.words = ["busctl", "--address=" + life.stack.address, "--timeout=60", "call", XM, vm, VM, member]
-        self.result = None
-        self.start()
+        self.life, self.member, self.result = life, member, None
+        life.call(vm, VM, member, timeout=90, reply_handler=lambda *_: self.end(""),
+                  error_handler=lambda e: self.end(e.get_dbus_message() or e.get_dbus_name()))
+        life.call("/", XM, "list_vms")  # taken after what came before it from the same client
 
-    def run(self):
-        r = subprocess.run(self.words, capture_output=True, text=True)
-        self.result = "" if r.returncode == 0 else r.stderr.strip()
+    def end(self, result):
+        self.result = result
 
     def wait(self):
-        self.join(70)
-        assert self.result is not None, "%s has no answer" % self.words[-1]
+        oxt.wait_for(lambda: (self.life.turn(), self.result is not None)[1], 100, "the answer to " + self.member)
         return self.result
 
 
@@ -247,8 +242,6 @@ def conflicts(life):
         held = Held(life, "%s-%s" % (first, second))
         call, release = hold(life, vm, first, held)
         other = Caller(life, vm, second)
-        # The second one is with the manager before the first may go on.
-        life.turn(0.15)
         release()
         seen = (call.wait(), other.wait())
         for error, wanted in zip(seen, (first_error, second_error)):
@@ -288,8 +281,6 @@ def in_order(life):
         calls = [first]
         for member in members[1:]:
             calls.append(Caller(life, vm, member))
-            # It is with the manager, which may have ended what was before it.
-            time.sleep(0.2)
         release()
         seen = tuple(c.wait() for c in calls)
         for error, wanted in zip(seen, errors):

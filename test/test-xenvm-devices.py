@@ -50,12 +50,6 @@ def need(*programs):
             raise oxt.Skip("%s is not installed" % p)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def image(name, *words):
     path = os.path.join(stack.root, name)
     for _ in range(5):  # for LUKS it measures the host's speed, and gives up when that host is busy
@@ -96,7 +90,7 @@ class World:
         cls.vhd = image("disk.vhd", "-f", "vpc", "-o", "force_size=on")
         cls.qcow2 = image("disk.qcow2", "-f", "qcow2")
         cls.loop = loop_device(image("block.img", "-f", "raw"))
-        cls.port = free_port()
+        cls.port = oxt.free_port()
         disks = [cls.luks + ":file:xvda:w:disk:key-file=" + cls.key, cls.vhd + ":vhd:xvdb:w:disk", cls.qcow2 + ":qcow2:xvdc:w:disk",
                  ":file:hdc:r:cdrom"]
         if cls.loop:
@@ -200,8 +194,8 @@ def forward():
 
     def echo():
         try:
-            with socket.create_connection(("127.0.0.1", World.port), 5) as s:
-                s.settimeout(5)
+            with socket.create_connection(("127.0.0.1", World.port), 20) as s:
+                s.settimeout(20)
                 s.sendall(b"hello guest")
                 return s.recv(64) == b"hello guest"
         except OSError:

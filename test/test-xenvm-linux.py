@@ -181,9 +181,9 @@ def crash():
     m.cmd("start")
     first = m.pid()
     watcher.wait(m, "error:crashed", BOOT)
-    assert "oxt: panics" in m.output()
-    oxt.wait_for(lambda: watcher.states(m).count("running") == 2, 10, "the second start")
+    oxt.wait_for(lambda: watcher.states(m).count("running") >= 2, 10, "the second start")
     assert m.pid() != first and not alive(first)
+    m.said("oxt: panics", BOOT)  # whose serial line begins anew
     m.cmd("destroy")
     m.cmd("quit")
 

@@ -36,18 +36,19 @@ def descriptors(pid):
 @oxt.case
 def bad_starts():
     """Every lie during a start: it fails in time and in words, and the monitor answers meanwhile"""
-    for mode, words in (("silent", "time"), ("garbage", "not JSON|time"), ("oversized", "more than|time"), ("deep", "not JSON|time"),
-                        ("event-first", "greeting|time"), ("greet-twice", "twice|time"), ("leave", "time"), ("mute", "time|answer"),
-                        ("wrong-types", "state"), ("error", "reason"), ("die", "broken"), ("die-later", "ended")):
-        m = machine(mode)
+    # Where words say what it is the time is long: a QEMU that is only late must not hide it.
+    for mode, words, timeout in (
+            ("silent", "time", 4), ("garbage", "not JSON|time", 1), ("oversized", "more than|time", 1), ("deep", "not JSON|time", 1),
+            ("event-first", "greeting|time", 1), ("greet-twice", "twice|time", 1), ("leave", "time", 1), ("mute", "time|answer", 1),
+            ("wrong-types", "state", 30), ("error", "reason", 30), ("die", "broken", 30), ("die-later", "ended", 30)):
+        m = machine(mode, str(timeout))
         pid = m.pid("monitor")
         before = descriptors(pid)
         start = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "start"], env=stack.env, stderr=subprocess.PIPE, text=True)
         time.sleep(0.1)
-        begin = time.monotonic()
         m.status()
-        assert time.monotonic() - begin < 0.5, mode
-        assert start.wait(8) == 1, mode
+        assert mode != "silent" or start.poll() is None, "the monitor answers only when the start has failed"
+        assert start.wait(60) == 1, mode
         text = start.stderr.read()
         assert any(w in text for w in words.split("|")), (mode, text)
         assert "\033" not in text
@@ -62,7 +63,7 @@ def bad_starts():
 def odd_but_usable():
     """Answers to nobody and floods of events change nothing; a late answer is an answer"""
     for mode in ("strangers", "flood", "late", "honest"):
-        m = machine(mode, "10")
+        m = machine(mode, "30")
         m.cmd("start")
         assert m.status() == "running", mode
         pid, qemu = m.pid("monitor"), m.pid()
@@ -75,7 +76,7 @@ def odd_but_usable():
 @oxt.case
 def stopped_process():
     """A QEMU that is stopped: short commands answer, destroy kills it at once"""
-    m = machine("honest", "10")
+    m = machine("honest", "30")
     m.cmd("start")
     qemu = m.pid()
     os.kill(qemu, 19)
@@ -84,8 +85,8 @@ def stopped_process():
     begin = time.monotonic()
     assert m.status() == "running"
     m.cmd("destroy")
-    assert time.monotonic() - begin < 1 and not alive(qemu)
-    assert pause.wait(5) == 1
+    assert time.monotonic() - begin < 10 and not alive(qemu), "it did not wait for QEMU"
+    assert pause.wait(60) == 1
     m.cmd("quit")
 
 

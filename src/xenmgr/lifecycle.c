@@ -289,13 +289,13 @@ static int on_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void
         return 0;
 }
 
-/* Tests lower all limits by the factor that the monitor takes too. Polls of a second stay. */
+/* Tests lower all limits by the factor that the monitor takes too, but to no less than a busy machine needs. */
 uint64_t lifecycle_scaled(uint64_t usec)
 {
         const char *e = getenv("XENVM_TIMEOUT_SCALE");
         double factor = e ? strtod(e, NULL) : 1;
 
-        return factor > 0 && factor < 1 ? MAX2((uint64_t) ((double) usec * factor), 2 * USEC_PER_SEC) : usec;
+        return factor > 0 && factor < 1 ? MAX2((uint64_t) ((double) usec * factor), 5 * USEC_PER_SEC) : usec;
 }
 
 void job_deadline(Job *j, uint64_t usec, const char *text, JobStep next)

@@ -35,7 +35,6 @@
 
 /* A monitor answers short commands from memory, whatever its VM does: one that does not hangs. */
 #define WATCH_USEC (10 * USEC_PER_SEC)
-#define WATCH_MIN_USEC (3 * USEC_PER_SEC) /* where limits are lowered */
 
 struct MonitorCall {
         Vm *vm;
@@ -118,7 +117,7 @@ int monitor_call(Vm *vm, const char *member, const char *const *args, uint64_t t
 
 static uint64_t watch_usec(void)
 {
-        return MAX2(lifecycle_scaled(WATCH_USEC), WATCH_MIN_USEC);
+        return lifecycle_scaled(WATCH_USEC);
 }
 
 static void on_probed(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)

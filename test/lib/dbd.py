@@ -48,7 +48,7 @@ class Db:
 
     def restart(self):
         self.daemon.terminate()
-        assert self.daemon.wait(10) == 0
+        assert self.daemon.wait(60) == 0
         self.start()
         self.db, self.db1 = self.interfaces(self.bus)
 

@@ -14,7 +14,7 @@ VM = XM + ".vm"
 IDLE = bytes.fromhex("fbf4ebfd")                    # sti; again: hlt; jmp again
 POWEROFF = bytes.fromhex("ba0406b80020ef") + IDLE   # out 0x604, 0x2000
 RESET = bytes.fromhex("b0fee664") + IDLE            # out 0x64, 0xfe
-os.environ["XENVM_TIMEOUT_SCALE"] = "0.02"
+os.environ["XENVM_TIMEOUT_SCALE"] = "0.05"
 
 
 class Life(Host):
@@ -64,6 +64,11 @@ class Life(Host):
         self.turn()
         return [s[2].split(":")[-1] for s in self.signals if s[:2] == ("notify", uuid_of(vm))]
 
+    def with_limits(self, scale):
+        """A new manager, whose time limits are those of the product times scale."""
+        self.stack.env["XENVM_TIMEOUT_SCALE"] = str(scale)
+        self.restart_manager()
+
     def fails_quietly(self, vm, member):
         try:
             self.call(vm, VM, member, timeout=60)
@@ -77,6 +82,13 @@ class Life(Host):
     def pids(self, program, vm):
         out = subprocess.run(["pgrep", "-f", "%s.*%s" % (program, uuid_of(vm))], capture_output=True, text=True).stdout
         return [int(p) for p in out.split()]
+
+    def kill(self, program, vm, sig=signal.SIGKILL):
+        for pid in self.pids(program, vm):
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                pass  # a child that was about to become another program
 
     def restart_manager(self):
         self.manager.send_signal(signal.SIGKILL)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What system tests share: TAP output, a temporary stack, a private bus, daemons that are ended."""
 import os
+import random
 import shutil
 import signal
 import socket
@@ -94,19 +95,16 @@ def sanitized(name):
         return b"__asan_init" in f.read()
 
 
-# How many times as long as on an idle machine something may take. Where a case is about time itself, see in_time().
-PATIENCE = 6
-
-
 def wait_for(condition, seconds=10, what="condition"):
-    """Polls until condition() is true and returns its value; `seconds` are those of an idle machine."""
-    end = time.monotonic() + seconds * PATIENCE
+    """Polls until condition() is true and returns its value. `seconds` are those of an idle machine, which this one may not be."""
+    seconds = max(seconds, min(6 * seconds, 60))
+    end = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError("waited %g s in vain for %s" % (seconds * PATIENCE, what() if callable(what) else what))
+            raise AssertionError("waited %g s in vain for %s" % (seconds, what() if callable(what) else what))
         time.sleep(0.02)
 
 
@@ -120,6 +118,20 @@ def in_time(seconds, attempt, what, tries=4):
         if took[-1] < seconds:
             return took[-1]
     raise AssertionError("%s took %s s, and never less than %g" % (what, ", ".join("%.2f" % t for t in took), seconds))
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 that nobody has, and that no outgoing connection can get meanwhile."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        first = int(f.read().split()[0])
+    while True:
+        port = random.randrange(10000, max(first, 20000))
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def listens(path):

@@ -130,7 +130,7 @@ class Closed(Exception):
 class Client:
     """One connection. order: ">" speaks big-endian."""
 
-    def __init__(self, address, order="<", hello=True, auth=True, timeout=10):
+    def __init__(self, address, order="<", hello=True, auth=True, timeout=60):
         if isinstance(address, socket.socket):
             self.socket = address
         elif isinstance(address, tuple):

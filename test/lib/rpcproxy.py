@@ -18,12 +18,6 @@ allow out-any
 """
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class Proxy:
     """A private bus with services test.allowed and test.canary, and a proxy before it."""
 
@@ -71,6 +65,12 @@ class Proxy:
         host.close()
         return json.loads(r.args[0])
 
+    def start_dbd(self):
+        self.dbd = self.stack.daemon("dbd", "com.citrix.xenclient.db")
+        # A proxy that runs learns of it a moment later.
+        if self.process:
+            wait_for(lambda: self.status()["database"], what="the proxy's copy of the database")
+
     def __enter__(self):
         return self
 
@@ -79,7 +79,7 @@ class Proxy:
         self.canary.stop()
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(60)
         log = self.log()
         self.stack.stop()
         assert "Sanitizer" not in log and "runtime error" not in log, log
@@ -135,14 +135,12 @@ class GuestProxy(Proxy):
         self.write_rules(rules)
         self.allowed = rawbus.Service(stack.socket, "test.allowed")
         self.canary = rawbus.Service(stack.socket, "test.canary")
+        self.process = None
         self.start_dbd()
         self.start_proxy()
         self.folder = stack.root
         self.socket = self.add_guest(UUID, 7, [] if agent else ["--no-agent"])
         self.guest = stack.processes[-1]
-
-    def start_dbd(self):
-        self.dbd = self.stack.daemon("dbd", "com.citrix.xenclient.db")
 
     def add_guest(self, uuid, domid, words=("--no-agent",), stubdom=False):
         """Starts another guest; its host bus."""

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+import uuid
 
 import dbus
 import dbus.mainloop.glib
@@ -55,7 +56,7 @@ class Machine:
     def __init__(self, stack, kind="loop", after=0, **keys):
         Machine.number += 1
         self.stack = stack
-        self.uuid = "00000000-0000-0000-0000-%012x" % Machine.number
+        self.uuid = str(uuid.uuid4())  # other tests may run on this host: control groups go by it
         self.element = self.uuid.replace("-", "_")
         self.name = "org.xen.vm.uuid_" + self.element
         self.image = os.path.join(stack.root, "disk-%d.img" % Machine.number)
@@ -118,7 +119,7 @@ class Machine:
         """What QEMU itself answers. Its one connection for commands is the monitor's, which is ended for it and then starts anew."""
         self.kill_monitor()
         with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(20)
+            s.settimeout(60)
             s.connect(os.path.join(self.dir, "qmp.sock"))
             answers = []
             with s.makefile("rw") as f:
