@@ -388,8 +388,8 @@ def mirrors():
 
         def same():
             want = d.tool("db-ls", "-f", "/m").stdout.splitlines() if d.db.exists("/m") else []
-            got = copy()
-            assert got == want, "\n".join(difflib.unified_diff(want, got, lineterm=""))
+            # What the probe is asked for may be there before what the bus brings it.
+            oxt.wait_for(lambda: copy() == want, what=lambda: "\n".join(difflib.unified_diff(want, copy(), lineterm="")))
 
         def path():
             return "/" + "/".join(["m"] * (rng.random() < 0.97) + [rng.choice("abc") for _ in range(rng.randrange(4))])

@@ -84,7 +84,7 @@ class Host:
     def stop(self):
         self.bus.close()
         self.manager.terminate()
-        status = self.manager.wait(20)
+        status = self.manager.wait(60)
         log = self.stack.log("xenmgr")
         self.stack.stop()
         assert status in (0, -9) and "Sanitizer" not in log and "runtime error" not in log, "%d\n%s" % (status, log)

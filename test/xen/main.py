@@ -50,11 +50,14 @@ def attempt(number, case, name):
         return None
     except BaseException as e:
         signal.alarm(0)
-        for line in traceback.format_exc().splitlines():
-            print("# " + line)
         for domain in bed.domains(): # so that the next case finds an empty host
             bed.xl("destroy", domain)
         return e
+
+
+def tell(error):
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print("# " + line)
 
 
 def run(number, case):
@@ -63,11 +66,13 @@ def run(number, case):
     name = case.__doc__.strip().splitlines()[0].rstrip(".")
     error = attempt(number, case, name)
     if error and (faults() > before or isinstance(error, bed.Silent)):
+        tell(error)
         print("# The emulation spoiled a guest (it %s): once more" %
               ("said nothing" if isinstance(error, bed.Silent) else "faulted three times over"), flush=True)
         error = attempt(number, case, name)
     print("%s %d - %s (%.0f s)" % ("not ok" if error else "ok", number, name, time.monotonic() - began))
     if error:
+        tell(error)
         show_device_models(wall)
     sys.stdout.flush()
     return not error

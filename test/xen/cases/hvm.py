@@ -8,6 +8,15 @@ import subprocess
 from bed import CALL, LINE, ROOT, Vm, bridge, case, domains, image, listing, store, wait_for, xl
 
 
+def arguments_of(path):
+    """Of a process that may end at any time."""
+    try:
+        with open(path) as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
 @case
 def hvm_devices():
     """HVM: creation, device model, devices, xenstore contents, pause and destroy (its boot is beyond the emulation)."""
@@ -26,9 +35,9 @@ def hvm_devices():
         if os.path.exists("/sys/firmware/dmi/tables/DMI"):
             assert "smbios_firmware" in c["b_info"]["type.hvm"], c["b_info"]
         # The device model runs, is reached by libxl, and has its devices.
-        model = [p for p in glob.glob("/proc/[0-9]*/cmdline") if ("-xen-domid\0%d\0" % domid) in open(p).read()]
+        model = [p for p in glob.glob("/proc/[0-9]*/cmdline") if ("-xen-domid\0%d\0" % domid) in arguments_of(p)]
         assert len(model) == 1, model
-        arguments = open(model[0]).read().split("\0")
+        arguments = arguments_of(model[0]).split("\0")
         assert any(disk in a for a in arguments) and any("02:00:00:00:00:05" in a for a in arguments), arguments
         own = store("/local/domain/%d" % domid)
         node = lambda name: own.get("/local/domain/%d/%s" % (domid, name))
@@ -52,7 +61,7 @@ def hvm_devices():
         assert vm.state() == "shutdown" and vm.name not in domains()
         assert not store("/local/domain/0/device-model/%d" % domid)
         # Its parent reaps nothing: what is left of it has no memory, and so no arguments.
-        wait_for(lambda: not os.path.exists(model[0]) or not open(model[0]).read(), CALL, "the device model to end")
+        wait_for(lambda: not arguments_of(model[0]), CALL, "the device model to end")
     finally:
         vm.end()
 

@@ -77,8 +77,7 @@ def requests(kind):
         wait_for(lambda: vm.console().count("guest: up") >= 2, LINE, "the guest's second boot")
         vm.command("halt", LINE)
         assert vm.state() == "shutdown" and vm.name not in domains()
-        tail = vm.states()
-        assert tail[-2:] == ["shutdowning", "shutdown"], tail
+        wait_for(lambda: vm.states()[-2:] == ["shutdowning", "shutdown"], CALL, "both to be told")
     finally:
         vm.end()
 

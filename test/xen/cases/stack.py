@@ -261,7 +261,7 @@ def stack_looked_at():
     """Its console, log and use of the host are there for the tools, though a monitor of root's has them."""
     guest = World.get()
     guest.wait_for("tick 1", CALL)
-    r = subprocess.run(["timeout", "10", "xec-vm", "-u", guest.uuid, "console"], env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+    r = subprocess.run(["timeout", str(int(10 * bed.SLOW)), "xec-vm", "-u", guest.uuid, "console"], env=ENVIRONMENT, stdin=subprocess.DEVNULL,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     assert "oxt: tick" in r.stdout, r.stdout + logs()
     assert "Command" in good("xec-vm", "-u", guest.uuid, "log")
