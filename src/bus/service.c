@@ -196,7 +196,8 @@ static const BusInterface introspectable = { INTROSPECTABLE, introspectable_meth
 static const BusInterface peer = { PEER, peer_methods, NULL, NULL, NULL };
 static const BusInterface properties = { PROPERTIES, properties_methods, NULL, properties_signals, NULL };
 
-int service_introspect(const BusInterface *const *interfaces, char *const *children, char **ret)
+/* The XML of an object, as Introspect gives it. */
+static int service_introspect(const BusInterface *const *interfaces, char *const *children, char **ret)
 {
         StrBuf b = STRBUF_INIT;
         bool has_properties = false;

@@ -141,6 +141,3 @@ static inline const char *call_path(const Call *c)
 
 /* Emits a signal to everybody. Returns 0 or negative errno. */
 int service_emit(Service *s, const char *path, const char *interface, const char *member, const char *signature, ...);
-
-/* The XML of an object, as Introspect gives it. For tests and documentation, works without a bus. */
-int service_introspect(const BusInterface *const *interfaces, char *const *children, char **ret);

@@ -25,6 +25,5 @@ struct Store {
 };
 
 int store_errno(Store *s, int code); /* notes the text of the error */
-int store_exec(Store *s, const char *sql);
 int store_prepare(Store *s, Statement which, sqlite3_stmt **ret);
 int store_step(Store *s, sqlite3_stmt *st);

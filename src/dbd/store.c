@@ -69,7 +69,7 @@ const char *store_error(const Store *s)
         return s->error;
 }
 
-int store_exec(Store *s, const char *sql)
+static int store_exec(Store *s, const char *sql)
 {
         int code = sqlite3_exec(s->db, sql, NULL, NULL, NULL);
 

@@ -4,10 +4,10 @@
 #include <stddef.h>
 #include <string.h>
 
-/* NetworkManager keeps its connections in the network VM's dom-store, one child for each setting. */
+/* Patterns: "*" stands for one name; what is below a secret path is secret too. NetworkManager keeps its connections in the network VM's dom-store, one child for each setting. */
 #define CONNECTION "/dom-store/*/nm-connections/*/"
 
-const char *const db_secrets[] = {
+static const char *const db_secrets[] = {
         CONNECTION "802-11-wireless-security/psk",
         CONNECTION "802-11-wireless-security/leap-password",
         CONNECTION "802-11-wireless-security/wep-key0",

@@ -6,8 +6,5 @@
  */
 #include <stdbool.h>
 
-/* Patterns: "*" stands for one name; what is below a secret path is secret too. Ends with NULL. */
-extern const char *const db_secrets[];
-
 /* path is absolute, each name with one '/' before it. */
 bool db_path_secret(const char *path);

@@ -356,11 +356,3 @@ int channel_record_list(const Paths *p, char ***ret)
 {
         return list_uuids(paths_get(p, PATH_CHANNELS), take_channel, ret);
 }
-
-bool process_alive(const ProcessRef *p)
-{
-        int fd = p->pid > 0 ? process_open(p->pid, p->start) : -ESRCH;
-
-        safe_close(fd);
-        return fd >= 0;
-}

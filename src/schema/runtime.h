@@ -77,6 +77,3 @@ int channel_record_list(const Paths *p, char ***ret);
 
 /* The uuid in the file name of a channel record ("<uuid>.json"); NULL if it is none. */
 char *channel_record_uuid(const char *file_name, char buf[static 37]);
-
-/* Is that very process alive? */
-bool process_alive(const ProcessRef *p);

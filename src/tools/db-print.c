@@ -3,7 +3,8 @@
 
 #include "json-tree.h"
 
-char *leaf_text(const Node *n)
+/* JSON of a node on one line; inner nodes with children give NULL. To be freed. */
+static char *leaf_text(const Node *n)
 {
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
         char *text, *to;

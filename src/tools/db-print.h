@@ -3,12 +3,9 @@
 /* Showing trees and their differences, a line for each leaf. */
 #include "tree.h"
 
-/* JSON of a node on one line; inner nodes with children give NULL. To be freed. */
-char *leaf_text(const Node *n);
-
 /*
  * Calls each() for every leaf that is in one of the two trees (either may be NULL) and not equal in
- * the other. path is where both are; old and new are leaf_text(), NULL where there is no leaf.
+ * the other. path is where both are; old and new are the leaf as JSON, NULL where there is none.
  * Returns how many there were.
  */
 size_t trees_compare(const Node *a, const Node *b, const char *path,

@@ -29,7 +29,8 @@ static bool is_letter_or_digit(char c)
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-void bus_address_add_path(StrBuf *b, const char *path)
+/* Adds "unix:path=<path>" with what an address cannot hold as %XX. */
+static void bus_address_add_path(StrBuf *b, const char *path)
 {
         strbuf_add(b, "unix:path=");
         for (; *path; path++)

@@ -8,6 +8,3 @@
 
 /* Writes <runtime>/bus.conf. Errors are logged. */
 int busconf_write(const Stack *s);
-
-/* Adds "unix:path=<path>" with what an address cannot hold as %XX. */
-void bus_address_add_path(StrBuf *b, const char *path);

@@ -85,7 +85,8 @@ static int turn_over(const char *path, off_t size)
         return truncate(path, 0) < 0 ? -errno : 0;
 }
 
-void logs_turn_over(const Paths *p)
+/* Turns over each log that is too large. */
+static void logs_turn_over(const Paths *p)
 {
         DIR *dir = opendir(paths_get(p, PATH_LOGS));
         struct dirent *e;

@@ -14,9 +14,6 @@
 /* Opens the log of a daemon for appending. Returns the descriptor or -errno. */
 int daemon_log_open(const Paths *p, const char *name);
 
-/* Turns over each log that is too large. */
-void logs_turn_over(const Paths *p);
-
 /* Watches the folder and turns over, at most twice a second. */
 typedef struct LogWatch LogWatch;
 int logwatch_new(sd_event *event, const Paths *p, LogWatch **ret);

@@ -55,7 +55,8 @@ static void print_option(FILE *f, const Option *o)
                 o->choices ? o->choices : "", o->choices ? ")" : "");
 }
 
-void program_print_help(const Program *p, FILE *f)
+/* What --help prints. */
+static void program_print_help(const Program *p, FILE *f)
 {
         fprintf(f, "Usage: %s %s\n\n%s\n", p->name, p->synopsis, p->summary);
         if (p->verbs) {

@@ -79,6 +79,3 @@ int options_parse(const Program *p, int argc, char *argv[], int usage_status, in
 
 /* Runs the verb at argv[first]; prints what is accepted if there is none such. Returns the exit status. */
 int verbs_run(const Program *p, int argc, char *argv[], int first, int usage_status, void *userdata);
-
-/* What --help prints. */
-void program_print_help(const Program *p, FILE *f);

@@ -41,6 +41,15 @@ static void job_go_on(Job *j);
 
 /* The queue */
 
+/* Forgets a done that is waiting. */
+static void cancel_wait(Vm *vm, void *userdata)
+{
+        for (Job *j = vm->job; j; j = j->next)
+                for (Waiter *w = j->waiters; w; w = w->next)
+                        if (w->done && w->userdata == userdata)
+                                w->done = NULL;
+}
+
 static void job_stop_waiting(Job *j)
 {
         j->call = monitor_call_cancel(j->call);
@@ -57,7 +66,7 @@ static void job_stop_waiting(Job *j)
         j->on_deadline = NULL;
         if (j->waits_others > 0)
                 for (size_t i = 0; i < j->vm->manager->n_vms; i++)
-                        lifecycle_cancel_wait(j->vm->manager->vms[i], j);
+                        cancel_wait(j->vm->manager->vms[i], j);
         j->waits_others = 0;
 }
 
@@ -246,14 +255,6 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
 bool lifecycle_is_ending(const Vm *vm)
 {
         return vm->job && vm->job->running && (vm->job->kind == JOB_SHUTDOWN || vm->job->kind == JOB_DESTROY);
-}
-
-void lifecycle_cancel_wait(Vm *vm, void *userdata)
-{
-        for (Job *j = vm->job; j; j = j->next)
-                for (Waiter *w = j->waiters; w; w = w->next)
-                        if (w->done && w->userdata == userdata)
-                                w->done = NULL;
 }
 
 /* Waiting */

@@ -57,8 +57,6 @@ bool lifecycle_cancel(Vm *vm);
 int lifecycle_operations_json(Vm *vm, char **ret);
 /* A job that is to end the VM is running. */
 bool lifecycle_is_ending(const Vm *vm);
-/* Forgets a done that is waiting. */
-void lifecycle_cancel_wait(Vm *vm, void *userdata);
 const char *job_kind_text(JobKind kind);
 /* A time limit, lowered by XENVM_TIMEOUT_SCALE as those of the monitor are. */
 uint64_t lifecycle_scaled(uint64_t usec);

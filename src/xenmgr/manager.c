@@ -169,7 +169,7 @@ Vm *manager_find_vm_by_domid(const Manager *m, int64_t domid)
         return NULL;
 }
 
-Vm *manager_find_vm_by_path(const Manager *m, const char *path)
+static Vm *manager_find_vm_by_path(const Manager *m, const char *path)
 {
         const char *u = startswith(path, "/vm/");
         char text[37], uuid[37];
@@ -221,8 +221,11 @@ static void vm_remove(Manager *m, size_t at)
         vm_free(vm);
 }
 
-/* A running VM whose tree was removed by somebody stays an object until it ends. */
-void manager_sync_vms(Manager *m)
+/*
+ * Makes the VMs match the database after something changed in /vm. A running VM whose tree was removed by somebody stays an
+ * object until it ends.
+ */
+static void manager_sync_vms(Manager *m)
 {
         const DbNode *all = db_node(m, "/vm");
         bool found;

@@ -95,12 +95,9 @@ int manager_commit(Manager *m, DbTx *tx, Call *c, const char *object_path);
 /* Commits tx; a failure is logged. what: for the log. */
 void manager_commit_quietly(Manager *m, DbTx *tx, const char *what);
 
-/* The VM of that uuid, domid or path element; NULL: none. */
+/* The VM of that uuid or domid; NULL: none. */
 Vm *manager_find_vm(const Manager *m, const char *uuid);
 Vm *manager_find_vm_by_domid(const Manager *m, int64_t domid);
-Vm *manager_find_vm_by_path(const Manager *m, const char *path);
-/* Makes the VMs match the database after something changed in /vm. */
-void manager_sync_vms(Manager *m);
 
 
 /* Whether a bus name that we follow (services, agents) has an owner. */

@@ -27,7 +27,8 @@ const char *vm_state_to_text(VmState s)
         return state_words[s];
 }
 
-VmState vm_state_from_text(const char *s)
+/* _STATE_MAX: none. */
+static VmState vm_state_from_text(const char *s)
 {
         VmState i = 0;
 

@@ -32,7 +32,6 @@ typedef enum VmState {
 } VmState;
 
 const char *vm_state_to_text(VmState s);
-VmState vm_state_from_text(const char *s); /* _STATE_MAX: none */
 
 typedef enum OpKind {
         OP_START,

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,7 +17,7 @@
 #include "parse.h"
 #include "strbuf.h"
 
-#define PROBE_MAX_USEC (1 * USEC_PER_SEC)
+#define PROBE_MAX_MSEC 1000
 #define GUEST_MEMORY (16 * MIB)
 #define EXITS 500
 
@@ -138,127 +139,44 @@ static void remember(const Paths *p, int answer)
                 log_debug("Cannot remember whether KVM works: %s", strerror(-r));
 }
 
-struct AccelProbe {
-        const Paths *paths;
-        AccelDone done;
-        void *userdata;
-        pid_t pid;
-        int pidfd;
-        sd_event_source *exit_source, *deadline;
-};
-
-AccelProbe *accel_probe_free(AccelProbe *a)
+/* Runs the small guest in a process of its own, which is killed when it takes too long. Returns one of ANSWER_*, or negative errno. */
+static int try_guest(void)
 {
-        if (!a)
-                return NULL;
-        sd_event_source_disable_unref(a->exit_source);
-        sd_event_source_disable_unref(a->deadline);
-        if (a->pid > 0) {
-                (void) kill(a->pid, SIGKILL);
-                (void) waitpid(a->pid, NULL, 0);
-        }
-        safe_close(a->pidfd);
-        free(a);
-        return NULL;
-}
-
-static void finish(AccelProbe *a, int answer)
-{
-        remember(a->paths, answer);
-        a->done(a->userdata, answer == ANSWER_WORKS, answers[answer]);
-}
-
-static int on_exit_child(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
-{
-        AccelProbe *a = userdata;
-        int status = 0, answer = ANSWER_BROKEN;
-
-        if (waitpid(a->pid, &status, 0) == a->pid && WIFEXITED(status) && WEXITSTATUS(status) < (int) ELEMENTSOF(answers))
-                answer = WEXITSTATUS(status);
-        a->pid = 0;
-        finish(a, answer);
-        return 0;
-}
-
-static int on_deadline(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
-{
-        finish(userdata, ANSWER_SLOW);
-        return 0;
-}
-
-static pid_t fork_guest(void)
-{
+        _cleanup_close_ int pidfd = -EBADF;
         pid_t pid = fork();
+        int n, r, status;
 
+        if (pid < 0)
+                return -errno;
         if (pid == 0) {
                 (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
                 _exit(run_guest());
         }
-        return pid;
-}
-
-int accel_probe(sd_event *event, const Paths *p, AccelDone done, void *userdata, AccelProbe **ret)
-{
-        _cleanup_(accel_probe_freep) AccelProbe *a = calloc(1, sizeof *a);
-        int r;
-
-        if (!a)
-                return -ENOMEM;
-        *a = (AccelProbe) { .paths = p, .done = done, .userdata = userdata, .pidfd = -EBADF };
-        a->pid = fork_guest();
-        if (a->pid < 0)
-                return -errno;
-        a->pidfd = pidfd_open(a->pid, 0);
-        if (a->pidfd < 0)
-                return -errno;
-        r = sd_event_add_io(event, &a->exit_source, a->pidfd, 1 /* EPOLLIN */, on_exit_child, a);
-        if (r >= 0)
-                r = sd_event_add_time_relative(event, &a->deadline, CLOCK_MONOTONIC, PROBE_MAX_USEC, 0, on_deadline, a);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(a);
-        return 0;
-}
-
-
-typedef struct Found {
-        sd_event *event;
-        bool kvm;
-        const char *why;
-} Found;
-
-static void on_found(void *userdata, bool kvm, const char *why)
-{
-        Found *f = userdata;
-
-        f->kvm = kvm;
-        f->why = why;
-        (void) sd_event_exit(f->event, 0);
+        pidfd = pidfd_open(pid, 0);
+        do
+                n = pidfd < 0 ? -1 : poll(&(struct pollfd) { .fd = pidfd, .events = POLLIN }, 1, PROBE_MAX_MSEC);
+        while (n < 0 && errno == EINTR);
+        r = n < 0 ? -errno : n == 0 ? ANSWER_SLOW : ANSWER_BROKEN;
+        (void) kill(pid, SIGKILL);
+        if (waitpid(pid, &status, 0) == pid && n > 0 && WIFEXITED(status) && WEXITSTATUS(status) < (int) ELEMENTSOF(answers))
+                r = WEXITSTATUS(status);
+        return r;
 }
 
 int accel_find_out(const Paths *p, char **ret_why)
 {
-        _cleanup_(accel_probe_freep) AccelProbe *a = NULL;
-        Found f = { 0 };
-        int r;
+        int r = accel_known(p, ret_why);
 
-        r = accel_known(p, ret_why);
         if (r != -ENOENT)
                 return r;
-        r = sd_event_new(&f.event);
+        r = try_guest();
         if (r < 0)
                 return r;
-        r = accel_probe(f.event, p, on_found, &f, &a);
-        if (r >= 0)
-                r = sd_event_loop(f.event);
-        a = accel_probe_free(a);
-        sd_event_unref(f.event);
-        if (r < 0)
-                return r;
+        remember(p, r);
         if (ret_why) {
-                *ret_why = strdup(strempty(f.why));
+                *ret_why = strdup(answers[r]);
                 if (!*ret_why)
                         return -ENOMEM;
         }
-        return f.kvm;
+        return r == ANSWER_WORKS;
 }

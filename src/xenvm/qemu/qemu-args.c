@@ -53,7 +53,8 @@ void arg_refuse(ArgList *l, const char *fmt, ...)
                 l->oom = true;
 }
 
-char *arg_escape(const char *s)
+/* A text with commas doubled, where QEMU splits at them; NULL on out of memory. */
+static char *arg_escape(const char *s)
 {
         StrBuf b = STRBUF_INIT;
         char *text;

@@ -76,8 +76,6 @@ void arg_warn(ArgList *l, const char *fmt, ...) _printf_(2, 3);
 void arg_refuse(ArgList *l, const char *fmt, ...) _printf_(2, 3);
 /* Hands a file over; gives its number in QEMU. fd: open already, or -EBADF. */
 int arg_file(ArgList *l, QemuFileUse use, const char *owner, const char *path, int fd);
-/* A text with commas doubled, where QEMU splits at them; NULL on out of memory. */
-char *arg_escape(const char *s);
 
 void qemu_add_disks(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine);
 void qemu_add_nics(ArgList *l, const VmConfig *c, const QemuEnv *env, QemuMachine machine);
