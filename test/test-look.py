@@ -262,6 +262,10 @@ def top_screen(life):
     t.type(b"n")
     t.wait_for(b"beta")
     assert t.seen.index(b"alpha") < t.seen.index(b"beta")
+    # Everything has its place in 80 columns.
+    fcntl.ioctl(t.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    t.process.send_signal(signal.SIGWINCH)
+    t.wait_for(b"OUT/s")
     # A smaller window cuts: the heading line and the names are there, the last columns are not.
     t.seen = b""
     fcntl.ioctl(t.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 30, 0, 0))

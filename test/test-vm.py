@@ -245,6 +245,7 @@ def show_everything():
 @oxt.case
 def completion():
     """VMs, properties and templates are completed; a name is quoted and never run by the shell."""
+    assert "unknown command 'strat'; did you mean 'start'?" in bad("strat", "plain", status=2)
     assert "plain" in good("--complete", "start") and "plain" in good("--complete", "delete", "--force")
     script, program = os.path.realpath(os.path.join(oxt.BUILD, "data", "oxt")), os.path.realpath(oxt.program("oxt"))
     good("rename", "plain", "$(touch ran) b;'")
@@ -285,6 +286,7 @@ def usb():
     out = good("usb", "list")
     if there:
         assert sorted(line.split()[0] for line in out.splitlines()[1:]) == sorted(there), out
+        assert set(there) <= set(good("usb", "--complete", "attach", "plain").splitlines())
     else:
         assert out == "This host has no USB devices.\n"
     good("create", "usbtest")

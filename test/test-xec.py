@@ -35,6 +35,8 @@ def completion():
     assert "flask-label" in words("xec", "-o", PATHS[0], "get")
     assert set(words("xec-vm", "-n")) == {"work", "Network", "twin"} and U[1] in words("xec-vm", "-u")
     assert words("xec-vm", "-d") == ["2", "1"]
+    assert words("xec-vm", "-n", "work", "-k") == words("xec-vm", "-u", U[0], "-c") == ["0", "1"]
+    assert words("xec", "set", "autolock-cd-drives")[-2:] == ["true", "false"] and "true" not in words("xec", "set", "number")
     assert "add-pt-rule-bdf" in words("xec-vm", "-n", "work") and "flask-label" in words("xec-vm", "-n", "work", "get")
     before = good("-i", "com.citrix.xenclient.xenmgr", "--signature", "", "calls")
     for typed in (["nothing"], ["many-args", "a"], ["-i", "com.citrix.xenclient.xenmgr", "nothing"], ["set", "number", "1"]):

@@ -39,15 +39,15 @@ static const struct {
         const char *json;
         bool rate;
 } columns[_COLUMN_MAX] = {
-        [COLUMN_ID] = { "ID", "id", 5, 'i', NULL, "domid", false },
+        [COLUMN_ID] = { "ID", "id", 4, 'i', NULL, "domid", false },
         [COLUMN_NAME] = { "NAME", "name", -20, 'n', NULL, "name", false },
         [COLUMN_STATE] = { "STATE", "state", -10, 's', NULL, "state", false },
-        [COLUMN_CPU] = { "CPU%", "cpu", 7, 'c', "cpu_usec", "cpu_percent", true },
-        [COLUMN_MEMORY] = { "MEMORY", "memory", 9, 'm', "memory_kib", "memory_kib", false },
-        [COLUMN_DISK_READ] = { "READ/s", "read", 9, 'r', "disk_read", "disk_read_rate", true },
-        [COLUMN_DISK_WRITTEN] = { "WRITE/s", "write", 9, 'w', "disk_written", "disk_write_rate", true },
-        [COLUMN_NET_IN] = { "IN/s", "in", 9, 'd', "net_in", "net_in_rate", true },
-        [COLUMN_NET_OUT] = { "OUT/s", "out", 9, 'u', "net_out", "net_out_rate", true },
+        [COLUMN_CPU] = { "CPU%", "cpu", 6, 'c', "cpu_usec", "cpu_percent", true },
+        [COLUMN_MEMORY] = { "MEMORY", "memory", 7, 'm', "memory_kib", "memory_kib", false },
+        [COLUMN_DISK_READ] = { "READ/s", "read", 7, 'r', "disk_read", "disk_read_rate", true },
+        [COLUMN_DISK_WRITTEN] = { "WRITE/s", "write", 7, 'w', "disk_written", "disk_write_rate", true },
+        [COLUMN_NET_IN] = { "IN/s", "in", 7, 'd', "net_in", "net_in_rate", true },
+        [COLUMN_NET_OUT] = { "OUT/s", "out", 7, 'u', "net_out", "net_out_rate", true },
 };
 
 static bool arg_json, arg_batch;
@@ -171,6 +171,8 @@ static int compare(const void *a, const void *b)
                 r = strcmp(x->state, y->state);
         else if (sort_by != COLUMN_NAME)
                 r = (x->shown[sort_by] < y->shown[sort_by]) - (x->shown[sort_by] > y->shown[sort_by]);
+        if (r == 0) /* what is not known yet, or not at all: running ones first */
+                r = (y->domid >= 0) - (x->domid >= 0);
         if (r == 0)
                 r = strcmp(x->name, y->name);
         return r ? r : strcmp(x->uuid, y->uuid);
@@ -229,12 +231,20 @@ static void print_cell(StrBuf *b, const char *text, int width)
         strbuf_addf(b, "%*s%.*s%*s", width > 0 ? room - n : 0, "", (int) (p - text), text, width < 0 ? room - n : 0, "");
 }
 
+static int name_width;
+
+/* All of them fit into 80 columns; the names have what is left. */
+static int column_width(Column c)
+{
+        return c == COLUMN_NAME && name_width > 0 ? -name_width : columns[c].width;
+}
+
 static void print_value(StrBuf *b, const Row *row, Column c)
 {
         char text[24] = "-";
 
         if (c == COLUMN_NAME || c == COLUMN_STATE) {
-                print_cell(b, c == COLUMN_NAME ? row->name : row->state, columns[c].width);
+                print_cell(b, c == COLUMN_NAME ? row->name : row->state, column_width(c));
                 return;
         }
         if (c == COLUMN_ID && row->domid >= 0)
@@ -256,7 +266,7 @@ static void print_row(StrBuf *b, const Row *row, int width)
                 if (row)
                         print_value(&line, row, c);
                 else
-                        print_cell(&line, columns[c].title, columns[c].width);
+                        print_cell(&line, columns[c].title, column_width(c));
         }
         if (width > 0)
                 print_cell(b, strempty(line.data), -width);
@@ -303,9 +313,13 @@ static void draw(const Table *t)
 
         if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_row == 0 || size.ws_col == 0)
                 size = (struct winsize) { .ws_row = 24, .ws_col = 80 };
+        name_width = size.ws_col;
+        for (Column c = 0; c < _COLUMN_MAX; c++)
+                name_width -= c == COLUMN_NAME ? 0 : abs(columns[c].width) + 1;
+        name_width = MAX2(name_width, 16);
         for (size_t i = 0; i < t->n; i++)
                 running += t->rows[i].domid >= 0;
-        snprintf(head, sizeof head, "%zu VMs, %zu running; by %s (keys: i n s c m r w d u); q quits", t->n, running,
+        snprintf(head, sizeof head, "%zu VMs, %zu running; by %s; i n s c m r w d u sort by a column, q quits", t->n, running,
                  columns[sort_by].word);
         strbuf_add(&b, "\033[H");
         print_cell(&b, head, -(int) MAX2(size.ws_col, 1));

@@ -116,10 +116,23 @@ static int choose_device(const VmCommand *c, const char *choice, char ret[static
         return count > 1 ? -ENOTUNIQ : -ENODEV;
 }
 
+/* The VMs, then the devices. */
+static void complete_device(int n_words, char *words[])
+{
+        _cleanup_free_ UsbDevice *l = NULL;
+        size_t n = 0;
+
+        if (n_words == 0)
+                vmcommand_complete(n_words, words);
+        else if (usb_list(USB_SYSFS, &l, &n) >= 0)
+                for (size_t i = 0; i < n; i++)
+                        printf("%s\n", l[i].name);
+}
+
 static int usb_attach(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm usb attach", .synopsis = "[OPTIONS] VM DEVICE",
-                                         .complete = vmcommand_complete,
+                                         .complete = complete_device,
                                          .summary = "Gives a USB device to a running VM: BUS-PORT, or VENDOR:PRODUCT if there is one such." };
         char name[sizeof ((UsbDevice *) NULL)->name];
         _cleanup_vmcommand_ VmCommand c = { 0 };
@@ -136,7 +149,7 @@ static int usb_attach(int argc, char *argv[], _unused_ void *userdata)
 static int usb_detach(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm usb detach", .synopsis = "[OPTIONS] VM DEVICE",
-                                         .complete = vmcommand_complete,
+                                         .complete = complete_device,
                                          .summary = "Takes a USB device (BUS-PORT) from a running VM." };
         _cleanup_vmcommand_ VmCommand c = { 0 };
         _cleanup_free_ char *path = NULL;

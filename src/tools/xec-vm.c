@@ -324,7 +324,20 @@ static int run_own(sd_bus *bus, const char *vm, char *const words[])
         return look_find(argv)->run(argc, argv, &target);
 }
 
-/* Names, uuids and domids of VMs; behind a choice, what xec says of its object. */
+/* The numbers of the VM's disks or network cards: the ends of their paths. */
+static void complete_devices(sd_bus *bus, const char *vm, const char *method)
+{
+        sd_bus_message *reply = NULL;
+        const char *path;
+
+        if (sd_bus_call_method(bus, XENMGR, vm, XENMGR_VM, method, NULL, &reply, NULL) >= 0 &&
+            sd_bus_message_enter_container(reply, 'a', "o") >= 0)
+                while (sd_bus_message_read(reply, "o", &path) > 0)
+                        printf("%s\n", strrchr(path, '/') + 1);
+        sd_bus_message_unref(reply);
+}
+
+/* Names, uuids and domids of VMs; behind a choice, its devices and what xec says of its object. */
 static void complete(int n_words, char *words[])
 {
         _cleanup_vmtable_ VmTable l = { .program = "xec-vm" };
@@ -338,7 +351,11 @@ static void complete(int n_words, char *words[])
         if (!argv || strv_extend(&xec, first_word) < 0 || bus_open(NULL, &bus) < 0)
                 return;
         memcpy(argv + 1, words, (size_t) n_words * sizeof *argv);
-        if (last && last->target && last->arg) {
+        if (last && (last->target == &arg_disk || last->target == &arg_nic)) {
+                argv[n_words] = NULL;
+                if (take_options(n_words, argv, &xec, &status) >= 0 && (arg_object || choose(bus, &vm) > 0))
+                        complete_devices(bus, arg_object ? arg_object : vm, last->target == &arg_disk ? "list_disks" : "list_nics");
+        } else if (last && last->target && last->arg) {
                 if (vmtable_load(&l, bus) >= 0)
                         for (size_t i = 0; i < l.n; i++) {
                                 if (last->target == &arg_name)

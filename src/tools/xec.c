@@ -687,6 +687,15 @@ static int run(sd_bus *bus, char *words[])
         return call_method(bus, words[0], words + 1);
 }
 
+static void complete_value(sd_bus *bus, const char *property)
+{
+        _cleanup_introspection_ Introspection *x = NULL;
+        const char *interface, *type;
+
+        if (property_type(bus, property, &interface, &type, &x) >= 0 && streq(type, "b"))
+                printf("true\nfalse\n");
+}
+
 /* What a service has can only be asked of it: names, interfaces, methods, properties. */
 static void complete(int n_words, char *words[])
 {
@@ -720,6 +729,8 @@ static void complete(int n_words, char *words[])
                         printf("get\nset\ngetall\n");
                 if (arg_list_interfaces || arg_list_methods || arg_list_properties)
                         (void) list(bus);
+                else if (argc - first == 2 && streq(argv[first], "set"))
+                        complete_value(bus, argv[first + 1]);
         }
         sd_bus_flush_close_unref(bus);
 }

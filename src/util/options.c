@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "options.h"
 
+#include "nearest.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "version.h"
@@ -341,6 +342,9 @@ ended:
 
 int verbs_run(const Program *p, int argc, char *argv[], int first, int usage_status, void *userdata)
 {
+        const char *near = NULL;
+        Nearest nearest;
+
         if (first >= argc) {
                 program_print_help(p, stderr);
                 return usage_status;
@@ -356,7 +360,14 @@ int verbs_run(const Program *p, int argc, char *argv[], int first, int usage_sta
                 }
                 return v->run(argc - first, argv + first, userdata);
         }
-        fprintf(stderr, "%s: unknown command '%s'; known are:", p->name, argv[first]);
+        nearest_init(&nearest, argv[first]);
+        for (const Verb *v = p->verbs; v->name; v++)
+                if (v->text && nearest_try(&nearest, v->name))
+                        near = v->name;
+        fprintf(stderr, "%s: unknown command '%s'; ", p->name, argv[first]);
+        if (near)
+                fprintf(stderr, "did you mean '%s'? ", near);
+        fprintf(stderr, "known are:");
         for (const Verb *v = p->verbs; v->name; v++)
                 if (v->text)
                         fprintf(stderr, " %s", v->name);
