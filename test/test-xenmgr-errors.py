@@ -11,7 +11,7 @@ import subprocess
 import oxt
 from life import POWEROFF, VM, with_life
 from peers import Peers
-from xenmgr import XM, uuid_of
+from xenmgr import XM, pci_devices, uuid_of
 
 os.environ["XENVM_TIMEOUT_SCALE"] = "0.2"
 
@@ -31,6 +31,7 @@ PROVOKED = {
 TOLD = bytes.fromhex("bafd03 fbf4 ec a801 74f9")  # waits until a letter comes through the serial port
 INTEL_GPU = {"class": "0x038000", "vendor": "0x8086", "device": "0x3e92", "boot_vga": "0"}
 CARD = {"class": "0x020000", "vendor": "0x8086", "device": "0x10d3"}
+NO_IOMMU = "if [ -d /sys/kernel/iommu_groups ]; then mount -t tmpfs none /sys/kernel/iommu_groups; fi"
 
 
 def rows(text):
@@ -121,29 +122,10 @@ def real_monitors(life):
     assert "103:" in answers[0], answers
 
 
-def with_devices(life, **devices):
-    """The manager anew, on a host without IOMMU that has these PCI devices alone."""
-    oxt.needs_root()
-    folder = os.path.join(life.stack.root, "pci")
-    for address, files in devices.items():
-        place = os.path.join(folder, "0000:00:%s.0" % address[1:])
-        os.makedirs(place)
-        for name, text in files.items():
-            with open(os.path.join(place, name), "w") as f:
-                f.write(text + "\n")
-    mounts = "mount --bind %s /sys/bus/pci/devices && if [ -d /sys/kernel/iommu_groups ]; then mount -t tmpfs none /sys/kernel/iommu_groups; fi"
-    if subprocess.run(["unshare", "--mount", "sh", "-c", mounts % folder], capture_output=True).returncode != 0:
-        raise oxt.Skip("no PCI devices can be shown here")
-    life.manager.terminate()
-    life.manager.wait()
-    life.manager = life.stack.start(["unshare", "--mount", "sh", "-c", (mounts + " && exec %s --no-autostart") % (folder, oxt.program("xenmgr"))],
-                                    ready=lambda: life.stack.owned(XM))
-
-
 @with_life
 def devices(life):
     """Devices of the host: one that confines nothing (106), one that another VM has (230), a second graphics card (231)."""
-    with_devices(life, d02=INTEL_GPU, d03=CARD)
+    life.restart_within(pci_devices(life, {"0000:00:02.0": INTEL_GPU, "0000:00:03.0": CARD}) + " && " + NO_IOMMU)
     gpu, first, second = life.guest(), life.guest(), life.guest()
     life.call(gpu, VM + ".pci", "add_pt_rule_bdf", "0000:00:02.0")
     assert life.fails(gpu, VM, "start")[1].startswith("231:")

@@ -8,6 +8,7 @@
 #include "fs.h"
 #include "host-events.h"
 #include "host-internal.h"
+#include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
 #include "pci.h"
@@ -253,7 +254,7 @@ static int on_storage(_unused_ sd_event_source *s, _unused_ uint64_t usec, void 
                         (void) service_emit(m->daemon->service, "/host", XENMGR_INTERFACE ".host", "storage_space_low",
                                             "i", percent);
         }
-        (void) sd_event_source_set_time_relative(m->host->storage_timer, STORAGE_CHECK_USEC);
+        (void) sd_event_source_set_time_relative(m->host->storage_timer, lifecycle_scaled(STORAGE_CHECK_USEC));
         (void) sd_event_source_set_enabled(m->host->storage_timer, SD_EVENT_ONESHOT);
         return 0;
 }
@@ -262,7 +263,7 @@ HostState *host_new(Manager *m)
 {
         HostState *h = calloc(1, sizeof *h);
 
-        if (h && (sd_event_add_time_relative(m->event, &h->storage_timer, CLOCK_MONOTONIC, STORAGE_CHECK_USEC,
+        if (h && (sd_event_add_time_relative(m->event, &h->storage_timer, CLOCK_MONOTONIC, lifecycle_scaled(STORAGE_CHECK_USEC),
                                              USEC_PER_SEC, on_storage, m) < 0 ||
                   host_events_start(m) < 0))
                 return host_free(h);

@@ -78,6 +78,16 @@ class Host:
     def create(self, template="new-vm-empty", tree=None):
         return str(self.call("/", XM, "create_vm_with_template_and_json", template, json.dumps(tree) if tree else ""))
 
+    def restart_within(self, script):
+        """Starts the manager anew, behind a shell script that mounts what it alone sees."""
+        oxt.needs_root()
+        if subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True).returncode:
+            raise oxt.Skip("nothing can be mounted here")
+        self.manager.terminate()
+        self.manager.wait()
+        self.manager = self.stack.start(["unshare", "--mount", "sh", "-c", "%s && exec %s --no-autostart" % (script, oxt.program("xenmgr"))],
+                                        ready=lambda: self.stack.owned(XM))
+
     def show_log(self):
         print("# " + self.stack.log("xenmgr").replace("\n", "\n# "))
 
@@ -88,6 +98,17 @@ class Host:
         log = self.stack.log("xenmgr")
         self.stack.stop()
         assert status in (0, -9) and "Sanitizer" not in log and "runtime error" not in log, "%d\n%s" % (status, log)
+
+
+def pci_devices(host, devices):
+    """What a shell mounts so that these, address: {file: text}, are the host's PCI devices."""
+    folder = os.path.join(host.stack.root, "pci")
+    for address, files in devices.items():
+        os.makedirs(os.path.join(folder, address))
+        for name, text in files.items():
+            with open(os.path.join(folder, address, name), "w") as f:
+                f.write(text + "\n")
+    return "mount --bind %s /sys/bus/pci/devices" % folder
 
 
 with_host = oxt.case_with(lambda: Host("--no-autostart"), Host.show_log)
