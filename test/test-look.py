@@ -201,6 +201,7 @@ def timeline_and_dry_run(life):
     life.call(vm, VM, "set_db_key", "config.memory", "99999999")
     found = look(life, vm, "start", "--dry-run", status=1)
     assert [line.split(":")[0] for line in found.splitlines()] == ["disks", "memory"], found
+    assert "(/storage/none): No such file or directory" in found, found
     life.call(vm, VM, "set_db_key", "config.disk.0.path", "/storage/disks/g1.img")
     life.call(vm, VM, "set_db_key", "config.memory", "32")
     life.call(vm, VM, "set_db_key", "config.vcpus", "many")

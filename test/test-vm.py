@@ -140,6 +140,8 @@ def cloud_init():
     d = show("my cloud")["disks"]
     assert [(x["virt-path"], x["devtype"]) for x in d] == [("hda", "disk"), ("hdc", "cdrom")]
     label, files = read_iso(os.path.join(stack.state, d[1]["phys-path"].lstrip("/")))
+    status, _, err = vm("create", "odd cloud", "--cloud-init", make("odd-data", b"hostname: x\n"))
+    assert status == 0 and "begins with neither #cloud-config" in err, err
     assert label == "cidata" and sorted(files) == ["meta-data", "network-config", "user-data"], files
     assert files["user-data"] == b"#cloud-config\nhostname: x\n" and files["network-config"] == b"version: 2\n"
     assert files["meta-data"].decode() == "instance-id: %s\nlocal-hostname: my-cloud\n" % uuid_of("my cloud")

@@ -441,6 +441,17 @@ static int add_empty_disk(Creation *w, uint64_t mib)
         return r;
 }
 
+/* Whether the begin of the data tells cloud-init what it is: a line with #, MIME parts, or gzip. */
+static bool cloud_init_knows(const char *data, size_t size)
+{
+        static const char *const begins[] = { "#", "Content-Type:", "MIME-Version:", "\x1f\x8b" };
+
+        for (size_t i = 0; i < ELEMENTSOF(begins); i++)
+                if (size >= strlen(begins[i]) && strncasecmp(data, begins[i], strlen(begins[i])) == 0)
+                        return true;
+        return false;
+}
+
 static int add_seed(Creation *w, const Wanted *x)
 {
         _cleanup_free_ char *meta = NULL, *target = NULL, *name = NULL;
@@ -468,6 +479,8 @@ static int add_seed(Creation *w, const Wanted *x)
         if (r < 0)
                 return say(w, target, r);
         printf("%s: for cloud-init, on the CD %s\n", arg_user_data, target);
+        if (!cloud_init_knows(x->user_data, x->user_data_size))
+                fprintf(stderr, "%s: %s begins with neither #cloud-config nor #!; cloud-init may ignore it\n", w->c.name, arg_user_data);
         name = storage_name(w, target);
         return name ? add_disk(w, name, "file", true) : log_oom();
 }

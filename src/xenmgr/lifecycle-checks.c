@@ -122,10 +122,11 @@ static void check_disks(Vm *vm, Findings *f)
                 snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
                 stored = vm_text(vm, path, "");
                 mapped = paths_map(p, stored);
-                fd = mapped && *mapped ? paths_open_disk(p, mapped, O_PATH) : -1;
+                fd = mapped && *mapped ? paths_open_disk(p, mapped, O_PATH) : -ENOENT;
                 if (fd >= 0 && fstat(fd, &st) >= 0 && !S_ISDIR(st.st_mode))
                         continue;
-                text = strformat("Bad Physical Path for disk %u (%s)", ids[i], stored);
+                text = strformat("Bad Physical Path for disk %u (%s)%s%s", ids[i], stored, f->dry ? ": " : "",
+                                 !f->dry ? "" : fd >= 0 ? "a folder is no disk" : mapped && *mapped ? strerror(-fd) : "no path");
                 finding(f, "disks", text);
         }
 }
@@ -346,6 +347,7 @@ static const struct {
 
 int start_check(Vm *vm, bool only_first, Findings *ret)
 {
+        ret->dry = !only_first;
         for (size_t i = 0; i < ELEMENTSOF(checks) && !(only_first && ret->texts); i++)
                 if (!only_first || !checks[i].dry)
                         checks[i].check(vm, ret);

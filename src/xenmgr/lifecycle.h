@@ -77,6 +77,7 @@ void lifecycle_forget(Vm *vm); /* the VM goes away */
  */
 typedef struct Findings {
         char **steps, **texts;
+        bool dry; /* of a dry run, whose texts are for people: they may say more than the contract's */
 } Findings;
 int start_check(Vm *vm, bool only_first, Findings *ret);
 void findings_done(Findings *f);
