@@ -8,6 +8,7 @@ import re
 import subprocess
 
 import oxt
+from xenmgr import key_table
 
 # Those that are installed; tests have programs of their own.
 PROGRAMS = sorted(os.path.basename(path) for path in json.loads(subprocess.run(
@@ -91,6 +92,15 @@ def man_pages():
         missing = [word for word in re.findall(r"^ +(?:-\w, +)?(--[\w-]+)", run(name, "--help").stdout, re.M) if word not in text]
         return "the man page leaves out %s" % missing if missing else None
     for_each(check)
+
+
+@oxt.case
+def properties():
+    """The man page of properties is made from the key tables: every row is there."""
+    with open(os.path.join(oxt.BUILD, "man", "oxt-properties.7")) as f:
+        text = re.sub(r"\\\\", "", f.read())
+    for row in key_table() + key_table("host"):
+        assert "\n%s\n" % row["property"] in re.sub(r"\\f.", "", text), row["property"]
 
 
 @oxt.case
