@@ -9,6 +9,7 @@
 #include "log.h"
 #include "spawn.h"
 #include "strbuf.h"
+#include "xen-control.h"
 
 #define EXIT_ALREADY_SERVED 1 /* of xenvm */
 
@@ -77,7 +78,7 @@ int monitor_start(sd_event *event, const Paths *p, const char *user, const char 
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         int fds[2], r;
 
-        if (access("/dev/xen/privcmd", F_OK) < 0 && access("/proc/xen/privcmd", F_OK) < 0)
+        if (!xen_control_access(F_OK))
                 return -EOPNOTSUPP;
         if (n_starting >= STARTING_MAX)
                 return -EBUSY;

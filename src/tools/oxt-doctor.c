@@ -25,6 +25,7 @@
 #include "spawn.h"
 #include "strbuf.h"
 #include "units.h"
+#include "xen-control.h"
 
 #define HELPER_DROP_IN "/etc/systemd/system/oxt-helper.service.d/xen.conf"
 #define BUS_DESCRIPTORS 4608 /* as many connections as org.oxt.limits.conf gives one user, and some more */
@@ -101,13 +102,12 @@ static bool any_exists(const char *const paths[])
 /* What the back end for Xen and the guests' channel need on a Xen host, in the order in which one misses it. */
 static void check_xen_host(const Stack *s, Finding *f)
 {
-        static const char *const control[] = { "/dev/xen/privcmd", "/proc/xen/privcmd", NULL };
         static const char *const store[] = { "/run/xenstored/socket", "/var/run/xenstored/socket", "/dev/xen/xenbus", NULL };
         const char *setting = setting_text(SETTING_BACKEND), *why = "";
         _cleanup_close_ int helper = -EBADF;
         const Backend *xen;
 
-        if (!any_exists(control)) {
+        if (!xen_control_access(F_OK)) {
                 found(f, VERDICT_BAD, "a Xen host without the hypervisor's control device", "modprobe xen-privcmd");
                 return;
         }

@@ -14,6 +14,7 @@
 #include "pci.h"
 #include "strbuf.h"
 #include "vm.h"
+#include "xen-control.h"
 
 #define STORAGE_CHECK_USEC (30 * USEC_PER_SEC)
 #define STORAGE_LOW_PERCENT 5
@@ -115,9 +116,7 @@ int64_t host_free_memory_mib(_unused_ Manager *m)
 
 bool host_is_xen(void)
 {
-        _cleanup_free_ char *type = NULL;
-
-        return read_file("/sys/hypervisor/type", 64, &type, NULL) >= 0 && startswith(type, "xen");
+        return xen_control_access(F_OK);
 }
 
 int64_t host_storage_mib(Manager *m, bool only_free)

@@ -4,29 +4,18 @@
 #include <unistd.h>
 
 #include "guest-nodes.h"
+#include "host.h"
 #include "log.h"
 #include "manager.h"
 #include "monitor-client.h"
 #include "strbuf.h"
+#include "xen-control.h"
 
 #define TELL_USEC (10 * USEC_PER_SEC)
 
-static const char *const devices[] = { "/dev/xen/privcmd", "/proc/xen/privcmd" };
-
-bool xen_host(void)
-{
-        for (size_t i = 0; i < ELEMENTSOF(devices); i++)
-                if (access(devices[i], F_OK) == 0)
-                        return true;
-        return false;
-}
-
 bool xen_needs_helper(void)
 {
-        for (size_t i = 0; i < ELEMENTSOF(devices); i++)
-                if (access(devices[i], R_OK | W_OK) == 0)
-                        return false;
-        return xen_host();
+        return xen_control_access(F_OK) && !xen_control_access(R_OK | W_OK);
 }
 
 int xen_nodes_watched(Vm *vm, char ***ret)
@@ -35,7 +24,7 @@ int xen_nodes_watched(Vm *vm, char ***ret)
         const char *sentinel = vm_text(vm, "boot-sentinel", "");
         int r = 0;
 
-        if (xen_host()) {
+        if (host_is_xen()) {
                 r = guest_nodes_known(&l);
                 if (r >= 0 && *sentinel)
                         r = strv_extend(&l, sentinel);
@@ -83,7 +72,7 @@ static void tell_row(Vm *vm, size_t i)
 
 void xen_nodes_tell(Vm *vm)
 {
-        if (!xen_host())
+        if (!host_is_xen())
                 return;
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 tell_row(vm, i);
@@ -93,7 +82,7 @@ void xen_nodes_tell(Vm *vm)
 
 void xen_nodes_changed(Vm *vm, const char *path)
 {
-        if (!vm_is_running(vm) || !xen_host())
+        if (!vm_is_running(vm) || !host_is_xen())
                 return;
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 if (streq(rows[i].path, path))

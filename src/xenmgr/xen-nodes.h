@@ -6,8 +6,7 @@
  */
 #include "vm.h"
 
-bool xen_host(void);
-/* It is one, and this process may not open the hypervisor: a monitor takes more than we are. */
+/* This is a Xen host, and this process may not open the hypervisor: a monitor takes more than we are. */
 bool xen_needs_helper(void);
 
 /* Nodes below /local/domain/<domid> whose changes the monitor shall tell. 0 or -ENOMEM. */

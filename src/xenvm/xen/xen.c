@@ -11,6 +11,7 @@
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
+#include "xen-control.h"
 #include "xen-ids.h"
 #include "xen-vm.h"
 
@@ -236,11 +237,11 @@ static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
 
 static int xen_available(const char **ret_why)
 {
-        if (access("/proc/xen/privcmd", F_OK) < 0 && access("/dev/xen/privcmd", F_OK) < 0) {
+        if (!xen_control_access(F_OK)) {
                 *ret_why = "this host does not run on Xen";
                 return -ENODEV;
         }
-        if (access("/proc/xen/privcmd", R_OK | W_OK) < 0 && access("/dev/xen/privcmd", R_OK | W_OK) < 0) {
+        if (!xen_control_access(R_OK | W_OK)) {
                 *ret_why = "the hypervisor's control device cannot be opened (it takes root)";
                 return -EACCES;
         }
