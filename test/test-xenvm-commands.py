@@ -13,22 +13,11 @@ import struct
 import dbus
 
 import oxt
-from xenvm import Machine, Monitors, Watcher
+from xenvm import Machine, Monitors, Watcher, done
 
 stack = Monitors()
 watcher = Watcher(stack)
-
-
-def machine(*args, **kwargs):
-    m = Machine(stack, *args, **kwargs)
-    m.monitor()
-    return m
-
-
-def done(m):
-    m.cmd("destroy")
-    m.cmd("quit")
-    oxt.wait_for(lambda: not stack.owned(m.name), 10, "the monitor's end")
+machine = stack.machine
 
 
 def table(m):

@@ -18,7 +18,7 @@ static const struct {
         XenvmKey key;
         const char *file, *name; /* below test/, a case or what else is there of the key */
 } elsewhere[] = {
-        { XENVM_KEY_startup, "test-xenvm.py", "def startup_restore" },
+        { XENVM_KEY_startup, "test-xenvm-save.py", "def startup_restore" },
         { XENVM_KEY_debug, "test-xenvm-commands.py", "def debug_log" },
         { XENVM_KEY_output, "test-xenvm-commands.py", "def debug_log" },
         { XENVM_KEY_no_mem_check, "test-xenvm-commands.py", "def memory_check" },

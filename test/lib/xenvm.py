@@ -147,6 +147,13 @@ class Machine:
             return f.read()
 
 
+def done(m):
+    """Ends the VM and its monitor."""
+    m.cmd("destroy")
+    m.cmd("quit")
+    oxt.wait_for(lambda: not m.stack.owned(m.name), what="the monitor's end")
+
+
 class Watcher:
     """Collects the notifications of all monitors, as text lines `uuid code message`."""
 
@@ -186,6 +193,12 @@ class Watcher:
 
 class Monitors(oxt.Stack):
     """A stack whose monitors and VMs are all ended at the end."""
+
+    def machine(self, *args, **keys):
+        """A Machine whose monitor runs."""
+        m = Machine(self, *args, **keys)
+        m.monitor()
+        return m
 
     def stop(self):
         base = os.path.join(self.runtime, "vm")
