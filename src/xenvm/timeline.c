@@ -25,6 +25,10 @@ bool timeline_reach(Timeline *t, TimelinePhase phase)
         if (!t->begin || t->at[phase])
                 return false;
         t->at[phase] = MAX2(now_usec() - t->begin, (uint64_t) 1);
+        /* QEMU's events and its answers come on two ways: word of the next phase may be here first. */
+        for (TimelinePhase next = phase + 1; next < _TIMELINE_MAX; next++)
+                if (t->at[next])
+                        t->at[phase] = MIN2(t->at[phase], t->at[next]);
         return true;
 }
 
