@@ -201,7 +201,7 @@ def windows():
     """A window opens on the screen of the config or of the environment, for an ordinary user's QEMU; others are told why not"""
     seen = os.path.join(stack.root, "screen-of-qemu")
     # Without a screen here the window is left away, once its words were looked at.
-    words = 'echo "$DISPLAY $*" >%s; exec qemu-system-x86_64 "${@/#%s/none}"'
+    words = 'echo "$DISPLAY $DBUS_SESSION_BUS_ADDRESS $*" >%s; exec qemu-system-x86_64 "${@/#%s/none}"'
     if os.geteuid() == 0:
         for kind in ("sdl", "gtk"):
             m = machine(display=kind)
@@ -215,7 +215,7 @@ def windows():
             m.cmd("start")
             with open(seen) as f:
                 line = f.read()
-            assert line.startswith(screen + " ") and " -display %s " % word in line, line
+            assert line.startswith(screen + " disabled: ") and " -display %s " % word in line, line
             done(m)
         # The real one: SDL's own pretended screen, where QEMU has SDL; else QEMU's own words, with the package that has it.
         m = machine(display="sdl", **{"qemu-dm-path": wrapper("dm-real", 'SDL_VIDEODRIVER=dummy exec qemu-system-x86_64 "$@"')})

@@ -222,6 +222,9 @@ static int link_screen(const Vm *vm)
         return (unlink(path) < 0 && errno != ENOENT) || symlink(FOLDER "/vnc.sock", path) < 0 ? -errno : 0;
 }
 
+/* Toolkits look for the session's bus, and start one where there is none: for that the sandbox kills QEMU. Nor is it QEMU's. */
+#define NO_SESSION_BUS "DBUS_SESSION_BUS_ADDRESS=disabled:"
+
 static int spawn_qemu(Vm *vm, char **ret_why)
 {
         _cleanup_strv_ char **args = NULL;
@@ -231,7 +234,7 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         _cleanup_free_ char *explained = NULL, *own_screen = NULL;
         const VmDisplay *display = &vm->spec.config->display;
         const char *program = device_model(vm->spec.config);
-        char *no_env[] = { NULL }, *screen[] = { NULL, NULL };
+        char *no_env[] = { NULL }, *window[] = { (char *) NO_SESSION_BUS, NULL, NULL };
         SpawnOptions options = SPAWN_OPTIONS_INIT;
         QemuEnv env = { .accel = vm->accel, .uuid = vm->spec.uuid, .dir = vm->spec.dir, .qmp_fd = CHILD_QMP_FD,
                         .rpc_fd = CHILD_RPC_FD, .incoming = vm->spec.restore_fd >= 0, .now = time(NULL),
@@ -301,9 +304,9 @@ static int spawn_qemu(Vm *vm, char **ret_why)
         options.path = program;
         /* A window needs to be told where. */
         if (display->text && display->kind != VM_DISPLAY_INTEL)
-                screen[0] = own_screen = strformat("DISPLAY=%s", display->text);
+                window[1] = own_screen = strformat("DISPLAY=%s", display->text);
         if (display->kind == VM_DISPLAY_SDL || display->kind == VM_DISPLAY_GTK)
-                options.env_extra = screen;
+                options.env_extra = window;
         else
                 options.env = no_env;
         r = spawn(program ? SPAWN_HOOK : SPAWN_QEMU, args, &options, &vm->process.pid, &vm->pidfd);
