@@ -20,6 +20,9 @@ import dbus
 import oxt
 from life import IDLE, Life, POWEROFF, VM
 from xenmgr import DB, XM, uuid_of
+from xenvm import OUT, WAIT, out
+
+SLEEPS = out(*OUT["s3"]) + WAIT
 
 # Limits are scaled to 5 % (at least 5 s): whatever takes longer than this waits for ever.
 PATIENCE = 100
@@ -42,6 +45,7 @@ class Faulty(Life):
         shutil.copy(oxt.program("xenmgr"), self.bin)
         self.xenvm()
         self.qemu()
+        self.extract()
         self.manager.terminate()
         self.manager.wait()
         self.manager = self.stack.daemon(os.path.join(self.bin, "xenmgr"), XM, "--no-autostart")
@@ -51,6 +55,9 @@ class Faulty(Life):
 
     def qemu(self, text=None):
         write(os.path.join(self.bin, "qemu"), "#!/bin/sh\n%s\n" % (text or 'exec qemu-system-x86_64 "$@"'))
+
+    def extract(self, text=None):
+        write(os.path.join(self.bin, "oxt-extract"), "#!/bin/sh\n%s\n" % (text or 'exec %s "$@"' % oxt.program("oxt-extract")))
 
     def lying_qemu(self, mode):
         self.qemu("OXT_FAKE_QEMU=%s exec /usr/bin/python3 %s/test/fake-qemu.py" % (mode, oxt.SOURCE))
@@ -175,8 +182,13 @@ def run_fault(life, f):
     assert life.attempt(vm, "delete") == ""
 
 
+steps_tried = set()
+
+
 def rows_of(title):
     def decorate(rows):
+        steps_tried.update(f.step for f in rows())
+
         def run():
             wrong = []
             wanted = os.environ.get("OXT_FAULT")
@@ -361,6 +373,92 @@ def port_taken(life, vm):
     return lambda: (taken.close(), life.set_key(vm, "config/extra-xenvm/0", "debug=false"))
 
 
+def from_disk(text=None):
+    """The kernel is to come out of a disk on which there is none."""
+    def make(life, vm):
+        if text:
+            life.extract(text)
+        life.set_key(vm, "config/kernel-extract", "/boot/vmlinuz")
+        life.set_key(vm, "config/virt-type", "pv")
+
+        def undo():
+            life.extract()
+            life.set_key(vm, "config/virt-type", "hvm")
+            life.set_key(vm, "config/kernel-extract", "")
+        return undo
+    return make
+
+
+def sleeping(*make):
+    """Once the guest sleeps."""
+    def run(life, vm):
+        oxt.wait_for(lambda: int(life.get(vm, VM, "acpi-state")) == 3, 20, "the guest to sleep")
+        for m in make:
+            m(life, vm)
+    return run
+
+
+def paused(make):
+    def run(life, vm):
+        life.call(vm, VM, "pause")
+        make(life, vm)
+    return run
+
+
+# A monitor that does all that is asked of it, but for one command, to which it answers what it is told (nothing: not at all).
+MONITOR = r"""
+import os, sys, dbus, dbus.service, dbus.mainloop.glib
+from gi.repository import GLib
+if os.fork():
+    sys.exit(0)
+config = sys.argv[sys.argv.index("--config") + 1]
+uuid = os.path.basename(os.path.dirname(config))
+dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
+bus = dbus.bus.BusConnection(os.environ["DBUS_SYSTEM_BUS_ADDRESS"])
+name = "org.xen.vm.uuid_" + uuid.replace("-", "_")
+answers = {"get_status": "shutdown", "get_domid": "-1", "get_acpi_state": "5"}
+def on_message(connection, message):
+    if message.get_type() != 1 or message.get_destination() != name and message.get_interface() != name:
+        return 1
+    member = message.get_member()
+    if member == MEMBER and not ANSWER:
+        return 0
+    if member == MEMBER and ANSWER == "error":
+        connection.send_message(dbus.lowlevel.ErrorMessage(message, "org.freedesktop.DBus.Error.Failed", "exception: no luck"))
+        return 0
+    reply = dbus.lowlevel.MethodReturnMessage(message)
+    text = ANSWER if member == MEMBER else answers.get(member)
+    if text is not None:
+        reply.append(text, signature="s")
+    connection.send_message(reply)
+    if member == "quit":
+        os._exit(0)
+    return 0
+import dbus.lowlevel
+bus.add_message_filter(on_message)
+bus.request_name(name)
+up = dbus.lowlevel.SignalMessage("/org/xen/vm/" + uuid.replace("-", "_"), "xenvm.signal.notify", "notify")
+up.append(uuid, 0, "dbus-rpc-up", signature="sis")
+bus.send_message(up)
+GLib.MainLoop().run()
+"""
+
+
+def monitor_answers(member, answer):
+    def make(life, vm):
+        path = os.path.join(life.bin, "monitor.py")
+        write(path, "MEMBER, ANSWER = %r, %r\n%s" % (member, answer, MONITOR))
+        life.xenvm('exec %s %s "$@"' % (sys.executable, path))
+
+        def undo():
+            life.xenvm()
+            for p in processes():
+                if path in p:
+                    os.kill(int(p[0]), signal.SIGKILL)
+        return undo
+    return make
+
+
 def agent(answer):
     """A guest's agent: a connection that owns its name and answers as it likes."""
     program = r"""
@@ -399,9 +497,15 @@ def start_checks():
         Fault("checks", "disk is a folder", key("config/disk/0/path", "/storage/disks", "/storage/disks/g1.img"),
               "Bad Physical Path for disk 0"),
         Fault("checks", "memory", key("config/memory", "99999999", "32"), "101:"),
+        Fault("memory", "the monitor does not say how much", monitor_answers("get", ""), "199:"),
+        Fault("memory", "the monitor cannot say how much", monitor_answers("get", "error"), "199:.*no luck"),
+        Fault("memory", "the monitor says far too much", monitor_answers("get", str(1 << 40)), "101:"),
         Fault("checks", "backend is not there", key("config/nic/0/backend-name", "nobody"), "232:"),
         Fault("dependencies", "backend does not start", backend_broken, ""),
-        Fault("measurement", "disk has changed", changed_disk, "[0-9]+:.*has changed"),
+        Fault("kernel", "its disk has none", from_disk(), "223:"),
+        Fault("kernel", "its reader hangs", from_disk("exec sleep 600 # $*"), "223:.*too long"),
+        Fault("kernel", "its reader is killed", from_disk("kill -9 $$"), "223:"),
+        Fault("sums of disks", "disk has changed", changed_disk, "[0-9]+:.*has changed"),
         Fault("checks", "disk cannot be read", unreadable, "107:.*Permission denied"),
         Fault("configuration", "a value is wrong", key("config/vcpus", "many", "1"), ".*config/vcpus"),
         Fault("configuration", "its folder is a file", folder_is_file, "223:"),
@@ -426,29 +530,37 @@ def start_monitor():
     ]
 
 
+SENTINEL = {"boot-sentinel": "services-up"}
+
+
 @rows_of("A start whose device model or hook fails")
 def start_device_model():
     return [
-        Fault("hook", "fails", hook("exit 3"), "223:.*status 3"),
-        Fault("hook", "is no program", key("run-pre-boot", "/nowhere"), "223:"),
-        Fault("hook", "hangs", hook("sleep 600"), "223:.*did not end"),
-        Fault("hook", "calls nobody", key("run-pre-boot", "rpc:destination=no.body,interface=no.body,member=nothing"), "223:"),
-        Fault("build", "image locked", locked_by_another, "107:"),
-        Fault("build", "QEMU is gone at once", script("qemu", "echo no luck >&2; exit 1"), "199:.*no luck"),
-        Fault("build", "QEMU hangs", script("qemu", "exec sleep 600 # $*"), "199:"),
-        Fault("build", "QEMU says nothing", lying("silent"), "199:"),
-        Fault("build", "QEMU talks rubbish", lying("garbage"), "199:"),
-        Fault("build", "QEMU closes its door", lying("leave"), "199:"),
-        Fault("build", "QEMU answers wrongly", lying("wrong-types"), "199:"),
-        Fault("build", "QEMU goes in the middle", lying("die-later"), "199:"),
-        Fault("build", "QEMU killed as it begins", killed_at("creating-devices", "qemu-system"), "(199:|$)", None),
-        Fault("build", "QEMU killed when built", killed_at("created", "qemu-system"), "(199:|$)"),
-        Fault("build", "a file cannot be made", key("config/serial", "file:/nowhere/serial", "none"), "199:.*nowhere"),
-        Fault("build", "saved state is damaged", bad_image, "199:"),
-        Fault("build", "a bridge that nobody makes leaves a card without cable", key("config/extra-xenvm/0", "nic=id=1,bridge=nobridge9", "debug=false"), "", "running"),
-        Fault("build", "the port of a forward is taken", port_taken, "199:.*already in use"),
-        Fault("run", "the guest ends at once", lambda life, vm: None, "", code=POWEROFF),
-        Fault("run", "QEMU killed when it runs", killed_at("running", "qemu-system"), ""),
+        Fault("run-pre-boot", "fails", hook("exit 3"), "223:.*status 3"),
+        Fault("run-pre-boot", "is no program", key("run-pre-boot", "/nowhere"), "223:"),
+        Fault("run-pre-boot", "hangs", hook("sleep 600"), "223:.*did not end"),
+        Fault("run-pre-boot", "calls nobody", key("run-pre-boot", "rpc:destination=no.body,interface=no.body,member=nothing"), "223:"),
+        Fault("run-pre-boot", "kills the monitor", hook('kill -9 $(sed "s/.*\\"monitor\\":{\\"pid\\":\\([0-9]*\\).*/\\1/" $OXT_RUNTIME_DIR/vm/$1/monitor.json)'),
+              "(199:|$)", None),
+        Fault("start paused", "image locked", locked_by_another, "107:"),
+        Fault("start paused", "QEMU is gone at once", script("qemu", "echo no luck >&2; exit 1"), "199:.*no luck"),
+        Fault("start paused", "QEMU hangs", script("qemu", "exec sleep 600 # $*"), "199:"),
+        Fault("start paused", "QEMU says nothing", lying("silent"), "199:"),
+        Fault("start paused", "QEMU talks rubbish", lying("garbage"), "199:"),
+        Fault("start paused", "QEMU closes its door", lying("leave"), "199:"),
+        Fault("start paused", "QEMU answers wrongly", lying("wrong-types"), "199:"),
+        Fault("start paused", "QEMU goes in the middle", lying("die-later"), "199:"),
+        Fault("start paused", "QEMU killed as it begins", killed_at("creating-devices", "qemu-system"), "(199:|$)", None),
+        Fault("start paused", "QEMU killed when built", killed_at("created", "qemu-system"), "(199:|$)"),
+        Fault("start paused", "a file cannot be made", key("config/serial", "file:/nowhere/serial", "none"), "199:.*nowhere"),
+        Fault("start paused", "saved state is damaged", bad_image, "199:"),
+        Fault("start paused", "a bridge that nobody makes leaves a card without cable", key("config/extra-xenvm/0", "nic=id=1,bridge=nobridge9", "debug=false"), "", "running"),
+        Fault("start paused", "the port of a forward is taken", port_taken, "199:.*already in use"),
+        Fault("unpause", "the guest ends at once", lambda life, vm: None, "", code=POWEROFF),
+        Fault("unpause", "QEMU killed when it runs", killed_at("running", "qemu-system"), ""),
+        Fault("sentinel", "the guest never says that it is up", lambda life, vm: None, "", "running", **SENTINEL),
+        Fault("sentinel", "QEMU killed while it is waited for", killed_at("running", "qemu-system"), "", **SENTINEL),
+        Fault("sentinel", "the monitor killed while it is waited for", killed_at("running", "bin/xenvm"), "(199:|$)", "running", **SENTINEL),
     ]
 
 
@@ -462,12 +574,17 @@ def shutdown():
         row("agent", "refuses", agent("error")),
         row("agent", "never answers", agent("never")),
         row("agent", "goes away", agent("leave")),
-        row("halt", "QEMU hangs", stopped_now("qemu-system")),
-        row("halt", "QEMU is killed", killed_now("qemu-system")),
-        row("halt", "the monitor is killed", killed_now("bin/xenvm"), error="(199:.*|$)", state=None),
-        row("halt", "the monitor hangs", stopped_now("bin/xenvm"), error="(199:.*|$)"),
-        row("halt", "both are killed", killed_now("bin/xenvm", "qemu-system")),
-        row("halt", "the database hangs", dbd_stopped),
+        row("wake", "QEMU hangs while the guest sleeps", sleeping(stopped_now("qemu-system")), code=SLEEPS),
+        row("wake", "the monitor is killed while the guest sleeps", sleeping(killed_now("bin/xenvm")), error="(199:.*|$)", code=SLEEPS),
+        row("wake", "QEMU is killed while the VM is paused", paused(killed_now("qemu-system"))),
+        row("forced halt", "the monitor is killed", killed_at("shutdowning", "bin/xenvm"), error="(199:.*|$)"),
+        row("forced halt", "QEMU hangs", killed_at("shutdowning", "qemu-system", sig=signal.SIGSTOP)),
+        row("ACPI or PV", "QEMU hangs", stopped_now("qemu-system")),
+        row("ACPI or PV", "QEMU is killed", killed_now("qemu-system")),
+        row("ACPI or PV", "the monitor is killed", killed_now("bin/xenvm"), error="(199:.*|$)", state=None),
+        row("ACPI or PV", "the monitor hangs", stopped_now("bin/xenvm"), error="(199:.*|$)"),
+        row("ACPI or PV", "both are killed", killed_now("bin/xenvm", "qemu-system")),
+        row("ACPI or PV", "the database hangs", dbd_stopped),
     ]
 
 
@@ -483,6 +600,16 @@ def destroy():
         row("the monitor hangs", stopped_now("bin/xenvm")),
         row("the database hangs", dbd_stopped),
     ]
+
+
+@oxt.case
+def every_step():
+    """The steps of a start and of a shutdown that xenmgr's README names all have failures here"""
+    with open(os.path.join(oxt.SOURCE, "src/xenmgr/README.md")) as f:
+        lines = re.findall(r"^    (?:start|shutdown) +(.* \u25ba .*)$", f.read(), re.M)
+    steps = {re.sub(r"[()]| \d+ s$", "", step) for line in lines for step in line.split(" \u25ba ")}
+    assert len(lines) == 2 and len(steps) > 12, lines
+    assert steps <= steps_tried, steps - steps_tried
 
 
 if __name__ == "__main__":

@@ -300,5 +300,18 @@ def autostart():
         life.stop()
 
 
+@with_life
+def snapshots_left_over(life):
+    """Throw-away snapshots that a host left are gone after the manager's next start, but none that is a VM's disk"""
+    folder = os.path.join(life.stack.state, "storage/disks")
+    life.guest(config={"disk": {"0": {"path": life.disk("mine.snap", b""), "type": "file", "mode": "w", "device": "hda", "devtype": "disk"}}})
+    for name in ("old.vhd.snap", "old.snap.tmp.vhd", "old.vhd", "snap"):
+        with open(os.path.join(folder, name), "w"):
+            pass
+    life.restart_manager()
+    left = set(os.listdir(folder))
+    assert {"mine.snap", "old.vhd", "snap"} <= left and not left & {"old.vhd.snap", "old.snap.tmp.vhd"}, left
+
+
 if __name__ == "__main__":
     oxt.main()

@@ -114,6 +114,24 @@ def hibernate(life):
 
 
 @with_life
+def hibernate_asleep(life):
+    """A guest that sleeps is woken before its agent is asked to hibernate it; this one then reboots, which is not hibernating."""
+    vm = guest(life, "s3", 4)
+    life.start(vm)
+    agent = Agent(life, vm)
+    try:
+        oxt.wait_for(lambda: life.get(vm, VM, "acpi-state") == 3, 20, "S3")
+        life.turn()
+        life.signals.clear()
+        assert life.fails(vm, VM, "hibernate", timeout=90)[1].startswith("228:")
+        assert agent.asked() == "hibernate"
+    finally:
+        agent.stop()
+    oxt.wait_for(lambda: life.turn() or ("notify", uuid_of(vm), "power-state:0") in life.signals, 10, "the word that it was woken")
+    assert not life.get(vm, VM, "hibernated")
+
+
+@with_life
 def pauses(life):
     """Pausing twice changes nothing; a paused VM can be shut down and destroyed."""
     vm = life.guest()

@@ -65,6 +65,24 @@ static int key_file(Vm *vm, const char *vhd, char ***l)
         return n == 1 && found ? strv_extend(l, found) : 0;
 }
 
+/* Whether a VM, but this one, has a disk of that path. */
+static bool is_disk_of_another(Manager *m, const Vm *vm, const char *stored)
+{
+        char path[64];
+
+        for (size_t i = 0; i < m->n_vms; i++) {
+                unsigned ids[DISKS_MAX];
+                size_t n = m->vms[i] == vm ? 0 : vm_record_ids(m->vms[i], "disk", ids, DISKS_MAX);
+
+                for (size_t k = 0; k < n; k++) {
+                        snprintf(path, sizeof path, "config/disk/%u/path", ids[k]);
+                        if (streq(vm_text(m->vms[i], path, ""), stored))
+                                return true;
+                }
+        }
+        return false;
+}
+
 /* Adds the files that go with that disk; none where another VM needs them too. */
 static int disk_files(Vm *vm, unsigned id, char ***l)
 {
@@ -81,16 +99,8 @@ static int disk_files(Vm *vm, unsigned id, char ***l)
                 return 0;
         snprintf(path, sizeof path, "config/disk/%u/path", id);
         stored = vm_text(vm, path, "");
-        for (size_t i = 0; i < m->n_vms; i++) {
-                unsigned ids[DISKS_MAX];
-                size_t n = m->vms[i] == vm ? 0 : vm_record_ids(m->vms[i], "disk", ids, DISKS_MAX);
-
-                for (size_t k = 0; k < n; k++) {
-                        snprintf(path, sizeof path, "config/disk/%u/path", ids[k]);
-                        if (streq(vm_text(m->vms[i], path, ""), stored))
-                                return 0;
-                }
-        }
+        if (is_disk_of_another(m, vm, stored))
+                return 0;
         mapped = paths_map(manager_paths(m), stored);
         if (!mapped || mapped[0] != '/')
                 return 0;
@@ -185,6 +195,24 @@ void delete_files(Manager *m, const char *uuid)
         delete_runtime(m, uuid); /* the intent goes with the folder, last of all */
 }
 
+/* Throw-away snapshots of an OpenXT host that went down: nothing of ours makes or uses such files. */
+static void sweep_snapshots(Manager *m)
+{
+        const char *folder = paths_get(manager_paths(m), PATH_DISKS);
+        DIR *d = opendir(folder);
+
+        for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
+                _cleanup_free_ char *stored = strformat("/storage/disks/%s", e->d_name);
+
+                if (!stored || (!endswith(e->d_name, ".snap") && !endswith(e->d_name, ".snap.tmp.vhd")) || is_disk_of_another(m, NULL, stored))
+                        continue;
+                if (unlinkat(dirfd(d), e->d_name, 0) >= 0)
+                        log_notice("The left-over snapshot %s/%s is removed", folder, e->d_name);
+        }
+        if (d)
+                (void) closedir(d);
+}
+
 void delete_resume(Manager *m)
 {
         _cleanup_strv_ char **uuids = NULL;
@@ -195,6 +223,7 @@ void delete_resume(Manager *m)
                         log_notice("The deletion of %s was interrupted; it goes on", *u);
                         delete_files(m, *u);
                 }
+        sweep_snapshots(m);
 }
 
 static void on_deleted(const sd_bus_error *error, void *userdata)

@@ -16,5 +16,5 @@ void delete_files(Manager *m, const char *uuid);
 void delete_disk_file(Vm *vm, unsigned id);
 /* Removes the folder of a VM that is gone, with what its monitor left. */
 void delete_runtime(Manager *m, const char *uuid);
-/* Once the VMs are known: what was interrupted. */
+/* Once the VMs are known: what was interrupted, and snapshots that nobody needs any more. */
 void delete_resume(Manager *m);

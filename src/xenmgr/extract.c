@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
 #include "runtime.h"
@@ -268,7 +269,7 @@ static int extract_next(Extract *e, char **ret_why)
         e->timer = sd_event_source_disable_unref(e->timer);
         r = sd_event_add_io(e->vm->manager->event, &e->exit, e->pidfd, EPOLLIN, on_reader_exit, e);
         if (r >= 0)
-                r = sd_event_add_time_relative(e->vm->manager->event, &e->timer, CLOCK_MONOTONIC, EXTRACT_USEC, 0, on_time_out, e);
+                r = sd_event_add_time_relative(e->vm->manager->event, &e->timer, CLOCK_MONOTONIC, lifecycle_scaled(EXTRACT_USEC), 0, on_time_out, e);
         return r < 0 ? r : 1;
 }
 

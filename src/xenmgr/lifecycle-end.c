@@ -90,12 +90,17 @@ static void shutdown_ask(Job *j)
         job_wait_states(j, GONE, AGENT_USEC, "The agent did not shut the VM down", shutdown_gone, shutdown_halt);
 }
 
+static void hibernate_ask(Job *j);
+
 static void wake_wait(Job *j)
 {
-        if (j->vm->acpi_state == 3 && j->attempts++ < WAKE_USEC / USEC_PER_SEC)
+        if (j->vm->acpi_state == 3 && j->attempts++ < lifecycle_scaled(WAKE_USEC) / USEC_PER_SEC) {
                 job_deadline(j, USEC_PER_SEC, "", wake_wait);
-        else
-                shutdown_ask(j);
+                return;
+        }
+        if (j->vm->acpi_state == 3)
+                log_warning("%s sleeps, and does not wake", j->vm->uuid);
+        (j->kind == JOB_HIBERNATE ? hibernate_ask : shutdown_ask)(j);
 }
 
 static const char *const wake[] = { "params", "s3resume", NULL };
@@ -257,19 +262,34 @@ static void hibernate_late(Job *j)
         job_end_code(j, ERROR_NO_HIBERNATE, NULL);
 }
 
-void hibernate_first(Job *j)
+/* A guest that reboots instead is started again, and has not hibernated. */
+static void hibernate_gone(Job *j)
+{
+        (j->vm->state == VM_SHUTDOWN ? hibernate_done : hibernate_late)(j);
+}
+
+static void hibernate_ask(Job *j)
 {
         static const char *const args[] = { "timeout", "90", NULL };
 
+        if (!j->vm->agent) {
+                job_monitor(j, "s4suspend", args, SLEEP_USEC, hibernate_done);
+                return;
+        }
+        job_agent(j, "request_hibernate");
+        job_wait_states(j, GONE, SLEEP_USEC, "", hibernate_gone, hibernate_late);
+}
+
+void hibernate_first(Job *j)
+{
         if (job_nothing_runs(j, hibernate_first))
                 return;
-        if (j->vm->agent) {
-                job_agent(j, "request_hibernate");
-                job_wait_states(j, GONE, SLEEP_USEC, "", hibernate_done, hibernate_late);
-        } else if (!vm_bool(j->vm, "pv-addons-installed", false))
+        if (!j->vm->agent && !vm_bool(j->vm, "pv-addons-installed", false))
                 job_end_code(j, ERROR_NEEDS_TOOLS, NULL);
+        else if (j->vm->acpi_state == 3)
+                job_monitor_tolerant(j, "trigger", wake, WAKE_USEC, wake_wait);
         else
-                job_monitor(j, "s4suspend", args, SLEEP_USEC, hibernate_done);
+                hibernate_ask(j);
 }
 
 /* Pause, files */
