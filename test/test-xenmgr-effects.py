@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The effect that the key table names for each property of a VM is seen: made from the table itself."""
+"""The effect that the key tables name for each property of a VM and of the host is seen: made from the tables themselves."""
 import os
 import subprocess
 
 import dbus
 
 import oxt
-from xenmgr import XM, Host, key_table, uuid_of
+from xenmgr import PROPERTIES, XM, Host, key_table, uuid_of, with_host
 
 # Properties whose text has a form; all others get a word. Two values, so that a change is seen.
 FORMS = {
@@ -234,6 +234,69 @@ def each_is_shown():
         assert "\ndef %s(" % case in text, where
         stored = (rows[name]["path"] or name).split("/")[-1]
         assert name in text or stored in text or name.replace("policy-", "block-") in text, (name, where)
+
+
+# The same for the properties of the host.
+SHOWN_OF_HOST = {
+    "autostart": "xenmgr-life:autostart_settings", "svm-autostart-delay": "xenmgr-life:autostart_settings",
+    "bypass-sha1sum-checks": "xenmgr-life:measured", "iso-path": "xenmgr-devices:isos", "language": "xenmgr-members:facts",
+    "platform-crypto-key-dirs": "xenmgr-effects:platform_keys", "vm-creation-allowed": "xenmgr-api:creation",
+    "vm-deletion-allowed": "xenmgr-api:creation", "xc-diag-timeout": "xenmgr-members:diagnostics",
+}
+
+
+@with_host
+def of_host(host):
+    """Each property of the host is stored where it belongs and tells of its change, if it does; what acts has a case that shows it."""
+    rows = key_table("host")
+    assert {r["property"] for r in rows if r["effect"] not in ("stored", "computed")} == set(SHOWN_OF_HOST)
+    for name, where in SHOWN_OF_HOST.items():
+        test, case = where.split(":")
+        with open(os.path.join(oxt.SOURCE, "test/test-%s.py" % test)) as f:
+            text = f.read()
+        assert "\ndef %s(" % case in text and '"%s"' % name in text, where
+    os.makedirs(os.path.join(host.stack.state, "config"), exist_ok=True)
+    os.chmod(os.path.join(host.stack.state, "config"), 0o777)
+    for row in rows:
+        flags, name = row["flags"].split(), row["property"]
+        interface = XM + (".config.ui" if "ui" in flags else ".config")
+        if "read-only" in flags:
+            assert host.fails("/", PROPERTIES, "Set", interface, name, host.get("/", interface, name))[0] == "Failed", name
+            continue
+        if not row["path"]:
+            continue
+        for value in ("sleep", "hibernate") if name == "measure-fail-action" else values(row):
+            host.turn()
+            host.signals.clear()
+            host.set("/", interface, name, wrapped(row, value))
+            assert host.get("/", interface, name) == value, name
+            if "file" in flags:
+                stored = os.path.exists(host.stack.state + row["path"])
+                assert stored == (value is False), name
+            elif name == "pointer-trail-timeout":
+                assert host.db("read", row["path"]) == "%g" % (value / 1000)
+            else:
+                stored = str(host.db("read", row["path"])) if host.db("exists", row["path"]) else "false"
+                assert stored == stored_text(row, value), name
+            host.turn()
+            assert (("config_changed",) in host.signals) == ("signal" in flags), name
+
+
+@with_host
+def platform_keys(host):
+    """platform-crypto-key-dirs: the folders in which keys of disks are looked for, and the first of which new ones are put into."""
+    os.makedirs(os.path.join(host.stack.state, "config/keys"))
+    os.chmod(os.path.join(host.stack.state, "config"), 0o755)
+    os.chmod(os.path.join(host.stack.state, "config/keys"), 0o777)
+    host.set("/", XM + ".config", "platform-crypto-key-dirs", "/config/keys,/config/none")
+    vm = host.create(tree=KINDS[0])
+    image = str(host.call("/", XM, "create_vhd", 4))
+    disk = vm + "/disk/0"
+    host.set(disk, "com.citrix.xenclient.vmdisk", "phys-path", image)
+    line, = [line for line in config(host, vm) if line.startswith("disk=")]
+    assert line.endswith("key-dir=%s/config/keys" % host.stack.state), line
+    host.call(disk, "com.citrix.xenclient.vmdisk", "generate_crypto_key", 256)
+    assert os.listdir(os.path.join(host.stack.state, "config/keys")) == [os.path.basename(image)[:-4] + ",aes-xts-plain,256.key"]
 
 
 @oxt.case

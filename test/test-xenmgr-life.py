@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """xenmgr's life cycle on real QEMU, with guests that are a boot sector."""
+import datetime
 import glob
 import hashlib
 import json
@@ -311,6 +312,35 @@ def snapshots_left_over(life):
     life.restart_manager()
     left = set(os.listdir(folder))
     assert {"mine.snap", "old.vhd", "snap"} <= left and not left & {"old.vhd.snap", "old.snap.tmp.vhd"}, left
+
+
+@with_life
+def autostart_settings(life):
+    """autostart and svm-autostart-delay: nothing is started with the host while the one is false; the other is the pause after each VM."""
+    vms = [life.guest(**{"start_on_boot": "true", "type": "svc"}) for _ in range(2)]
+    life.db("write", "/xenmgr/overwrite-uivm-settings", "false")
+    life.db("write", "/xenmgr/overwrite-ndvm-settings", "false")
+    for service_vm in ("000000000001", "000000000002"):
+        life.db("write", "/vm/00000000-0000-0000-0000-%s/start_on_boot" % service_vm, "false")
+
+    def boot():
+        life.manager.terminate()
+        life.manager.wait()
+        if os.path.exists(life.stack.runtime + "/vm/.booted"):
+            os.unlink(life.stack.runtime + "/vm/.booted")
+        life.manager = life.stack.daemon("xenmgr", XM)
+    life.set("/", XM + ".config", "autostart", False)
+    boot()
+    life.turn(1)
+    assert [life.state(vm) for vm in vms] == ["stopped", "stopped"] and os.path.exists(life.stack.runtime + "/vm/.booted")
+    life.set("/", XM + ".config", "autostart", True)
+    life.set("/", XM + ".config", "svm-autostart-delay", 3)
+    boot()
+    for vm in vms:
+        life.wait_state(vm, "running", 60)
+    # By the manager's own clock: this process may have been away meanwhile.
+    at = [datetime.datetime.fromisoformat(line.split()[0]) for line in life.stack.log("xenmgr").splitlines() if line.endswith(": running")]
+    assert len(at) == 2 and (at[1] - at[0]).total_seconds() > 2.5, at
 
 
 if __name__ == "__main__":

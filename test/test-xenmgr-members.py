@@ -13,7 +13,7 @@ from life import VM, with_life
 from xenmgr import XM, pci_devices, uuid_of, with_host
 
 os.environ["XENVM_TIMEOUT_SCALE"] = "0.02"
-HOST, DIAG, INSTALLER, POWER = XM + ".host", XM + ".diag", XM + ".installer", XM + ".powersettings"
+HOST, DIAG, INSTALLER = XM + ".host", XM + ".diag", XM + ".installer"
 # Signals that nothing sends: the contract declares the one and never emits it; the other is about the power of the host.
 NEVER_SENT = {"network_state_changed", "state_changed"}
 
@@ -71,18 +71,6 @@ def refused(host):
     for name, where in rows:
         error, text = host.fails(*places[where], name, *arguments.get(name, ()))
         assert error == "Failed" and text.startswith("223:") and len(text) > 20, (name, text)
-
-
-@with_host
-def powersettings(host):
-    """Actions of the lid are stored, one for each supply; a word that is none is "nothing"."""
-    get = lambda: [str(host.call("/host", POWER, m)) for m in ("get_ac_lid_close_action", "get_battery_lid_close_action")]
-    host.call("/host", POWER, "set_ac_lid_close_action", "sleep")
-    host.call("/host", POWER, "set_battery_lid_close_action", "hibernate")
-    oxt.wait_for(lambda: get() == ["sleep", "hibernate"])
-    assert host.db("read", "/power-management/ac-lid-close-action") == "sleep"
-    host.call("/host", POWER, "set_ac_lid_close_action", "explode")
-    oxt.wait_for(lambda: get() == ["nothing", "hibernate"])
 
 
 @with_host
@@ -169,6 +157,27 @@ def installer(host):
 
 
 @with_host
+def eula(host):
+    """The licence text is the one in the UI's language, else the English one."""
+    folder = os.path.join(host.stack.root, "share")
+    os.makedirs(folder + "/xenclient")
+    for name in ("EULA", "EULA-en-us", "EULA-xx-yy"):
+        with open(os.path.join(folder, "xenclient", name), "w") as f:
+            f.write(name)
+    host.restart_within("mount --bind %s /usr/share" % folder)
+    read = lambda: str(host.call("/host", INSTALLER, "get_eula"))
+    assert read() == "EULA-en-us"
+    os.makedirs(os.path.join(host.stack.state, "config"), exist_ok=True)
+    os.chmod(os.path.join(host.stack.state, "config"), 0o755)
+    with open(os.path.join(host.stack.state, "config/language.conf"), "w") as f:
+        f.write("LANGUAGE='xx-yy'\n")
+    assert host.get("/", XM + ".config.ui", "language") == "xx-yy" and read() == "EULA-xx-yy"
+    os.unlink(os.path.join(folder, "xenclient/EULA-xx-yy"))
+    os.unlink(os.path.join(folder, "xenclient/EULA-en-us"))
+    assert read() == "EULA"
+
+
+@with_host
 def facts(host):
     """The clock, the build, measured boot, sound devices that are stored, and sound cards that are not there."""
     assert abs(int(host.call("/host", HOST, "get_seconds_from_epoch")) - time.time()) < 60
@@ -187,8 +196,11 @@ def facts(host):
     for member, args in (("list_sound_card_controls", ()), ("get_sound_card_control", ("Master",)), ("set_sound_card_control", ("Master", "50%"))):
         assert host.fails("/host", HOST, member, "29", *args)[0] == "Failed", member
     changed = told(host, XM, "language_changed")
+    os.chmod(os.path.join(host.stack.state, "config"), 0o777)
     host.set("/", XM + ".config.ui", "language", "en-us")
     wait_told(host, changed)
+    with open(os.path.join(host.stack.state, "config/language.conf")) as f:
+        assert f.read() == "LANGUAGE='en-us'\n"
 
 
 @with_host

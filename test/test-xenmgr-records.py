@@ -223,12 +223,14 @@ def settings_of_the_host(host):
     host.db("inject", "/extpack", json.dumps({"1": {"vendor": "v", "name": "n", "description": "d", "version": "2", "image": "i"}}))
     oxt.wait_for(lambda: host.call("/", XM, "list_extension_packs") == [
         {"id": "1", "vendor": "v", "name": "n", "description": "d", "version": "2", "image": "i"}])
-    for side, node in (("ac", "ac-lid-close-action"), ("battery", "battery-lid-close-action")):
-        assert host.call("/host", XM + ".powersettings", "get_%s_lid_close_action" % side) == "nothing"
+    for node, getter, setter in (("ac-lid-close-action", "get_ac_lid_close_action", "set_ac_lid_close_action"),
+                                 ("battery-lid-close-action", "get_battery_lid_close_action", "set_battery_lid_close_action")):
+        assert host.call("/host", XM + ".powersettings", getter) == "nothing"
         host.db("write", "/power-management/" + node, "sleep")
-        oxt.wait_for(lambda: host.call("/host", XM + ".powersettings", "get_%s_lid_close_action" % side) == "sleep")
-        host.call("/host", XM + ".powersettings", "set_%s_lid_close_action" % side, "explode")
-        assert host.db("read", "/power-management/" + node) == "nothing"
+        oxt.wait_for(lambda: host.call("/host", XM + ".powersettings", getter) == "sleep")
+        for action, stored in (("hibernate", "hibernate"), ("explode", "nothing")):
+            host.call("/host", XM + ".powersettings", setter, action)
+            assert host.db("read", "/power-management/" + node) == stored
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ static const struct {
 } flags[] = {
         { VMKEY_READ_ONLY, "read-only" }, { VMKEY_UNRESTRICTED, "unrestricted" }, { VMKEY_INVERTED, "inverted" },
         { VMKEY_HOST_ONLY, "host-only" },
+        { HOSTKEY_UI, "ui" },
+        { HOSTKEY_SIGNAL, "signal" },
+        { HOSTKEY_FILE, "file" },
 };
 
 int main(int argc, _unused_ char *argv[])

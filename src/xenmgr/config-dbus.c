@@ -25,8 +25,8 @@ static bool file_exists(Manager *m, const char *path)
         return mapped && access(mapped, F_OK) == 0;
 }
 
-/* The language: LANGUAGE='xx-yy' */
-static char *read_language(Manager *m)
+/* LANGUAGE='xx-yy' */
+char *config_language(Manager *m)
 {
         _cleanup_free_ char *path = paths_format(manager_paths(m), PATH_CONFIG, "language.conf"), *text = NULL;
         char *start, *end;
@@ -54,7 +54,7 @@ static int get(Call *c, const BusProperty *bp, sd_bus_message *reply)
                 return r;
         }
         if (streq(k->property, "language")) {
-                own = read_language(m);
+                own = config_language(m);
                 text = strempty(own);
         } else if (k->flags & HOSTKEY_CAPS)
                 text = caps_text(k->path, k->fallback);

@@ -10,6 +10,7 @@
 #include "host-internal.h"
 #include "log.h"
 #include "parse.h"
+#include "root-dbus.h"
 #include "strbuf.h"
 #include "values.h"
 #include "vm.h"
@@ -464,7 +465,9 @@ static char *step_path(Manager *m, size_t i)
 
 static int method_get_eula(Call *c)
 {
-        static const char *const files[] = { "/usr/share/xenclient/EULA-en-us", "/usr/share/xenclient/EULA" };
+        _cleanup_free_ char *language = config_language(c->userdata),
+                            *own = strformat("/usr/share/xenclient/EULA-%s", strempty(language));
+        const char *const files[] = { strempty(own), "/usr/share/xenclient/EULA-en-us", "/usr/share/xenclient/EULA" };
 
         for (size_t i = 0; i < ELEMENTSOF(files); i++) {
                 _cleanup_free_ char *text = NULL;

@@ -9,5 +9,7 @@ void root_properties_init(void);
 /* In config-dbus.c and diag-dbus.c */
 extern const BusInterface config_interface, config_ui_interface, diag_interface;
 void config_properties_init(void);
+/* The language of the UI, "en-us" where none is set. NULL on out of memory. */
+char *config_language(Manager *m);
 /* In report.c */
 int method_status_report(Call *c);
