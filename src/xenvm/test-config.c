@@ -7,6 +7,7 @@
 #include "fs.h"
 #include "md5.h"
 #include "strbuf.h"
+#include "test-vectors.h"
 
 static char *take_word(char **s)
 {
@@ -172,27 +173,9 @@ static size_t unescape(char *s)
         return (size_t) (o - s);
 }
 
-static void test_vectors(void)
+static void check_vector(const char *name, char *input, char *expectations)
 {
-        _cleanup_free_ char *text = NULL;
-        unsigned n = 0;
-        char *block, *next;
-
-        assert(read_file(TEST_DATA "/xenvm/vectors.txt", MIB, &text, NULL) == 0);
-        for (block = strstr(text, "\n= "); block; block = next) {
-                char *name = block + 3, *lines = strchr(name, '\n'), *expectations;
-
-                next = strstr(name, "\n\n= ");
-                if (next)
-                        *next++ = '\0';
-                *lines++ = '\0';
-                expectations = strstr(lines, "->\n");
-                assert(expectations);
-                *expectations = '\0';
-                check(name, lines, unescape(lines), expectations + 3);
-                n++;
-        }
-        assert(n > 80);
+        check(name, input, unescape(input), expectations);
 }
 
 static void test_files(void)
@@ -357,7 +340,7 @@ int main(void)
 {
         test_md5();
         test_table();
-        test_vectors();
+        assert(vectors_check(TEST_DATA "/xenvm/vectors.txt", check_vector) > 80);
         test_files();
         test_commands();
         test_uuid();

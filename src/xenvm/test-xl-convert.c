@@ -4,6 +4,7 @@
 #include <glob.h>
 
 #include "fs.h"
+#include "test-vectors.h"
 #include "xl-convert-internal.h"
 
 static void fail(const char *name, const char *expected, const Conversion *c)
@@ -78,29 +79,6 @@ static void check(const char *name, char *input, char *expectations)
                         fail(name, "test data", &c);
         }
         printf("ok %s\n", name);
-}
-
-static void test_vectors(void)
-{
-        _cleanup_free_ char *text = NULL;
-        unsigned n = 0;
-        char *block, *next;
-
-        assert(read_file(TEST_DATA "/xl/vectors.txt", MIB, &text, NULL) == 0);
-        for (block = strstr(text, "\n= "); block; block = next) {
-                char *name = block + 3, *input = strchr(name, '\n'), *expectations;
-
-                next = strstr(name, "\n\n= ");
-                if (next)
-                        *next++ = '\0';
-                *input++ = '\0';
-                expectations = strstr(input, "->\n");
-                assert(expectations);
-                *expectations = '\0';
-                check(name, input, expectations + 3);
-                n++;
-        }
-        assert(n > 70);
 }
 
 static char *reread(const char *path, const char *pattern)
@@ -195,7 +173,7 @@ static void test_round_trip_xl(void)
 
 int main(void)
 {
-        test_vectors();
+        assert(vectors_check(TEST_DATA "/xl/vectors.txt", check) > 70);
         test_round_trip_xenvm();
         test_round_trip_xl();
         return 0;
