@@ -467,7 +467,7 @@ static int serve(Call *c)
                                 return fail_bad_arguments(c, m->in);
                         if (check_call(c) < 0)
                                 return 0;
-                        r = m->run(c);
+                        r = m->run ? m->run(c) : call_reply_array(c, m->out + 1, m->fill);
                         return r > 0 ? call_reply(c, NULL) : r;
                 }
         }

@@ -40,6 +40,7 @@ struct BusMethod {
         int (*run)(Call *c);         /* the arguments are at the start of c->message, of signature `in` */
         const void *data;
         const char *in_also;         /* a second signature that is taken, or NULL; the handler looks which it is */
+        int (*fill)(Call *c, sd_bus_message *reply); /* where run is NULL: the answer is an array, see call_reply_array() */
 };
 
 typedef enum BusAccess { BUS_READ = 1, BUS_WRITE = 2, BUS_READWRITE = 3 } BusAccess;

@@ -55,21 +55,6 @@ static int fill_errno(_unused_ Call *c, _unused_ sd_bus_message *reply)
         return -ENOENT;
 }
 
-static int method_rows(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_rows);
-}
-
-static int method_failing_rows(Call *c)
-{
-        return call_reply_array(c, "s", fill_failing);
-}
-
-static int method_errno_rows(Call *c)
-{
-        return call_reply_array(c, "s", fill_errno);
-}
-
 static int method_paths(Call *c)
 {
         char *paths[] = { (char *) "/a", (char *) "/b", NULL };
@@ -105,9 +90,9 @@ static const BusMethod methods[] = { { "Add", "ii", "a b", "i", "sum", method_ad
                                      { "Forget", "", "", "", "", method_forget, NULL },
                                      { "Later", "", "", "s", "text", method_later, NULL },
                                      { "Many", "a{sv}(ii)", "map pair", "", "", method_nothing, NULL },
-                                     { "Rows", "", "", "aa{ss}", "rows", method_rows, NULL },
-                                     { "FailingRows", "", "", "as", "rows", method_failing_rows, NULL },
-                                     { "ErrnoRows", "", "", "as", "rows", method_errno_rows, NULL },
+                                     { "Rows", "", "", "aa{ss}", "rows", NULL, NULL, .fill = fill_rows },
+                                     { "FailingRows", "", "", "as", "rows", NULL, NULL, .fill = fill_failing },
+                                     { "ErrnoRows", "", "", "as", "rows", NULL, NULL, .fill = fill_errno },
                                      { "Paths", "", "", "ao", "paths", method_paths, NULL },
                                      { "NoTexts", "", "", "as", "texts", method_no_texts, NULL },
                                      { 0 } };

@@ -60,11 +60,6 @@ static int fill_list_rules(Call *c, sd_bus_message *reply)
         return r;
 }
 
-static int method_list_rules(Call *c)
-{
-        return call_reply_array(c, "s", fill_list_rules);
-}
-
 typedef struct Validation {
         PolicyDirection direction;
         PolicyType type;
@@ -213,7 +208,7 @@ static const BusInterface contract_interface = {
         .methods = (const BusMethod[]) {
                 { "add_rule", "s", "rule", "", "", method_add_rule, NULL },
                 { "delete_rule", "s", "rule", "", "", method_delete_rule, NULL },
-                { "list_rules", "", "", "as", "rules", method_list_rules, NULL },
+                { "list_rules", "", "", "as", "rules", NULL, NULL, .fill = fill_list_rules },
                 { "validate_call", "isss", "domain destination interface member", "b", "valid", method_validate,
                   &validate_call },
                 { "validate_recv_signal", "iss", "domain interface member", "b", "valid", method_validate,

@@ -418,16 +418,16 @@ static const BusMethod host_methods[] = {
         { "get_sound_card_control", "ss", "card control", "s", "value", method_card_mixer, NULL },
         { "hibernate", "", "", "", "", method_power, NULL },
         { "is_service_running", "s", "service", "b", "running", method_is_running, NULL },
-        { "list_capture_devices", "", "", "aa{ss}", "", method_list_pcm, "capture" },
+        { "list_capture_devices", "", "", "aa{ss}", "", NULL, "capture", .fill = fill_pcm },
         { "list_cd_devices", "", "", "aa{ss}", "", method_list_cds, NULL },
         { "list_disk_devices", "", "", "aa{ss}", "", method_list_disks, NULL },
-        { "list_gpu_devices", "", "", "aa{ss}", "", method_list_gpus, NULL },
-        { "list_gpus_for_displayhandler", "", "", "aa{ss}", "", method_list_dh_gpus, NULL },
+        { "list_gpu_devices", "", "", "aa{ss}", "", NULL, NULL, .fill = fill_gpus },
+        { "list_gpus_for_displayhandler", "", "", "aa{ss}", "", NULL, NULL, .fill = fill_dh_gpus },
         { "list_isos", "", "", "as", "", method_list_isos, NULL },
-        { "list_pci_devices", "", "", "aa{ss}", "", method_list_pci, NULL },
-        { "list_playback_devices", "", "", "aa{ss}", "", method_list_pcm, "playback" },
+        { "list_pci_devices", "", "", "aa{ss}", "", NULL, NULL, .fill = fill_pci },
+        { "list_playback_devices", "", "", "aa{ss}", "", NULL, "playback", .fill = fill_pcm },
         { "list_sound_card_controls", "s", "card", "aa{ss}", "", method_card_mixer, NULL },
-        { "list_sound_cards", "", "", "aa{ss}", "", method_list_cards, NULL },
+        { "list_sound_cards", "", "", "aa{ss}", "", NULL, NULL, .fill = fill_cards },
         { "list_ui_plugins", "s", "subdir", "as", "list", method_list_plugins, NULL },
         { "reboot", "", "", "", "", method_power, NULL },
         { "set_displayhandler_gpu", "s", "gpu", "", "", method_set_dh_gpu, NULL },
@@ -491,11 +491,6 @@ static int fill_get_installstate(Call *c, sd_bus_message *reply)
         return r;
 }
 
-static int method_get_installstate(Call *c)
-{
-        return call_reply_array(c, "{ss}", fill_get_installstate);
-}
-
 static int method_progress(Call *c)
 {
         const char *action;
@@ -515,7 +510,7 @@ static int method_progress(Call *c)
 
 static const BusMethod installer_methods[] = {
         { "get_eula", "", "", "s", "eula", method_get_eula, NULL },
-        { "get_installstate", "", "", "a{ss}", "state", method_get_installstate, NULL },
+        { "get_installstate", "", "", "a{ss}", "state", NULL, NULL, .fill = fill_get_installstate },
         { "progress_installstate", "s", "action", "", "", method_progress, NULL },
         { 0 }
 };

@@ -14,7 +14,7 @@
 
 /* PCI and GPUs */
 
-static int fill_pci(_unused_ Call *c, sd_bus_message *reply)
+int fill_pci(_unused_ Call *c, sd_bus_message *reply)
 {
         const PciDevice *list;
         size_t n = pci_list(&list);
@@ -23,11 +23,6 @@ static int fill_pci(_unused_ Call *c, sd_bus_message *reply)
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = pci_append_row(reply, &list[i]);
         return r;
-}
-
-int method_list_pci(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_pci);
 }
 
 static bool given_to_display(Manager *m, const char *address)
@@ -43,7 +38,7 @@ static int64_t placement(Manager *m, const char *address, size_t index)
         return db_int(m, path, (int64_t) index);
 }
 
-static int fill_gpus(Call *c, sd_bus_message *reply)
+int fill_gpus(Call *c, sd_bus_message *reply)
 {
         const PciDevice *gpus[32];
         size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
@@ -59,11 +54,6 @@ static int fill_gpus(Call *c, sd_bus_message *reply)
                 r = reply_add_row(reply, "addr", gpus[i]->address, "name", name, "placement", place, NULL);
         }
         return r;
-}
-
-int method_list_gpus(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_gpus);
 }
 
 int nearest_place(const int64_t *places, size_t n, size_t own, bool left)
@@ -121,7 +111,7 @@ static int drm_card(const char *address)
         return card;
 }
 
-static int fill_dh_gpus(Call *c, sd_bus_message *reply)
+int fill_dh_gpus(Call *c, sd_bus_message *reply)
 {
         const PciDevice *gpus[32];
         size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
@@ -137,11 +127,6 @@ static int fill_dh_gpus(Call *c, sd_bus_message *reply)
                 r = reply_add_row(reply, "addr", gpus[i]->address, "name", name, "drmcard", card, NULL);
         }
         return r;
-}
-
-int method_list_dh_gpus(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_dh_gpus);
 }
 
 /* The index of the GPU in the list; -1 after the call was failed. */

@@ -33,9 +33,9 @@ char *host_nic(Manager *m, bool wireless, bool model);
 size_t host_gpus(const PciDevice **ret, size_t max);
 
 /* In host-devices.c: methods on devices. */
-int method_list_pci(Call *c);
-int method_list_gpus(Call *c);
-int method_list_dh_gpus(Call *c);
+int fill_pci(Call *c, sd_bus_message *reply);
+int fill_gpus(Call *c, sd_bus_message *reply);
+int fill_dh_gpus(Call *c, sd_bus_message *reply);
 int method_set_placement(Call *c);
 int method_get_placement(Call *c);
 int method_set_dh_gpu(Call *c);
@@ -43,6 +43,6 @@ int method_get_dh_gpu(Call *c);
 int method_list_disks(Call *c);
 
 /* In host-sound.c. */
-int method_list_pcm(Call *c);
-int method_list_cards(Call *c);
+int fill_pcm(Call *c, sd_bus_message *reply);
+int fill_cards(Call *c, sd_bus_message *reply);
 int method_card_mixer(Call *c); /* lists, gets or sets, by the number of arguments */

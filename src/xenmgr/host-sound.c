@@ -38,7 +38,7 @@ static const char *card_id(const char *cards, int number, char ret[static 32])
 }
 
 /* "00-00: name : text : playback 1 : capture 1" */
-static int fill_pcm(Call *c, sd_bus_message *reply)
+int fill_pcm(Call *c, sd_bus_message *reply)
 {
         const char *direction = c->method->data;
         _cleanup_strv_ char **lines = NULL;
@@ -61,13 +61,8 @@ static int fill_pcm(Call *c, sd_bus_message *reply)
         return r;
 }
 
-int method_list_pcm(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_pcm);
-}
-
 /* " 0 [PCH            ]: HDA-Intel - HDA Intel PCH" */
-static int fill_cards(Call *c, sd_bus_message *reply)
+int fill_cards(Call *c, sd_bus_message *reply)
 {
         _cleanup_strv_ char **lines = NULL;
         int r;
@@ -83,11 +78,6 @@ static int fill_cards(Call *c, sd_bus_message *reply)
                 r = reply_add_row(reply, "id", id, "name", name + 2 + strspn(name + 2, " "), NULL);
         }
         return r;
-}
-
-int method_list_cards(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_cards);
 }
 
 /* Mixers: a device may take its time, so they are asked in the background. */

@@ -175,11 +175,6 @@ static int fill_list_vms(Call *c, sd_bus_message *reply)
         return r;
 }
 
-static int method_list_vms(Call *c)
-{
-        return call_reply_array(c, "o", fill_list_vms);
-}
-
 static int fill_list_domids(Call *c, sd_bus_message *reply)
 {
         Manager *m = c->userdata;
@@ -192,11 +187,6 @@ static int fill_list_domids(Call *c, sd_bus_message *reply)
                         r = sd_bus_message_append_basic(reply, 'i', &domid);
         }
         return r;
-}
-
-static int method_list_domids(Call *c)
-{
-        return call_reply_array(c, "i", fill_list_domids);
 }
 
 static int method_list_templates(Call *c)
@@ -233,11 +223,6 @@ static int fill_list_ui_templates(Call *c, sd_bus_message *reply)
         return r;
 }
 
-static int method_list_ui_templates(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_list_ui_templates);
-}
-
 static int fill_list_extension_packs(Call *c, sd_bus_message *reply)
 {
         Manager *m = c->userdata;
@@ -248,11 +233,6 @@ static int fill_list_extension_packs(Call *c, sd_bus_message *reply)
                                   dbnode_text(n, "name"), "description", dbnode_text(n, "description"), "version",
                                   dbnode_text(n, "version"), "image", dbnode_text(n, "image"), NULL);
         return r;
-}
-
-static int method_list_extension_packs(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_list_extension_packs);
 }
 
 static const BusMethod xenmgr_methods[] = {
@@ -266,11 +246,11 @@ static const BusMethod xenmgr_methods[] = {
         { "find_vm_by_domid", "i", "domid", "o", "obj_path", method_find_by_domid, NULL },
         { "find_vm_by_uuid", "s", "uuid", "o", "obj_path", method_find_by_uuid, NULL },
         { "list_child_service_vm_templates", "", "", "as", "templates", method_list_templates, "child-" },
-        { "list_domids", "", "", "ai", "domids", method_list_domids, NULL },
-        { "list_extension_packs", "", "", "aa{ss}", "packs", method_list_extension_packs, NULL },
+        { "list_domids", "", "", "ai", "domids", NULL, NULL, .fill = fill_list_domids },
+        { "list_extension_packs", "", "", "aa{ss}", "packs", NULL, NULL, .fill = fill_list_extension_packs },
         { "list_templates", "", "", "as", "templates", method_list_templates, NULL },
-        { "list_ui_templates", "", "", "aa{ss}", "templates", method_list_ui_templates, NULL },
-        { "list_vms", "", "", "ao", "paths", method_list_vms, NULL },
+        { "list_ui_templates", "", "", "aa{ss}", "templates", NULL, NULL, .fill = fill_list_ui_templates },
+        { "list_vms", "", "", "ao", "paths", NULL, NULL, .fill = fill_list_vms },
         { 0 }
 };
 

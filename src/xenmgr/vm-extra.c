@@ -82,7 +82,7 @@ int method_delete_argo_rule(Call *c)
 
 /* Network firewall: records by number */
 
-static int fill_net_rules(Call *c, sd_bus_message *reply)
+int fill_net_rules(Call *c, sd_bus_message *reply)
 {
         const DbNode *all = vm_find(c->object, "firewall-rule");
         int r = 0;
@@ -91,11 +91,6 @@ static int fill_net_rules(Call *c, sd_bus_message *reply)
                 r = reply_add_row(reply, "id", dbnode_name(n), "direction", dbnode_text(n, "direction"), "remote-ip",
                                   dbnode_text(n, "remote-ip"), "extra", dbnode_text(n, "extra"), NULL);
         return r;
-}
-
-int method_list_net_rules(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_net_rules);
 }
 
 int method_add_net_rule(Call *c)
@@ -296,11 +291,6 @@ static int fill_list_rules(Call *c, sd_bus_message *reply)
         return r;
 }
 
-static int method_list_rules(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_list_rules);
-}
-
 static int fill_list_pci_devices(Call *c, sd_bus_message *reply)
 {
         _cleanup_strv_ char **addresses = NULL;
@@ -313,18 +303,13 @@ static int fill_list_pci_devices(Call *c, sd_bus_message *reply)
         return r;
 }
 
-static int method_list_pci_devices(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_list_pci_devices);
-}
-
 static const BusMethod pci_methods[] = {
         { "add_pt_rule", "sss", "pciclass vendor_id device_id", "", "", method_change_rule, NULL },
         { "add_pt_rule_bdf", "s", "bdf", "", "", method_change_rule, NULL },
         { "delete_pt_rule", "sss", "pciclass vendor_id device_id", "", "", method_change_rule, NULL },
         { "delete_pt_rule_bdf", "s", "bdf", "", "", method_change_rule, NULL },
-        { "list_pt_pci_devices", "", "", "aa{ss}", "", method_list_pci_devices, NULL },
-        { "list_pt_rules", "", "", "aa{ss}", "", method_list_rules, NULL },
+        { "list_pt_pci_devices", "", "", "aa{ss}", "", NULL, NULL, .fill = fill_list_pci_devices },
+        { "list_pt_rules", "", "", "aa{ss}", "", NULL, NULL, .fill = fill_list_rules },
         { 0 }
 };
 const BusInterface vm_interface_pci = { .name = XENMGR_INTERFACE ".vm.pci", .methods = pci_methods };
@@ -391,11 +376,6 @@ static int fill_list_product(Call *c, sd_bus_message *reply)
         return r;
 }
 
-static int method_list_product(Call *c)
-{
-        return call_reply_array(c, "a{ss}", fill_list_product);
-}
-
 static int method_get_product(Call *c)
 {
         const DbNode *n;
@@ -441,7 +421,7 @@ static int method_get_ovf_env(Call *c)
 }
 
 static const BusMethod product_methods[] = {
-        { "list_product_properties", "", "", "aa{ss}", "product_properties", method_list_product, NULL },
+        { "list_product_properties", "", "", "aa{ss}", "product_properties", NULL, NULL, .fill = fill_list_product },
         { "get_product_property", "s", "property_id", "s", "value", method_get_product, NULL },
         { "set_product_property", "ss", "property_id value", "", "", method_set_product, NULL },
         { "get_ovf_env_xml", "", "", "s", "value", method_get_ovf_env, NULL },

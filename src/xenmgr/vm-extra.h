@@ -6,7 +6,7 @@
 int method_list_argo_rules(Call *c);
 int method_add_argo_rule(Call *c);
 int method_delete_argo_rule(Call *c);
-int method_list_net_rules(Call *c);
+int fill_net_rules(Call *c, sd_bus_message *reply);
 int method_add_net_rule(Call *c);
 int method_delete_net_rule(Call *c);
 

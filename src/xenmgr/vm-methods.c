@@ -446,7 +446,7 @@ static const BusMethod vm_methods[] = {
         { "list_argo_firewall_rules", "", "", "as", "rules", method_list_argo_rules, NULL },
         { "add_argo_firewall_rule", "s", "rule", "", "", method_add_argo_rule, NULL },
         { "delete_argo_firewall_rule", "s", "rule", "", "", method_delete_argo_rule, NULL },
-        { "list_net_firewall_rules", "", "", "aa{ss}", "rules", method_list_net_rules, NULL },
+        { "list_net_firewall_rules", "", "", "aa{ss}", "rules", NULL, NULL, .fill = fill_net_rules },
         { "add_net_firewall_rule", "isss", "id direction remoteip extra", "", "", method_add_net_rule, NULL },
         { "delete_net_firewall_rule", "i", "id", "", "", method_delete_net_rule, NULL },
         { 0 }
