@@ -61,17 +61,22 @@ static int method_create_with_ui(Call *c)
         return r < 0 ? r : create_vm(c->userdata, &q, c);
 }
 
-static int method_unrestricted_delete(Call *c)
+/* The VM of the uuid that is the only argument; NULL: c was failed, if not with what is returned. */
+static int read_vm(Call *c, Vm **ret)
 {
         const char *uuid;
-        Vm *vm;
-        int r;
+        int r = sd_bus_message_read(c->message, "s", &uuid);
 
-        r = sd_bus_message_read(c->message, "s", &uuid);
-        if (r < 0)
-                return r;
-        vm = manager_find_vm(c->userdata, uuid);
-        return vm ? delete_vm(vm, true, c) : call_fail(c, DBUS_ERROR_FAILED, "There is no VM %.64s", uuid);
+        *ret = r < 0 ? NULL : manager_find_vm(c->userdata, uuid);
+        return r < 0 || *ret ? r : call_fail(c, DBUS_ERROR_FAILED, "There is no VM %.64s", uuid);
+}
+
+static int method_unrestricted_delete(Call *c)
+{
+        Vm *vm;
+        int r = read_vm(c, &vm);
+
+        return vm ? delete_vm(vm, true, c) : r;
 }
 
 /* The file is made durable before its path is told: on a slow disk that takes a while. */
@@ -149,15 +154,10 @@ static int method_find_by_domid(Call *c)
 
 static int method_find_by_uuid(Call *c)
 {
-        const char *uuid;
         Vm *vm;
-        int r;
+        int r = read_vm(c, &vm);
 
-        r = sd_bus_message_read(c->message, "s", &uuid);
-        if (r < 0)
-                return r;
-        vm = manager_find_vm(c->userdata, uuid);
-        return vm ? call_reply(c, "o", vm->path) : call_fail(c, DBUS_ERROR_FAILED, "There is no VM %.64s", uuid);
+        return vm ? call_reply(c, "o", vm->path) : r;
 }
 
 /* In the database's order. */
