@@ -143,6 +143,12 @@ class Vm:
             raise AssertionError("%s: %s" % (method, answer))
         return answer
 
+    def fails(self, method, seconds=CALL, **params):
+        """The text of the error with which the command must end."""
+        good, answer = ask("%s/xenvm/vm-%s" % (RUNTIME, self.uuid), method, seconds, params)
+        assert not good, "%s succeeded: %s" % (method, answer)
+        return answer
+
     def state(self):
         return self.command("get-status")
 
