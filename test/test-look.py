@@ -33,12 +33,20 @@ class Terminal:
         self.slave = slave
         self.seen = b""
 
+    def read(self):
+        while select.select([self.master], [], [], 0)[0]:
+            self.seen += os.read(self.master, 4096)
+        return self.seen
+
     def wait_for(self, text, seconds=20):
-        def found():
-            while select.select([self.master], [], [], 0)[0]:
-                self.seen += os.read(self.master, 4096)
-            return text in self.seen
-        oxt.wait_for(found, seconds, "%r in the terminal: %r" % (text, self.seen))
+        oxt.wait_for(lambda: text in self.read(), seconds, "%r in the terminal" % text)
+
+    def resize(self, rows, columns, good):
+        """Waits until the whole screen, drawn anew for that size, is good."""
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.process.send_signal(signal.SIGWINCH)
+        oxt.wait_for(lambda: any(good(screen) for screen in self.read().split(b"\033[H")[1:] if screen.endswith(b"\033[J")),
+                     20, "a screen of %d by %d" % (rows, columns))
 
     def type(self, text):
         os.write(self.master, text)
@@ -263,16 +271,9 @@ def top_screen(life):
     t.type(b"n")
     t.wait_for(b"beta")
     assert t.seen.index(b"alpha") < t.seen.index(b"beta")
-    # Everything has its place in 80 columns.
-    fcntl.ioctl(t.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    t.process.send_signal(signal.SIGWINCH)
-    t.wait_for(b"OUT/s")
-    # A smaller window cuts: the heading line and the names are there, the last columns are not.
-    t.seen = b""
-    fcntl.ioctl(t.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 30, 0, 0))
-    t.process.send_signal(signal.SIGWINCH)
-    t.wait_for(b"beta")
-    assert b"OUT/s" not in t.seen and b"NAME" in t.seen, t.seen
+    # Everything has its place in 80 columns; a smaller window cuts, and keeps the heading line and the names.
+    t.resize(24, 80, lambda screen: b"beta" in screen and b"OUT/s" in screen)
+    t.resize(10, 30, lambda screen: b"beta" in screen and b"NAME" in screen and b"OUT/s" not in screen)
     t.type(b"q")
     assert t.end() == 0
 

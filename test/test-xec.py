@@ -61,7 +61,7 @@ def bus_that_fails():
                 with c:
                     c.recv(100)
                     c.sendall(answer)
-            thread = threading.Thread(target=serve)
+            thread = threading.Thread(target=serve, daemon=True)
             thread.start()
             r = stack.run([oxt.program("xec"), "list-vms"], env=env)
             thread.join()

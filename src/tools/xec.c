@@ -712,7 +712,7 @@ static void complete(int n_words, char *words[])
         if (arrange_options(&argc, argv) < 0 || (first = options_parse(&program, argc, argv, 1, &status)) < 0 ||
             connect_bus(&bus) < 0)
                 return;
-        arg_timeout = 2;
+        arg_timeout = 5;
         arg_json = arg_list_interfaces = arg_list_methods = arg_list_properties = false;
         if (streq(value, "service")) {
                 arg_service = "org.freedesktop.DBus";
