@@ -446,11 +446,12 @@ static void print_type(const char *s, size_t n, StrBuf *b)
 
 void dbus_text_key(StrBuf *b, const char *key, unsigned width)
 {
-        unsigned n = 2;
+        _cleanup_strbuf_ StrBuf quoted = STRBUF_INIT;
 
-        for (const char *p = key; *p; p++)
-                n += ((unsigned char) *p & 0xc0) != 0x80;
-        strbuf_addf(b, "\"%s\"%*s = ", key, n < width ? (int) (width - n) : 0, "");
+        strbuf_addf(&quoted, "\"%s\"", key);
+        strbuf_add_padded(b, strempty(quoted.data), width);
+        strbuf_add(b, " = ");
+        b->oom |= quoted.oom;
 }
 
 typedef union Basic {

@@ -209,8 +209,9 @@ static int vm_list(int argc, char *argv[], _unused_ void *userdata)
                 if (vm->domid >= 0)
                         snprintf(domid, sizeof domid, "%lld", (long long) vm->domid);
                 if (!arg_json) {
-                        strbuf_addf(&b, "%-20s %-10s %6s %7lld %5lld  %s\n", vm->name, vm->state, domid,
-                                    (long long) vm->memory, (long long) vm->vcpus, vm->uuid);
+                        strbuf_add_padded(&b, vm->name, 20);
+                        strbuf_addf(&b, " %-10s %6s %7lld %5lld  %s\n", vm->state, domid, (long long) vm->memory,
+                                    (long long) vm->vcpus, vm->uuid);
                         continue;
                 }
                 strbuf_add(&b, i ? ",{\"name\":" : "{\"name\":");

@@ -200,16 +200,6 @@ static int choose(sd_bus *bus, char **ret)
 
 /* ---- the table ---- */
 
-/* Fills up to width characters; a character may be several bytes. */
-static void print_column(StrBuf *b, const char *s, int width)
-{
-        int n = 0;
-
-        for (const char *p = s; *p; p++)
-                n += ((unsigned char) *p & 0xc0) != 0x80;
-        strbuf_addf(b, "%s%*s", s, MAX2(width - n, 0), "");
-}
-
 static void print_vm(StrBuf *b, const VmEntry *vm)
 {
         char domid[24] = "";
@@ -229,7 +219,7 @@ static void print_vm(StrBuf *b, const VmEntry *vm)
         if (vm->domid >= 0)
                 snprintf(domid, sizeof domid, "%lld", (long long) vm->domid);
         strbuf_addf(b, " %3s | ", domid);
-        print_column(b, strempty(vm->name), 18);
+        strbuf_add_padded(b, strempty(vm->name), 18);
         strbuf_addf(b, " | %-36s | %-10s\n", strempty(vm->uuid), strempty(vm->state));
 }
 

@@ -66,6 +66,15 @@ void strbuf_addf(StrBuf *b, const char *fmt, ...)
         b->len += (size_t) n;
 }
 
+void strbuf_add_padded(StrBuf *b, const char *s, unsigned width)
+{
+        unsigned n = 0;
+
+        for (const char *p = s; *p; p++)
+                n += ((unsigned char) *p & 0xc0) != 0x80;
+        strbuf_addf(b, "%s%*s", s, n < width ? (int) (width - n) : 0, "");
+}
+
 void strbuf_add_xml(StrBuf *b, const char *s)
 {
         for (; *s; s++)

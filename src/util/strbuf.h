@@ -23,6 +23,8 @@ void strbuf_addn(StrBuf *b, const char *s, size_t n);
 void strbuf_add(StrBuf *b, const char *s);
 void strbuf_addc(StrBuf *b, char c);
 void strbuf_addf(StrBuf *b, const char *fmt, ...) _printf_(2, 3);
+/* The text, filled with blanks to width characters (of UTF-8, not bytes); a longer one stays as it is. */
+void strbuf_add_padded(StrBuf *b, const char *s, unsigned width);
 /* The text as XML has it in content and in attributes with double quotes. */
 void strbuf_add_xml(StrBuf *b, const char *s);
 /* Hands the text over (never NULL on success) and leaves b empty. Returns 0 or -ENOMEM. */

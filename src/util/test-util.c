@@ -50,6 +50,9 @@ static void test_strbuf(void)
         for (int i = 0; i < 1000; i++)
                 strbuf_addf(&b, "%d,", i);
         assert(strbuf_take(&b, &s) == 0 && endswith(s, "998,999,"));
+        strbuf_add_padded(&b, "ü", 3);
+        strbuf_add_padded(&b, "long", 3);
+        assert(streq(b.data, "ü  long"));
         assert(strv_split("a::b:", ':', &l) == 0 && strv_length(l) == 4 && streq(l[1], "") && streq(l[2], "b"));
         assert(strv_contains(l, "a") && !strv_contains(l, "c"));
         assert(streq(strstrip(text), "x y"));
