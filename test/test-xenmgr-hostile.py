@@ -9,7 +9,9 @@ import xml.etree.ElementTree
 import dbus
 
 import oxt
-from xenmgr import PROPERTIES, XM, key_table, uuid_of, with_host
+import rawbus
+from rpcproxy import RULES, UUID, GuestProxy
+from xenmgr import DB, PROPERTIES, XM, key_table, uuid_of, with_host
 
 VALUES = {"s": ("/bin/sh", ""), "b": (True, False)}
 DISK = "com.citrix.xenclient.vmdisk"
@@ -160,6 +162,37 @@ def every_member(host):
     assert not changed.get(own + "config/disk/0/path", "").startswith("/etc"), changed
     assert files_of(host.stack.state) == files, files_of(host.stack.state) ^ files
     guest.close()
+
+
+@oxt.case
+def through_the_proxy():
+    """The same guest as it really comes: over its channel and rpc-proxy, whose rules let it call all of xenmgr and the database."""
+    rules = RULES.replace("allow out-any", "allow destination %s\nallow destination %s\nallow out-any" % (XM, DB))
+    with GuestProxy(rules) as p:
+        own, path = "/vm/%s/" % UUID, "/vm/" + UUID.replace("-", "_")
+        p.write(own + "name", "x")
+        p.stack.daemon("xenmgr", XM, "--no-autostart")
+        guest = p.client()
+        read = lambda key: p.stack.call(DB, "/", DB, "read", "s", own + key)[1]
+        before = p.stack.call(DB, "/", DB, "dump", "s", "/vm")[1]
+
+        def denied(interface, member, signature, *args, at=path):
+            r = guest.call(XM, at, interface, member, signature, args)
+            # By xenmgr itself, not by the rules.
+            return r.kind == rawbus.ERROR and "AccessDenied" in r.error_name and "by the host alone" in r.args[0]
+        for name, value in (("type", ("s", "syncvm")), ("run-pre-boot", ("s", "/bin/sh")), ("policy-modify-vm-settings", ("b", True))):
+            assert denied(PROPERTIES, "Set", "ssv", XM + ".vm.unrestricted", name, value), name
+        assert denied(XM + ".vm", "set_db_key", "ss", "config.kernel", "/etc/shadow")
+        assert denied(XM, "create_vm_with_template_and_json", "ss", "new-vm-empty", json.dumps({"run-pre-boot": "/bin/sh"}), at="/")
+        # Its own part is all that it sees of the database, whatever path it names.
+        for where in (own + "type", "/" + own + "type", "../../vm/%s/type" % UUID, "/xenmgr/autostart"):
+            guest.call(DB, "/", DB, "write", "ss", (where, "syncvm"))
+        assert guest.call(DB, "/", DB, "read", "s", (own + "type",)).args == ["syncvm"]
+        assert p.stack.call(DB, "/", DB, "dump", "s", "/vm")[1] == before
+        assert p.stack.call(DB, "/", DB, "read", "s", "/xenmgr/autostart")[1] != 's "syncvm"'
+        assert guest.call(XM, path, PROPERTIES, "Set", "ssv", (XM + ".vm", "description", ("s", "harmless"))).kind == rawbus.RETURN
+        oxt.wait_for(lambda: read("description") == 's "harmless"', what="what does no harm")
+        guest.close()
 
 
 if __name__ == "__main__":
