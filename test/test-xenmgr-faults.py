@@ -550,8 +550,8 @@ def start_device_model():
         Fault("start paused", "QEMU closes its door", lying("leave"), "199:"),
         Fault("start paused", "QEMU answers wrongly", lying("wrong-types"), "199:"),
         Fault("start paused", "QEMU goes in the middle", lying("die-later"), "199:"),
-        Fault("start paused", "QEMU killed as it begins", killed_at("creating-devices", "qemu-system"), "(199:|$)", None),
-        Fault("start paused", "QEMU killed when built", killed_at("created", "qemu-system"), "(199:|$)"),
+        Fault("start paused", "QEMU killed as it begins", killed_at("creating-devices", "qemu-system"), "(199:|102:|$)", None),
+        Fault("start paused", "QEMU killed when built", killed_at("created", "qemu-system"), "(199:|102:|$)"),
         Fault("start paused", "a file cannot be made", key("config/serial", "file:/nowhere/serial", "none"), "199:.*nowhere"),
         Fault("start paused", "saved state is damaged", bad_image, "199:"),
         Fault("start paused", "a bridge that nobody makes leaves a card without cable", key("config/extra-xenvm/0", "nic=id=1,bridge=nobridge9", "debug=false"), "", "running"),
@@ -600,6 +600,23 @@ def destroy():
         row("the monitor hangs", stopped_now("bin/xenvm")),
         row("the database hangs", dbd_stopped),
     ]
+
+
+@oxt.case
+def at_once():
+    """A start directly behind one that failed, while what brought the monitor up has not ended, gets a monitor of its own."""
+    life = Faulty()
+    try:
+        life.xenvm('%s "$@"; status=$?; sleep 2; exit $status' % oxt.program("xenvm"))
+        vm = life.machine()
+        undo = hook("exit 3")(life, vm)
+        error = life.attempt(vm)
+        assert error.startswith("223:"), error
+        undo()
+        error = life.attempt(vm)
+        assert error == "" and life.state(vm) == "running", (error, life.state(vm))
+    finally:
+        life.stop()
 
 
 @oxt.case

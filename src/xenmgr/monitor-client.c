@@ -278,6 +278,7 @@ static void name_changed(Manager *m, const char *name, const char *owner)
                         monitor_gone(vm);
                 if (*owner) {
                         vm->monitor = strdup(owner);
+                        vm->spawn_served = true;
                         vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
                         query_state(vm);
                 }
@@ -406,6 +407,11 @@ static void spawn_ended(Vm *vm, const char *why, bool already)
 {
         _cleanup_free_ char *text = NULL;
 
+        if (vm->spawn_again && !vm->monitor) {
+                if (monitor_spawn(vm) < 0)
+                        lifecycle_monitor_failed(vm, "it cannot be started");
+                return;
+        }
         if (!why)
                 return;
         if (already && vm->monitor)
@@ -478,8 +484,12 @@ int monitor_spawn(Vm *vm)
 
         if (!config)
                 return -ENOMEM;
-        if (vm->monitor_pidfd >= 0 || vm->monitor_helper)
-                return 0; /* one is coming up already */
+        if (vm->monitor_pidfd >= 0 || vm->monitor_helper) {
+                /* One is coming up already, unless it has been there already and only this was not noticed yet. */
+                vm->spawn_again = vm->spawn_served;
+                return 0;
+        }
+        vm->spawn_served = vm->spawn_again = false;
         if (xen_needs_helper())
                 return spawn_by_helper(vm);
         if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
