@@ -174,7 +174,7 @@ def startup_restore():
     save = os.path.join(stack.root, "saved at start")
     m.cmd("suspend", save)
     m.cmd("quit")
-    oxt.wait_for(lambda: not stack.owned(m.name))
+    m.wait_gone()
     m.write(startup="restore " + save)
     m.monitor()
     m.wait_status("running")

@@ -69,7 +69,7 @@ class Machine:
                          serial="file:" + self.serial, notify="dbus", startup="shutdown", accel="tcg")
         self.write(**keys)
         self.dir = os.path.join(stack.runtime, "vm", self.uuid)
-        self.signals = []
+        self.served_by = 0
 
     def write(self, **keys):
         self.keys.update(keys)
@@ -84,7 +84,12 @@ class Machine:
         assert r.returncode == status, (r.returncode, r.stderr)
         if status == 0 and wait:
             oxt.wait_for(lambda: self.stack.owned(self.name), 10, "the monitor")
+            self.served_by = self.pid("monitor")
         return r
+
+    def wait_gone(self):
+        """Until the monitor has ended: it has its lock a moment longer than its name."""
+        oxt.wait_for(lambda: not self.stack.owned(self.name) and not alive(self.served_by), what="the monitor's end")
 
     def cmd(self, *words, status=0, options=(), seconds=60):
         r = self.stack.run([oxt.program("xenvm-cmd"), *options, self.uuid, *words], seconds)
@@ -151,7 +156,7 @@ def done(m):
     """Ends the VM and its monitor."""
     m.cmd("destroy")
     m.cmd("quit")
-    oxt.wait_for(lambda: not m.stack.owned(m.name), what="the monitor's end")
+    m.wait_gone()
 
 
 class Watcher:
