@@ -11,6 +11,7 @@
 #include "background.h"
 #include "guest-nodes.h"
 #include "host-internal.h"
+#include "list.h"
 #include "log.h"
 #include "monitor-client.h"
 #include "strbuf.h"
@@ -324,34 +325,77 @@ int method_assign_cd(Call *c)
         return r < 0 ? r : 0;
 }
 
-/* What is done with a drive itself may take seconds. */
+/*
+ * What is done with a drive itself may take seconds, and its holder's monitor changes one thing at a time: there is one
+ * work at a time for each drive, and others wait.
+ */
 typedef struct DriveWork {
+        struct DriveWork *next;
         Manager *manager;
         Call *call; /* NULL: nobody waits */
         char id[ID_MAX], device[300];
+        uint64_t began; /* 0: it waits */
+        bool eject;     /* else it is looked at */
         bool has_disc;
         int result;
 } DriveWork;
 
-static void drive_work_end(DriveWork *w)
+#define WORK_LOST_USEC (30 * USEC_PER_SEC) /* it will not end: the bus went away under it */
+
+static DriveWork *works; /* the newest first */
+
+static void eject(DriveWork *w);
+static void look(DriveWork *w);
+
+static void work_next(const char *id)
 {
-        call_unref(w->call);
-        free(w);
+        DriveWork *oldest = NULL;
+
+        for (DriveWork *w = works; w; w = w->next) {
+                if (!streq(w->id, id))
+                        continue;
+                if (w->began && now_usec() - w->began < WORK_LOST_USEC)
+                        return;
+                if (!w->began)
+                        oldest = w;
+        }
+        if (oldest) {
+                oldest->began = now_usec();
+                (oldest->eject ? eject : look)(oldest);
+        }
 }
 
-/* NULL: no memory, or the host has no such drive. */
-static DriveWork *drive_work_new(Manager *m, const char *id, Call *c)
+static void work_end(DriveWork *w)
+{
+        char id[ID_MAX];
+
+        memcpy(id, w->id, sizeof id);
+        LIST_TAKE_OUT(works, w);
+        call_unref(w->call);
+        free(w);
+        work_next(id);
+}
+
+/* 0, -ENODEV: the host has no such drive, or -ENOMEM. */
+static int work_add(Manager *m, const char *id, bool ejects, Call *c)
 {
         _cleanup_free_ char *device = device_of(id);
-        DriveWork *w = device ? calloc(1, sizeof *w) : NULL;
+        DriveWork *w;
 
+        if (!device)
+                return -ENODEV;
+        for (w = works; w && !c; w = w->next)
+                if (streq(w->id, id) && !w->began && w->eject == ejects)
+                        return 0; /* the same is to be done anyway */
+        w = calloc(1, sizeof *w);
         if (!w)
-                return NULL;
-        w->manager = m;
-        w->call = c ? call_ref(c) : NULL;
+                return -ENOMEM;
+        *w = (DriveWork) { .next = works, .manager = m, .call = c ? call_ref(c) : NULL, .eject = ejects };
         snprintf(w->id, sizeof w->id, "%s", id);
         snprintf(w->device, sizeof w->device, "%s", device);
-        return w;
+        works = w;
+        work_next(id);
+        return 0;
 }
 
 static void eject_work(void *data)
@@ -371,7 +415,7 @@ static void eject_done(void *data)
                 log_warning("%s: %s", w->device, strempty(why));
         if (w->call)
                 (void) (w->result < 0 ? call_fail_code(w->call, ERROR_IO, why) : call_reply(w->call, NULL));
-        drive_work_end(w);
+        work_end(w);
 }
 
 /* The monitor let the drive go, or could not: then it is busy, and eject_done() says so. */
@@ -384,7 +428,7 @@ static void on_let_go(_unused_ Vm *vm, _unused_ const char *reply, _unused_ cons
                 eject_done(w);
 }
 
-/* Opens the drive, whose disc its holder's drive must let go before. It stays the holder's: it gets the next disc. Takes over w. */
+/* Opens the drive, whose disc its holder's drive must let go before. It stays the holder's: it gets the next disc. */
 static void eject(DriveWork *w)
 {
         Vm *vm = holder(w->manager, w->id);
@@ -396,18 +440,14 @@ static void eject(DriveWork *w)
 
 int method_eject_cd(Call *c)
 {
-        DriveWork *w;
         const char *id;
         int r;
 
         r = read_id(c, &id);
         if (r <= 0)
                 return r;
-        w = drive_work_new(c->userdata, id, c);
-        if (!w)
-                return call_fail_code(c, ERROR_IO, "this host has no such drive");
-        eject(w);
-        return 0;
+        r = work_add(c->userdata, id, true, c);
+        return r == -ENODEV ? call_fail_code(c, ERROR_IO, "this host has no such drive") : r;
 }
 
 /* What the kernel tells of drives */
@@ -420,10 +460,12 @@ static void look_work(void *data)
         w->has_disc = fd >= 0 && ioctl(fd, CDROM_DRIVE_STATUS, CDSL_CURRENT) == CDS_DISC_OK;
 }
 
-static void on_shown(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
+static void on_shown(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, void *userdata)
 {
         if (error)
-                log_warning("%s is not shown another disc: %s", vm->uuid, strempty(error->message));
+                log_warning("%s is not shown what is in the CD drive: %s", vm->uuid, strempty(error->message));
+        if (userdata)
+                work_end(userdata);
 }
 
 /* The VM's drive gets the new disc, or is empty as that of the host is. */
@@ -434,11 +476,16 @@ static void look_done(void *data)
         const char *drive = vm ? own_drive(vm) : NULL;
         const char *const args[] = { "virtpath", drive, w->has_disc ? "physpath" : NULL, w->device, NULL };
 
-        if (drive) {
-                log_info("The CD drive %s %s, so %s is shown", w->id, w->has_disc ? "has another disc" : "is empty", vm->uuid);
-                (void) monitor_call(vm, w->has_disc ? "cd_insert_real" : "cd_eject", args, REQUEST_USEC, on_shown, NULL, NULL);
-        }
-        drive_work_end(w);
+        if (drive)
+                log_info("The CD drive %s %s: %s is shown it", w->id, w->has_disc ? "has another disc" : "is empty", vm->uuid);
+        if (!drive || monitor_call(vm, w->has_disc ? "cd_insert_real" : "cd_eject", args, REQUEST_USEC, on_shown, w, NULL) < 0)
+                work_end(w);
+}
+
+static void look(DriveWork *w)
+{
+        if (background_run(w->manager->event, look_work, look_done, w) < 0)
+                work_end(w);
 }
 
 /* The part of a device's path that is its SCSI address; an unknown form is no drive's. */
@@ -460,15 +507,9 @@ void cd_drives_block_event(Manager *m, const Uevent *e)
 {
         bool other_disc = uevent_value(e, "DISK_MEDIA_CHANGE"), button = uevent_value(e, "DISK_EJECT_REQUEST");
         char id[ID_MAX];
-        DriveWork *w;
 
-        if (!streq(e->action, "change") || (!other_disc && !button) || !id_of(e->devpath, id) || !holder(m, id))
-                return;
-        w = drive_work_new(m, id, NULL);
-        if (w && button)
-                eject(w);
-        else if (w && background_run(m->event, look_work, look_done, w) < 0)
-                drive_work_end(w);
+        if (streq(e->action, "change") && (other_disc || button) && id_of(e->devpath, id) && holder(m, id))
+                (void) work_add(m, id, button, NULL);
 }
 
 void cd_drives_scsi_event(Manager *m, const Uevent *e)

@@ -96,6 +96,7 @@ static void on_medium_given(Vm *vm, int r, const char *text)
         set_text(args, "filename", name);
         set_text(args, "format", "raw");
         set_text(args, "read-only-mode", "read-only");
+        json_object_object_add(args, "force", json_object_new_boolean(true)); /* Linux locks a drive that it has mounted */
         r = vm_request(vm, "blockdev-change-medium", args, on_medium_changed, vm);
         if (r < 0)
                 on_medium_changed(vm, r, NULL, strerror(-r));
