@@ -293,7 +293,7 @@ def folder_full(life, vm):
             f.write(b"x" * 65536)
     except OSError:
         pass
-    return lambda: (subprocess.run(["umount", "-l", life.folder(vm)], check=True), os.rmdir(life.folder(vm)))
+    return lambda: (subprocess.run(["umount", "-l", life.folder(vm)], check=True), shutil.rmtree(life.folder(vm)))
 
 
 def name_taken(life, vm):
