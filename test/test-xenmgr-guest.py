@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import dbus
 import dbus.service
@@ -173,6 +174,25 @@ def cd_locks(life):
     assert tuple(host("get_cd_device_assignment", "1:0:0:0")) == (True, uuid_of(other))
     assert life.fails("/host", XM + ".host", "assign_cd_device", "1:0:0:0", False, "no-vm")[0] == "Failed"
     assert life.fails("/host", XM + ".host", "get_cd_device_assignment", "sr0")[0] == "Failed"
+    agent.stop()
+
+
+@with_life
+def cd_often(life):
+    """A guest that takes a drive and gives it back without end is told of once in a second, and its last word counts."""
+    vm = life.guest()
+    told = lambda: (life.turn(), [s[2] for s in life.signals if s[:2] == ("cd_assignment_changed", "1:0:0:0")])[1]
+    life.start(vm)
+    agent = Agent(life, vm)
+    began = time.monotonic()
+    for i in range(41):
+        agent.node_written("bsgdev/1_0_0_0/lock", "10"[i % 2])
+    # Behind them on the same connection: once its change is told, so are theirs that will be.
+    agent.node_written("bsgdev/2_0_0_0/lock", "1")
+    life.wait_signal("cd_assignment_changed", "2:0:0:0", uuid_of(vm))
+    oxt.wait_for(lambda: len(told()) > 1 and told()[-1] == uuid_of(vm))
+    assert len(told()) <= 2 + time.monotonic() - began, told()
+    assert tuple(life.call("/host", XM + ".host", "get_cd_device_assignment", "1:0:0:0")) == (False, uuid_of(vm))
     agent.stop()
 
 

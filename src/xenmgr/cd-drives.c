@@ -17,7 +17,8 @@
 #include "strbuf.h"
 
 #define REQUEST_USEC (5 * USEC_PER_SEC)
-#define ID_MAX 32
+#define ID_MAX CD_ID_MAX
+#define TELL_USEC USEC_PER_SEC
 #define KEY_MAX 64
 
 static bool id_ok(const char *id)
@@ -81,11 +82,51 @@ static const char *assigned_uuid(const Manager *m, const char *id)
         return vm ? vm->uuid : db_text(m, key, "");
 }
 
-static void tell(Manager *m, const char *id)
+static void tell_now(Manager *m, const char *id)
 {
         const Vm *vm = manager_find_vm(m, assigned_uuid(m, id));
 
+        log_info("The CD drive %s belongs to %s now", id, vm ? vm->uuid : "nobody");
         manager_emit(m, "cd_assignment_changed", "sso", id, vm ? vm->uuid : "", vm ? vm->path : "/");
+}
+
+static void tell(Manager *m, const char *id);
+
+static int on_tell_timer(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Manager *m = userdata;
+
+        for (size_t i = 0; i < ELEMENTSOF(m->host->cd_told); i++)
+                if (m->host->cd_told[i].again)
+                        tell(m, m->host->cd_told[i].id);
+        return 0;
+}
+
+/* Once in a second for each drive, what is so then; a guest can change it as often as it likes. */
+static void tell(Manager *m, const char *id)
+{
+        HostState *h = m->host;
+        uint64_t now = now_usec();
+        CdTold *t = &h->cd_told[0];
+
+        for (size_t i = 0; i < ELEMENTSOF(h->cd_told) && !streq(t->id, id); i++)
+                if (streq(h->cd_told[i].id, id) || h->cd_told[i].at < t->at)
+                        t = &h->cd_told[i]; /* its own, else the oldest */
+        if (!streq(t->id, id)) {
+                if (t->again)
+                        tell_now(m, t->id);
+                *t = (CdTold) { 0 };
+                snprintf(t->id, sizeof t->id, "%s", id);
+        }
+        t->again = t->at && now - t->at < TELL_USEC;
+        if (!t->again) {
+                t->at = now;
+                tell_now(m, id);
+        } else if (h->cd_timer) {
+                (void) sd_event_source_set_time(h->cd_timer, t->at + TELL_USEC);
+                (void) sd_event_source_set_enabled(h->cd_timer, SD_EVENT_ONESHOT);
+        } else
+                (void) sd_event_add_time(m->event, &h->cd_timer, CLOCK_MONOTONIC, t->at + TELL_USEC, 0, on_tell_timer, m);
 }
 
 void cd_drive_locked(Vm *vm, const char *node_id, bool locked)
@@ -94,7 +135,7 @@ void cd_drive_locked(Vm *vm, const char *node_id, bool locked)
 
         snprintf(id, sizeof id, "%s", node_id);
         replace(id, '_', ':');
-        log_info("%s %s the CD drive %s", vm->uuid, locked ? "holds" : "gave back", id);
+        log_debug("%s %s the CD drive %s", vm->uuid, locked ? "holds" : "gave back", id);
         tell(vm->manager, id);
 }
 

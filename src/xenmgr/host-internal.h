@@ -11,6 +11,15 @@ typedef struct HostNic {
         char name[16], *model;
 } HostNic;
 
+#define CD_ID_MAX 32
+
+/* When a drive's holder was told last: that is done once in a second. */
+typedef struct CdTold {
+        char id[CD_ID_MAX];
+        uint64_t at;
+        bool again; /* it has changed since */
+} CdTold;
+
 /* What is in it longer than a question is kept as host-events.h says. */
 struct HostState {
         char *facts[8];
@@ -18,7 +27,8 @@ struct HostState {
         char **disks, **isos;
         HostNic nics[2]; /* wired, wireless */
         char *sound[2];  /* pcm, cards */
-        sd_event_source *storage_timer;
+        CdTold cd_told[16];
+        sd_event_source *storage_timer, *cd_timer;
         bool ui_ready;
 };
 

@@ -274,6 +274,7 @@ HostState *host_free(HostState *h)
         if (!h)
                 return NULL;
         sd_event_source_disable_unref(h->storage_timer);
+        sd_event_source_disable_unref(h->cd_timer);
         host_events_end();
         for (size_t i = 0; i < ELEMENTSOF(h->facts); i++)
                 free(h->facts[i]);
