@@ -9,6 +9,7 @@ import select
 import sqlite3
 import subprocess
 import time
+from unittest.mock import patch
 
 import dbus
 
@@ -217,14 +218,9 @@ def upgrade():
 @oxt.case
 def limits():
     """A guest that goes over a limit is told which, and nobody else notices."""
-    names = dict(value="1000", path="100", depth="8", nodes="50", bytes="5000", operations="5", watches="3")
-    for name, value in names.items():
-        os.environ["OXT_DB_GUEST_" + name.upper()] = value
-    try:
+    values = dict(value="1000", path="100", depth="8", nodes="50", bytes="5000", operations="5", watches="3")
+    with patch.dict(os.environ, {"OXT_DB_GUEST_" + name.upper(): value for name, value in values.items()}):
         d = Db()
-    finally:
-        for name in names:
-            del os.environ["OXT_DB_GUEST_" + name.upper()]
     with d:
         guest, guest1 = d.guest()
         other, _ = d.guest(OTHER, 8)
@@ -266,11 +262,8 @@ def limits():
         refused(guest.write, "/v2", "1", limit="bytes")
         guest.rm("/big")
         guest.write("/v2", "1")
-    os.environ["OXT_DB_GUEST_RATE"] = "20"
-    try:
+    with patch.dict(os.environ, OXT_DB_GUEST_RATE="20"):
         d = Db()
-    finally:
-        del os.environ["OXT_DB_GUEST_RATE"]
     with d:
         guest, _ = d.guest()
         for i in range(40):
@@ -637,11 +630,8 @@ def history():
             everything = repr(db.execute("SELECT * FROM history").fetchall())
         assert "net" in everything and "horse" not in everything and "staple" not in everything
     # Bounded in size.
-    os.environ["OXT_DB_HISTORY_SIZE"] = "20000"
-    try:
+    with patch.dict(os.environ, OXT_DB_HISTORY_SIZE="20000"):
         d = Db()
-    finally:
-        del os.environ["OXT_DB_HISTORY_SIZE"]
     with d:
         for i in range(200):
             d.db.write("/h", "%d" % i * 100)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from unittest.mock import patch
 
 import oxt
 
@@ -181,23 +182,22 @@ def usb_devices():
         folder = "/sys/bus/usb/devices/" + place
         setup += " mkdir -p %s && (cd %s && echo 999 >busnum && echo 9 >devnum && echo %s >idVendor && echo %s >idProduct && echo %s >bDeviceClass) &&" % (
             folder, folder, vendor, product, kind)
-    os.environ["OXT_HELPER_USB"] = "1234:5678 046d:c52b"
-    h = Helper(setup)
+    with patch.dict(os.environ, OXT_HELPER_USB="1234:5678 046d:c52b"):
+        h = Helper(setup)
     try:
         answers = h.ask(*({"request": "usb-open", "device": d} for d in ("1-1", "1-2.3", "1-9", "1-7", "../1-1")))
         h.close()
         for answer, words in zip(answers, ("does not open", "helper.usb", "no such USB device", "no such USB device", "not the place")):
             assert words in answer and answer.endswith("[]"), answers
     finally:
-        del os.environ["OXT_HELPER_USB"]
         h.stack.stop()
 
 
 @oxt.case
 def pci_devices():
     """A PCI device goes to vfio-pci only if helper.pci names it, and only where there is an IOMMU"""
-    os.environ["OXT_HELPER_PCI"] = "0000:00:1b.0"
-    h = Helper("mount -t tmpfs none /sys/bus && mkdir -p /sys/bus/pci/devices/0000:00:1b.0 &&")
+    with patch.dict(os.environ, OXT_HELPER_PCI="0000:00:1b.0"):
+        h = Helper("mount -t tmpfs none /sys/bus && mkdir -p /sys/bus/pci/devices/0000:00:1b.0 &&")
     try:
         answers = h.ask({"request": "pci-bind", "device": "0000:00:1c.0"}, {"request": "pci-bind", "device": "0000:00:1b.0"},
                         {"request": "pci-bind", "device": "../../x"},
@@ -206,7 +206,6 @@ def pci_devices():
         for answer, words in zip(answers, ("helper.pci", "no IOMMU", "not a PCI device", "helper.pci")):
             assert words in answer and answer.endswith("[]"), answers
     finally:
-        del os.environ["OXT_HELPER_PCI"]
         h.stack.stop()
 
 
