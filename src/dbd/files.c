@@ -7,7 +7,6 @@
 
 #include "fs.h"
 #include "json-tree.h"
-#include "path.h"
 
 #define FILE_SIZE_MAX (256 * MIB)
 #define FOLDER_DEPTH_MAX 32

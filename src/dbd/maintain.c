@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "db-client.h"
-#include "fs.h"
 #include "history.h"
 #include "log.h"
 #include "server.h"

@@ -5,7 +5,6 @@
 #include "fs.h"
 #include "history.h"
 #include "list.h"
-#include "log.h"
 #include "server.h"
 
 #define DRIVER "org.freedesktop.DBus"

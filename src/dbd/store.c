@@ -6,7 +6,6 @@
 #include <sys/file.h>
 
 #include "store-internal.h"
-#include "strbuf.h"
 
 #define APPLICATION_ID 0x6f787464 /* "oxtd" */
 #define BUSY_MSEC 10000

@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs.h"
-#include "history.h"
 #include "json-tree.h"
 #include "path.h"
 #include "store.h"

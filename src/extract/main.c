@@ -7,7 +7,6 @@
 
 #include "filesystem.h"
 #include "options.h"
-#include "parse.h"
 #include "sandbox.h"
 
 #define MEMORY_MAX (512 * MIB)

@@ -12,7 +12,6 @@
 #include "loop.h"
 #include "parse.h"
 #include "port.h"
-#include "strbuf.h"
 
 #define SERVICE_DEFAULT 5555
 #define LISTENERS_MAX 8

@@ -14,7 +14,6 @@
 #include "fs.h"
 #include "log.h"
 #include "options.h"
-#include "parse.h"
 #include "port.h"
 #include "strbuf.h"
 #include "vchan-bridge.h"

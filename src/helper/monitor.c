@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "fs.h"
 #include "log.h"
 #include "spawn.h"
 #include "strbuf.h"

@@ -2,7 +2,6 @@
 /* The bytes of connections: what is kept for each side, and batches of what goes out in one write. */
 #include "connection-internal.h"
 #include "log.h"
-#include "service.h"
 
 #define ARENA_SIZE (160 * KIB)
 #define ARENA_MESSAGE_MAX (72 * KIB) /* larger ones are sent on their own */

@@ -5,7 +5,6 @@
 #include "audit.h"
 #include "connection-internal.h"
 #include "json-link.h"
-#include "log.h"
 #include "outgoing.h"
 #include "vminfo.h"
 

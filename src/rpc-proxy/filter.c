@@ -9,7 +9,6 @@
 #include "parse.h"
 #include "pattern.h"
 #include "service.h"
-#include "strbuf.h"
 
 #define DENIED_TEXT "The rules of the host do not allow this call"
 

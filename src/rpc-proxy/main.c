@@ -13,7 +13,6 @@
 #include "parse.h"
 #include "proxy-service.h"
 #include "ruleset.h"
-#include "strbuf.h"
 #include "vminfo.h"
 #include "web-process.h"
 

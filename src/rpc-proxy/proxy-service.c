@@ -7,7 +7,6 @@
 #include "log.h"
 #include "policy-json.h"
 #include "ruleset.h"
-#include "strbuf.h"
 #include "vminfo.h"
 
 static Proxy *call_proxy(const Call *c)

@@ -5,7 +5,6 @@
 #include "db-client.h"
 #include "log.h"
 #include "parse.h"
-#include "peer.h"
 #include "ruleset.h"
 #include "strbuf.h"
 #include "vm-keys.h"

@@ -3,7 +3,6 @@
 #include "host-keys.h"
 
 #include "scd.h"
-#include "strbuf.h"
 
 static const char *const types[] = {
         [VMKEY_BOOL] = "*true* or *false*",      [VMKEY_INT] = "a whole number", [VMKEY_TEXT] = "text",

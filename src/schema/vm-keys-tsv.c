@@ -2,8 +2,6 @@
 /* Prints the table of VM properties, or with "host" that of the host, a row a line, for tests that go through all of it. */
 #include "host-keys.h"
 
-#include "strbuf.h"
-
 static const char *const effects[] = {
         [VMKEY_EFFECT_COMPUTED] = "computed", [VMKEY_EFFECT_STORED] = "stored", [VMKEY_EFFECT_MANAGER] = "manager",
         [VMKEY_EFFECT_CONFIG] = "config",     [VMKEY_EFFECT_LIVE] = "live",     [VMKEY_EFFECT_PROXY] = "proxy",

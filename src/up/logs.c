@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fs.h"
 #include "log.h"
 #include "settings.h"
 #include "strbuf.h"

@@ -12,7 +12,6 @@
 #include "cgroup.h"
 #include "daemons.h"
 #include "fs.h"
-#include "log.h"
 #include "runtime.h"
 #include "spawn.h"
 #include "strbuf.h"

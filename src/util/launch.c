@@ -12,7 +12,6 @@
 #include "parse.h"
 #include "settings.h"
 #include "spawn.h"
-#include "strbuf.h"
 #include "vfio.h"
 
 #define PIDFILE "qemu.pid"

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "fs.h"
-#include "strbuf.h"
 #include "usb.h"
 
 static void put(const char *root, const char *name, const char *what, const char *text)

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "fs.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "strbuf.h"

@@ -8,7 +8,6 @@
 #include "fs.h"
 #include "host-keys.h"
 #include "log.h"
-#include "parse.h"
 #include "root-dbus.h"
 #include "strbuf.h"
 #include "values.h"

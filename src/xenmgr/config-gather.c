@@ -7,7 +7,6 @@
 #include "extract.h"
 #include "fs.h"
 #include "host.h"
-#include "lifecycle.h"
 #include "networks.h"
 #include "ovf.h"
 #include "parse.h"

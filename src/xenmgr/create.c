@@ -7,10 +7,8 @@
 
 #include "config-writer.h"
 #include "delete.h"
-#include "fs.h"
 #include "hooks.h"
 #include "intent.h"
-#include "lifecycle.h"
 #include "list.h"
 #include "log.h"
 #include "parse.h"

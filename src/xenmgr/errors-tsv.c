@@ -2,8 +2,6 @@
 /* Prints the table of numbered errors, one row a line, for the test that goes through all of it. */
 #include "errors.h"
 
-#include "strbuf.h"
-
 int main(void)
 {
         for (const ErrorRow *e = error_rows; e->text; e++)

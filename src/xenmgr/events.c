@@ -12,7 +12,6 @@
 #include "ovf.h"
 #include "parse.h"
 #include "shutdown-all.h"
-#include "strbuf.h"
 #include "xen-nodes.h"
 
 #define EVENTS_MAX 256

@@ -10,7 +10,6 @@
 #include "json.h"
 #include "lifecycle.h"
 #include "log.h"
-#include "parse.h"
 #include "strbuf.h"
 
 #define NODES_MAX 32

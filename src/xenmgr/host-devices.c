@@ -3,13 +3,10 @@
 #include <ctype.h>
 #include <unistd.h>
 
-#include "fs.h"
 #include "host-events.h"
 #include "host-internal.h"
 #include "log.h"
-#include "parse.h"
 #include "strbuf.h"
-#include "values.h"
 #include "vm.h"
 
 /* PCI and GPUs */

@@ -9,7 +9,6 @@
 #include "host-events.h"
 #include "host-internal.h"
 #include "lifecycle.h"
-#include "log.h"
 #include "parse.h"
 #include "pci.h"
 #include "strbuf.h"

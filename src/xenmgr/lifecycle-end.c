@@ -5,9 +5,7 @@
 #include <unistd.h>
 
 #include "config-writer.h"
-#include "fs.h"
 #include "log.h"
-#include "strbuf.h"
 
 #define SHORT_USEC (30 * USEC_PER_SEC)
 #define WAKE_USEC (30 * USEC_PER_SEC)

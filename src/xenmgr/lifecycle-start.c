@@ -7,17 +7,12 @@
 
 #include "cd-drives.h"
 #include "config-writer.h"
-#include "events.h"
-#include "fs.h"
 #include "guest-nodes.h"
 #include "intent.h"
 #include "log.h"
-#include "memory.h"
 #include "network-backends.h"
 #include "networks.h"
-#include "parse.h"
 #include "shutdown-all.h"
-#include "strbuf.h"
 
 #define START_USEC (300 * USEC_PER_SEC)
 #define SHORT_USEC (30 * USEC_PER_SEC)

@@ -8,8 +8,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "caps.h"
-#include "create.h"
 #include "delete.h"
 #include "fs.h"
 #include "guest-nodes.h"

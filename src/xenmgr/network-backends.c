@@ -8,7 +8,6 @@
 #include "monitor-client.h"
 #include "networks.h"
 #include "parse.h"
-#include "strbuf.h"
 
 #define CALL_USEC (30 * USEC_PER_SEC)
 #define TRIES 30

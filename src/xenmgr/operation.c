@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is being done with a VM, for those who look: how far it is, and how to call it off. */
-#include "events.h"
 #include "json.h"
 #include "lifecycle-internal.h"
 #include "log.h"

@@ -6,9 +6,7 @@
 
 #include "fs.h"
 #include "host-events.h"
-#include "parse.h"
 #include "strbuf.h"
-#include "values.h"
 
 #define PCI_DIR "/sys/bus/pci/devices"
 #define CLASS_VGA 0x0300

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "background.h"
-#include "config-writer.h"
 #include "db-secrets.h"
 #include "fs.h"
 #include "json.h"

@@ -7,13 +7,10 @@
 #include "background.h"
 #include "create.h"
 #include "delete.h"
-#include "fs.h"
-#include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "templates.h"
-#include "values.h"
 #include "vhd.h"
 #include "vm.h"
 

@@ -10,7 +10,6 @@
 #include "parse.h"
 #include "pci.h"
 #include "strbuf.h"
-#include "values.h"
 
 /* Inter-domain firewall: a list of rules */
 

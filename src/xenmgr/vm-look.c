@@ -14,7 +14,6 @@
 #include "list.h"
 #include "log.h"
 #include "monitor-client.h"
-#include "strbuf.h"
 
 #define LOOK_USEC (10 * USEC_PER_SEC)
 #define PICTURE_MAX (64 * MIB)

@@ -11,7 +11,6 @@
 #include "lifecycle.h"
 #include "log.h"
 #include "strbuf.h"
-#include "values.h"
 #include "vm-extra.h"
 #include "vm-look.h"
 #include "hooks.h"

@@ -10,7 +10,6 @@
 #include "lifecycle.h"
 #include "log.h"
 #include "monitor-client.h"
-#include "parse.h"
 #include "strbuf.h"
 #include "values.h"
 #include "vm.h"

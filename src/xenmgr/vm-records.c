@@ -6,13 +6,11 @@
 #include <unistd.h>
 
 #include "config-writer.h"
-#include "create.h"
 #include "delete.h"
 #include "fs.h"
 #include "log.h"
 #include "monitor-client.h"
 #include "networks.h"
-#include "parse.h"
 #include "strbuf.h"
 #include "values.h"
 #include "vhd.h"

@@ -77,7 +77,7 @@ struct Vm {
         int64_t memory_mib;  /* that it may take, see memory.h; 0: none */
         int memory_pid;      /* who takes it; 0: not known yet */
         bool memory_reduced; /* started with memory-min */
-        uint64_t started_usec, ended_usec;
+        uint64_t started_usec;
         unsigned quick_reboots; /* in a row */
         unsigned quick_deaths; /* keep-alive: ends soon after a start, in a row */
         sd_event_source *keep_alive;

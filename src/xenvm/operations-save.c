@@ -6,7 +6,6 @@
 #include "devices.h"
 #include "log.h"
 #include "operations.h"
-#include "strbuf.h"
 
 void op_forget_file(Op *op)
 {

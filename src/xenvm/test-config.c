@@ -4,7 +4,6 @@
 #include <glob.h>
 
 #include "config.h"
-#include "fs.h"
 #include "md5.h"
 #include "strbuf.h"
 #include "test-vectors.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From xl to xenvm: all but devices, and what the way from xenvm left as comments. */
 #include "config-values.h"
-#include "parse.h"
 #include "xl-input.h"
 
 /* ---- groups of settings ---- */

@@ -5,7 +5,6 @@
  */
 #include "log.h"
 #include "qemu-vm.h"
-#include "strbuf.h"
 
 static void image_given(Vm *vm, int r, const char *text)
 {

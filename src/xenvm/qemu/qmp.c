@@ -8,7 +8,6 @@
 
 #include "linebuf.h"
 #include "log.h"
-#include "strbuf.h"
 
 #define JSON_DEPTH_MAX 32
 #define CAPABILITIES_USEC (10 * USEC_PER_SEC)

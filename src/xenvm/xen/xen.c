@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "parse.h"
 #include "strbuf.h"
 #include "xen-control.h"
 #include "xen-ids.h"
