@@ -71,7 +71,6 @@ typedef struct XenvmArg {
 
 typedef struct XenvmCommandInfo {
         const char *name;
-        bool is_long; /* does not answer at once */
         XenvmArg args[XENVM_ARGS_MAX];
         const char *text; /* one line, no full stop */
 } XenvmCommandInfo;
