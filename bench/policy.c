@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a decision costs with few and with many rules: `ninja -C build bench-policy`. Rounds of each
- * size take turns; the figures are medians. The messages are spread over all rules, and half of them
+ * What a decision costs with few and with many rules: `ninja -C build bench/bench-policy && build/bench/bench-policy`.
+ * Rounds of each size take turns; the figures are medians. The messages are spread over all rules, and half of them
  * match none.
  */
 #include "policy.h"

@@ -193,6 +193,11 @@ def running_proxy():
         for who, verdict in ("a name", 0), ("another", 1):
             assert run("test", "--running", "--vm-name", who, "--destination", "test.canary", "--interface", "test.i",
                        "--member", "M")[0] == verdict, who
+        p.write("/vm/%s/uuid" % UUID, UUID)
+        p.stack.daemon("xenmgr", "com.citrix.xenclient.xenmgr")
+        assert run("log", "--vm", "a name")[1] == run("log", "--vm", UUID)[1] != ""
+        status, _, err = policy("log", "--vm", "a nam", env=env)
+        assert status == 2 and "did you mean 'a name'?" in err, err
         follower = subprocess.Popen([OXT, "policy", "log", "-f", "--vm", UUID, "-n", "0"], env=env, stdout=subprocess.PIPE)
         p.stack.processes.append(follower)
         got = []

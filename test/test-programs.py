@@ -32,8 +32,8 @@ def help_text():
     """Every program explains itself with --help."""
     def check(name):
         r = run(name, "--help")
-        if r.returncode != 0 or not r.stdout.startswith("Usage: " + name):
-            return "--help gives %d and %r" % (r.returncode, r.stdout[:60])
+        if r.returncode != 0 or not r.stdout.startswith("Usage: " + name) or not re.search(r"\S\n\Z", r.stdout):
+            return "--help gives %d, %r and at its end %r" % (r.returncode, r.stdout[:60], r.stdout[-20:])
         return None
     for_each(check)
 

@@ -49,7 +49,7 @@ static const Program program = {
         .synopsis = "[OPTIONS]",
         .summary = "Connects the programs of a guest with the host's bus, and the host with the guest.",
         .options = options,
-        .footer = "Without --listen it offers " LISTEN_DEFAULT ". SERVICE is 5555 unless given.\n",
+        .footer = "Without --listen it offers " LISTEN_DEFAULT ". SERVICE is 5555 unless given.",
 };
 
 static void on_attached(Mux *m _unused_, void *userdata _unused_)

@@ -27,7 +27,7 @@ static const Program program = {
         .options = options,
         .flags = PROGRAM_PERMUTE,
         .footer = "Exit status: 0 done (there may be warnings), 1 something cannot be converted, 2 usage,\n"
-                  "3 the input cannot be read.\n",
+                  "3 the input cannot be read.",
 };
 
 /* xl wants quotes around texts, so that what it can read is not a xenvm file but by chance. */

@@ -5,6 +5,7 @@
 
 #include "log.h"
 #include "oxt-policy.h"
+#include "oxt-vm.h"
 #include "parse.h"
 #include "policy-learn.h"
 #include "strbuf.h"
@@ -12,7 +13,6 @@
 
 #define PROXY_SERVICE "com.citrix.xenclient.rpc_proxy"
 #define PROXY_INTERFACE "org.oxt.RpcProxy1"
-#define XENMGR "com.citrix.xenclient.xenmgr"
 #define RECORDS_MAX 1000000
 
 static bool arg_json, arg_follow;
@@ -30,12 +30,11 @@ static int open_bus(const Stack *s, sd_bus **ret)
         return r < 0 ? log_errno(r, "Cannot reach the bus") : 0;
 }
 
-/* A VM is named by uuid, domain id or name; the name is looked up by xenmgr. */
+/* A VM is named by uuid, domain id or name; xenmgr alone knows names. */
 static int find_vm(sd_bus *bus, const char *vm)
 {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        _cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-        const char *path, *element;
+        VmCommand c = { .name = "oxt policy", .bus = bus };
+        _cleanup_free_ char *path = NULL;
         int r;
 
         if (uuid_valid(vm)) {
@@ -44,17 +43,10 @@ static int find_vm(sd_bus *bus, const char *vm)
         }
         if (parse_i64(vm, &vm_domid) == 0)
                 return 0;
-        r = sd_bus_call_method(bus, XENMGR, "/", XENMGR, "find_vm_by_name", &error, &reply, "s", vm);
-        if (r >= 0)
-                r = sd_bus_message_read(reply, "o", &path);
+        r = vmcommand_choose(&c, vm, &path);
         if (r < 0)
-                return log_errno(r, "Cannot find the VM %s: %s", vm, error.message ? error.message : strerror(-r));
-        element = startswith(path, "/vm/");
-        if (!element || !uuid_from_path(element, vm_uuid)) {
-                log_error("There is no VM of that name, uuid or domain id: %s", vm);
-                return -ENOENT;
-        }
-        return 0;
+                return r;
+        return uuid_from_path(path + strlen("/vm/"), vm_uuid) ? 0 : -EBADMSG;
 }
 
 static bool is_wanted(json_object *record)

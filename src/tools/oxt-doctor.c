@@ -428,7 +428,7 @@ int oxt_doctor(int argc, char *argv[], _unused_ void *userdata)
         static const Option options[] = { { "json", 0, NULL, OPTION_FLAG, &arg_json, "Print one JSON value, for scripts", NULL }, { 0 } };
         static const Program program = { .name = "oxt doctor", .synopsis = "[OPTIONS]", .options = options, .flags = PROGRAM_PERMUTE,
                                          .summary = "Shows what this host can do, and what to do about the rest.",
-                                         .footer = "The exit status is 1 when something is missing that the stack needs.\n" };
+                                         .footer = "The exit status is 1 when something is missing that the stack needs." };
         static const char *const words[] = { [VERDICT_OK] = "ok", [VERDICT_NOTE] = "note", [VERDICT_BAD] = "bad" };
         _cleanup_json_ json_object *all = json_object_new_object();
         json_object *list = json_object_new_array();

@@ -189,7 +189,7 @@ int oxt_status(int argc, char *argv[], _unused_ void *userdata)
         static const Option options[] = { { "json", 0, NULL, OPTION_FLAG, &arg_json, "Print one JSON value, for scripts", NULL }, { 0 } };
         static const Program program = { .name = "oxt status", .synopsis = "[OPTIONS]", .options = options, .flags = PROGRAM_PERMUTE,
                                          .summary = "Shows daemons, VMs, guest channels and denied calls.",
-                                         .footer = "The exit status is 0 when every daemon is ready, else 3.\n" };
+                                         .footer = "The exit status is 0 when every daemon is ready, else 3." };
         _cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
         _cleanup_json_ json_object *all = NULL;
         json_object *up, *vms, *proxy;

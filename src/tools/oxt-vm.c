@@ -572,7 +572,7 @@ int oxt_vm(int argc, char *argv[], _unused_ void *userdata)
 {
         static const Program program = { .name = "oxt vm", .synopsis = "[OPTIONS] COMMAND ...", .verbs = verbs,
                                          .summary = "Makes, shows, changes and runs VMs. A VM is named by name or UUID.",
-                                         .footer = "To look at a VM: xec-vm -n NAME console|screen|log|timeline; at what all use: oxt top\n" };
+                                         .footer = "To look at a VM: xec-vm -n NAME console|screen|log|timeline; at what all use: oxt top" };
 
         return stack_group(&program, argc, argv);
 }

@@ -88,7 +88,7 @@ int main(int argc, char *argv[])
         static const Program program = {
                 .name = "oxt", .synopsis = "[OPTIONS] COMMAND ...", .verbs = verbs, .more_options = stack_options,
                 .summary = "Manages a stack of oxt: its daemons, settings and VMs.",
-                .footer = "Each command explains itself with --help.\n",
+                .footer = "Each command explains itself with --help.",
         };
         int first, status;
 

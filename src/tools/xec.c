@@ -57,7 +57,7 @@ static const Program program = {
         .options = options,
         .complete = complete,
         .footer = "In a method's name '-' and '_' are the same. Arguments: texts as they are, [a,b] for arrays and\n"
-                  "structures, {k:v} for dictionaries (texts inside those in quotes), TYPE:VALUE for variants.\n",
+                  "structures, {k:v} for dictionaries (texts inside those in quotes), TYPE:VALUE for variants.",
 };
 
 /* ---- the command line ---- */

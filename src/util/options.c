@@ -79,7 +79,7 @@ static void program_print_help(const Program *p, FILE *f)
         fprintf(f, "  %-30s %s\n  %-30s %s\n", "-h, --help", "Show this text", "    --version",
                 "Show the version");
         if (p->footer)
-                fprintf(f, "\n%s", p->footer);
+                fprintf(f, "\n%s\n", p->footer);
 }
 
 /* Text with what scdoc would take for markup made plain. */

@@ -58,7 +58,7 @@ typedef struct Program {
         const Option *options;
         const Verb *verbs; /* NULL: none; ends with a row without name */
         ProgramFlags flags;
-        const char *footer; /* more text for --help, or NULL */
+        const char *footer; /* more text for --help, without its last line end, or NULL */
         const Option *more_options; /* a second table (e.g. those that all daemons share), or NULL */
         /* Prints further words, one a line, that can follow those already there: values if the last one is
          * an option that takes one. See options_parse(). NULL: none. */
