@@ -150,6 +150,23 @@ def container(host):
     wait_for(lambda: host.disks() == ["/dev/sdx"], what="the disk")
 
 
+@with_devices("unshare --user")
+def cd_drives(host):
+    """CD drives have a name and, where they hang below a USB device, its number; a disk is none."""
+    folders = {"1:0:0:0": ("5", "controller/host1/1:0:0:0"), "6:0:0:0": ("5", "usb3/3-2/host6/6:0:0:0"),
+               "2:0:0:0": ("0", "controller/host2/2:0:0:0")}
+    assert host.call("/host", HOST, "list_cd_devices") == []
+    for name, number in (("busnum", "3"), ("devnum", "18")):
+        write(os.path.join(host.sysfs, "bus/devices/usb3/3-2", name), number + "\n")
+    for address, (kind, folder) in folders.items():
+        for name, value in (("type", kind), ("vendor", "TEST    "), ("model", "DVD " + address)):
+            write(os.path.join(host.sysfs, "bus/devices", folder, name), value + "\n")
+        os.symlink("/sys/bus/devices/" + folder, os.path.join(host.sysfs, "bus/scsi/devices", address))
+    drives = lambda: [tuple(str(d[key]) for key in ("id", "name", "usb-id")) for d in host.call("/host", HOST, "list_cd_devices")]
+    wanted = [("1:0:0:0", "TEST DVD 1:0:0:0", ""), ("6:0:0:0", "TEST DVD 6:0:0:0", str(3 * 256 + 18))]
+    wait_for(lambda: drives() == wanted, what=drives)
+
+
 @with_devices()
 def isos(host):
     """ISOs that come and go are seen at once, also where their folder goes, or is another one."""

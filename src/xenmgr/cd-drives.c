@@ -306,7 +306,7 @@ static int fill_cds(Call *c, sd_bus_message *reply)
 
                 sticky_key(drives[i], key);
                 r = reply_add_row(reply, "id", drives[i], "name", m->host->cd_names[i], "vm", assigned_uuid(m, drives[i]),
-                                  "vm-sticky", *db_text(m, key, "") ? "1" : "0", "usb-id", "", NULL);
+                                  "vm-sticky", *db_text(m, key, "") ? "1" : "0", "usb-id", m->host->cd_usb_ids[i], NULL);
         }
         return r;
 }

@@ -23,7 +23,7 @@ typedef struct CdTold {
 /* What is in it longer than a question is kept as host-events.h says. */
 struct HostState {
         char *facts[8];
-        char **cd_drives, **cd_names; /* of the same length */
+        char **cd_drives, **cd_names, **cd_usb_ids; /* of the same length */
         char **disks, **isos;
         HostNic nics[2]; /* wired, wireless */
         char *sound[2];  /* pcm, cards */

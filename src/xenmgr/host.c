@@ -185,6 +185,23 @@ char *host_nic(Manager *m, bool wireless, bool model)
         return found ? found : strdup("");
 }
 
+/* Bus and number of the USB device that a SCSI device hangs below, as "bus << 8 + number"; "": it is another kind. */
+static int add_usb_id(char ***l, const char *id)
+{
+        _cleanup_free_ char *link = strformat(SCSI_DEVICES "/%s", id);
+        _cleanup_free_ char *path = link ? realpath(link, NULL) : NULL;
+
+        for (char *slash; path && (slash = strrchr(path, '/')); *slash = '\0') {
+                _cleanup_free_ char *bus_path = strformat("%s/busnum", path), *number_path = strformat("%s/devnum", path);
+                _cleanup_free_ char *bus = bus_path ? host_file_text(bus_path) : NULL;
+                _cleanup_free_ char *number = number_path ? host_file_text(number_path) : NULL;
+
+                if (bus && number)
+                        return strv_extendf(l, "%d", (atoi(bus) << 8) + atoi(number));
+        }
+        return strv_extend(l, "");
+}
+
 /* CD drives: SCSI devices of type 5. */
 char *const *host_cd_drives(Manager *m)
 {
@@ -195,6 +212,7 @@ char *const *host_cd_drives(Manager *m)
                 return h->cd_drives;
         h->cd_drives = strv_free(h->cd_drives);
         h->cd_names = strv_free(h->cd_names);
+        h->cd_usb_ids = strv_free(h->cd_usb_ids);
         (void) host_folder(SCSI_DEVICES, "", &all);
         for (char **id = all; id && *id; id++) {
                 static const char *const files[] = { "type", "vendor", "model" };
@@ -206,7 +224,8 @@ char *const *host_cd_drives(Manager *m)
                         texts[i] = path ? host_file_text(path) : NULL;
                 }
                 if (streq(strempty(texts[0]), "5") &&
-                    strv_extendf(&h->cd_names, "%s %s", strempty(texts[1]), strempty(texts[2])) >= 0)
+                    strv_extendf(&h->cd_names, "%s %s", strempty(texts[1]), strempty(texts[2])) >= 0 &&
+                    add_usb_id(&h->cd_usb_ids, *id) >= 0)
                         (void) strv_extend(&h->cd_drives, *id);
                 for (size_t i = 0; i < ELEMENTSOF(files); i++)
                         free(texts[i]);
@@ -283,6 +302,7 @@ HostState *host_free(HostState *h)
                 free(h->sound[i]);
         strv_free(h->cd_drives);
         strv_free(h->cd_names);
+        strv_free(h->cd_usb_ids);
         strv_free(h->disks);
         strv_free(h->isos);
         free(h);
