@@ -305,13 +305,15 @@ def autostart():
 def snapshots_left_over(life):
     """Throw-away snapshots that a host left are gone after the manager's next start, but none that is a VM's disk"""
     folder = os.path.join(life.stack.state, "storage/disks")
-    life.guest(config={"disk": {"0": {"path": life.disk("mine.snap", b""), "type": "file", "mode": "w", "device": "hda", "devtype": "disk"}}})
+    life.disk("in full.snap", b"")
+    for path in (life.disk("mine.snap", b""), os.path.join(folder, "in full.snap")):
+        life.guest(config={"disk": {"0": {"path": path, "type": "file", "mode": "w", "device": "hda", "devtype": "disk"}}})
     for name in ("old.vhd.snap", "old.snap.tmp.vhd", "old.vhd", "snap"):
         with open(os.path.join(folder, name), "w"):
             pass
     life.restart_manager()
     oxt.wait_for(lambda: not {"old.vhd.snap", "old.snap.tmp.vhd"} & set(os.listdir(folder)), what="the end of what was left")
-    assert {"mine.snap", "old.vhd", "snap"} <= set(os.listdir(folder))
+    assert {"mine.snap", "in full.snap", "old.vhd", "snap"} <= set(os.listdir(folder))
 
 
 @with_life

@@ -65,8 +65,8 @@ static int key_file(Vm *vm, const char *vhd, char ***l)
         return n == 1 && found ? strv_extend(l, found) : 0;
 }
 
-/* Whether a VM, but this one, has a disk of that path. */
-static bool is_disk_of_another(Manager *m, const Vm *vm, const char *stored)
+/* Whether a VM, but this one, has a disk of that path, which is mapped: what is stored names a file in two ways. */
+static bool is_disk_of_another(Manager *m, const Vm *vm, const char *mapped)
 {
         char path[64];
 
@@ -75,8 +75,11 @@ static bool is_disk_of_another(Manager *m, const Vm *vm, const char *stored)
                 size_t n = m->vms[i] == vm ? 0 : vm_record_ids(m->vms[i], "disk", ids, DISKS_MAX);
 
                 for (size_t k = 0; k < n; k++) {
+                        _cleanup_free_ char *other = NULL;
+
                         snprintf(path, sizeof path, "config/disk/%u/path", ids[k]);
-                        if (streq(vm_text(m->vms[i], path, ""), stored))
+                        other = paths_map(manager_paths(m), vm_text(m->vms[i], path, ""));
+                        if (!other || streq(other, mapped)) /* without memory to tell, it stays */
                                 return true;
                 }
         }
@@ -88,7 +91,6 @@ static int disk_files(Vm *vm, unsigned id, char ***l)
 {
         Manager *m = vm->manager;
         _cleanup_free_ char *mapped = NULL;
-        const char *stored;
         char path[64];
 
         snprintf(path, sizeof path, "config/disk/%u/type", id);
@@ -98,11 +100,8 @@ static int disk_files(Vm *vm, unsigned id, char ***l)
         if (vm_bool(vm, path, false))
                 return 0;
         snprintf(path, sizeof path, "config/disk/%u/path", id);
-        stored = vm_text(vm, path, "");
-        if (is_disk_of_another(m, vm, stored))
-                return 0;
-        mapped = paths_map(manager_paths(m), stored);
-        if (!mapped || mapped[0] != '/')
+        mapped = paths_map(manager_paths(m), vm_text(vm, path, ""));
+        if (!mapped || mapped[0] != '/' || is_disk_of_another(m, vm, mapped))
                 return 0;
         return strv_extend(l, mapped) < 0 ? -ENOMEM : key_file(vm, mapped, l);
 }
@@ -202,12 +201,12 @@ static void sweep_snapshots(Manager *m)
         DIR *d = opendir(folder);
 
         for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
-                _cleanup_free_ char *stored = strformat("/storage/disks/%s", e->d_name);
+                _cleanup_free_ char *path = path_join(folder, e->d_name);
 
-                if (!stored || (!endswith(e->d_name, ".snap") && !endswith(e->d_name, ".snap.tmp.vhd")) || is_disk_of_another(m, NULL, stored))
+                if (!path || (!endswith(path, ".snap") && !endswith(path, ".snap.tmp.vhd")) || is_disk_of_another(m, NULL, path))
                         continue;
-                if (unlinkat(dirfd(d), e->d_name, 0) >= 0)
-                        log_notice("The left-over snapshot %s/%s is removed", folder, e->d_name);
+                if (unlink(path) >= 0)
+                        log_notice("The left-over snapshot %s is removed", path);
         }
         if (d)
                 (void) closedir(d);
