@@ -75,8 +75,8 @@ Vm *vm_free(Vm *vm)
         if (!vm)
                 return NULL;
         lifecycle_forget(vm);
-        monitor_forget(vm);
         network_reconnects_drop(vm);
+        monitor_forget(vm); /* behind all that holds a call of it */
         guest_nodes_free(vm->guest_nodes);
         free(vm->monitor);
         free(vm);
