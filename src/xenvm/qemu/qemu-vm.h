@@ -149,9 +149,9 @@ void qemu_remove_files(Vm *vm);
 Confinement qemu_confinement(const Vm *vm);
 int qemu_make_folder(Vm *vm);
 int qemu_launch(Vm *vm, char *const *args, const int *fds, size_t n_fds, const char *program, void (*next)(Vm *vm, int r, const char *why));
-/* Kills the process, whosoever it is; its end is noticed as any other. Returns 0 or negative errno. */
 /* Warns where the VM does not have the share of the CPU that its config asks for. */
 void qemu_check_weight(const Vm *vm);
+/* Kills the process, whosoever it is; its end is noticed as any other. Returns 0 or negative errno. */
 int qemu_kill_process(Vm *vm);
 /* After the end of the process: what its confinement left. */
 void qemu_unconfine(Vm *vm);
