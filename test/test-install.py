@@ -29,7 +29,7 @@ def files():
         for name in ("bin/oxt", "bin/dbd", "bin/rpc-proxy", "bin/xenmgr", "bin/xenvm", "bin/xec", "bin/db-ls", "libexec/oxt/oxt-helper",
                      "libexec/oxt/rpc-proxy-web",
                      "share/man/man1/oxt.1", "share/oxt/dbus-1/private-root.conf", "share/dbus-1/system.d/org.oxt.conf",
-                     "share/oxt/rpc-proxy.rules", "lib/sysusers.d/oxt.conf", "share/bash-completion/completions/oxt"):
+                     "share/oxt/rpc-proxy.rules", "lib/sysusers.d/oxt.conf", "share/oxt/sysusers.d/oxt.conf", "share/bash-completion/completions/oxt"):
             assert os.path.isfile(installed.path(name)), name
     finally:
         installed.stop()
