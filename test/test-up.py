@@ -375,6 +375,15 @@ def doctor():
             found = {c["name"]: c for c in json.loads(stack.oxt("doctor", "--json").stdout)["checks"]}["backend"]
             assert found["verdict"] == verdict and text in found["text"], found
             assert verdict == "ok" or "auto" in found["advice"], found
+        if not checks["users"]["text"].startswith("missing users"):
+            data = os.path.join(stack.root, "data")
+            os.makedirs(data + "/sysusers.d")
+            with open(data + "/sysusers.d/oxt.conf", "w") as f:
+                f.write("# as an older package made them\nm root oxt-no-such-group\n")
+            stack.env["OXT_DATA_DIR"] = data
+            found = {c["name"]: c for c in json.loads(stack.oxt("doctor", "--json").stdout)["checks"]}["users"]
+            assert found["verdict"] == "note" and "root in oxt-no-such-group" in found["text"] and data in found["advice"], found
+            del stack.env["OXT_DATA_DIR"]
         stack.env["PATH"] = ""
         r = stack.oxt("doctor")
         assert "KVM" in r.stdout, r.stdout

@@ -241,22 +241,49 @@ static void check_sandbox(_unused_ const Stack *s, Finding *f)
                 f->advice = strdup("device models run with fewer walls around them; in a container allow it nested namespaces");
 }
 
+/* Adds the users that are not in a group where the list for systemd-sysusers ("m USER GROUP") puts them. */
+static void add_outsiders(const char *list, StrBuf *b)
+{
+        _cleanup_free_ char *text = NULL;
+        _cleanup_strv_ char **lines = NULL;
+
+        if (read_file(list, 64 * KIB, &text, NULL) < 0 || strv_split(text, '\n', &lines) < 0)
+                return;
+        for (char **l = lines; l && *l; l++) {
+                char user[32], group[32];
+                const struct group *g;
+                char **member;
+
+                if (sscanf(*l, "m %31s %31s", user, group) != 2)
+                        continue;
+                g = getgrnam(group);
+                for (member = g ? g->gr_mem : NULL; member && *member && !streq(*member, user);)
+                        member++;
+                if (!member || !*member)
+                        strbuf_addf(b, " %s in %s", user, group);
+        }
+}
+
 static void check_users(const Stack *s, Finding *f)
 {
-        _cleanup_strbuf_ StrBuf missing = STRBUF_INIT;
+        _cleanup_strbuf_ StrBuf missing = STRBUF_INIT, outsiders = STRBUF_INIT;
+        _cleanup_free_ char *list = strformat("%s/sysusers.d/oxt.conf", data_dir());
 
         for (DaemonId id = 0; id < _DAEMON_MAX; id++)
                 if (daemon_table[id].user && !getpwnam(daemon_table[id].user))
                         strbuf_addf(&missing, " %s", daemon_table[id].user);
         if (!getgrnam("oxt"))
                 strbuf_add(&missing, " oxt");
-        if (missing.len == 0) {
+        if (missing.len == 0)
+                add_outsiders(strempty(list), &outsiders);
+        if (missing.len + outsiders.len == 0) {
                 found(f, VERDICT_OK, "the daemons' users are there", NULL);
                 return;
         }
-        f->verdict = s->root ? VERDICT_BAD : VERDICT_NOTE;
-        f->text = strformat("missing users or groups:%s%s", missing.data, s->root ? "" : " (a stack of one user needs none)");
-        f->advice = strformat("as root: systemd-sysusers %s/sysusers.d/oxt.conf", data_dir());
+        f->verdict = s->root && missing.len > 0 ? VERDICT_BAD : VERDICT_NOTE;
+        f->text = strformat("missing %s:%s%s", missing.len > 0 ? "users or groups" : "members of groups",
+                            missing.len > 0 ? missing.data : outsiders.data, s->root ? "" : " (a stack of one user needs none)");
+        f->advice = strformat("as root: systemd-sysusers %s, then start the stack anew", strempty(list));
 }
 
 /* As whom QEMU runs. */
