@@ -2,7 +2,7 @@
 #pragma once
 /*
  * Does KVM work here? That /dev/kvm opens proves nothing: on some hosts a guest then crawls. So a small
- * guest is run and timed: it touches memory, leaves to the host some thousand times, and counts. The
+ * guest is run and timed: it touches memory, leaves to the host some hundred times, and counts. The
  * answer is remembered in the monitors' state directory, for this boot of the host.
  */
 #include "paths.h"
