@@ -161,6 +161,11 @@ static void connect_user(Vm *vm, const VmNic *n, QemuLink *link)
                 *link = (QemuLink) { .kind = QEMU_LINK_STREAM, .fd = r };
 }
 
+const char *qemu_no_bridge(int r, const char *why)
+{
+        return r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run" : why && *why ? why : strerror(-r);
+}
+
 static void link_done(Vm *vm)
 {
         vm->host.n_links++;
@@ -197,10 +202,7 @@ static void on_tap(void *userdata, int r, const char *why, const char *name, int
         if (r >= 0 && fd >= 0)
                 r = hand_over(h, fd);
         if (r < 0) {
-                log_warning("nic %lld is left without a cable: %s", (long long) n->id,
-                            r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run"
-                            : why && *why                      ? why
-                                                               : strerror(-r));
+                log_warning("nic %lld is left without a cable: %s", (long long) n->id, qemu_no_bridge(r, why));
                 link_done(vm);
                 return;
         }
@@ -260,8 +262,7 @@ static void next_link(Vm *vm)
                 r = helper_call(vm->spec.event, vm->spec.paths, "tap-create", parameters, on_tap, vm, &h->call);
                 if (r >= 0)
                         return; /* on_tap() goes on */
-                log_warning("nic %lld is left without a cable: %s", (long long) n->id,
-                            r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run" : strerror(-r));
+                log_warning("nic %lld is left without a cable: %s", (long long) n->id, qemu_no_bridge(r, NULL));
         }
         h->next(vm, 0, NULL);
 }

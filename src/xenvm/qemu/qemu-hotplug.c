@@ -219,6 +219,12 @@ static void on_undone(void *userdata, _unused_ int r, _unused_ json_object *valu
         plug_finished(vm, -EIO, why ? why : "out of memory");
 }
 
+/* Where the tap device of the card vifN is noted. */
+static char *plugged_tap(Vm *vm)
+{
+        return vm->taps[strtoul(vm->plug.id + strlen("vif"), NULL, 10) % NICS_MAX];
+}
+
 static int remove_host_side(Vm *vm, QmpDone next)
 {
         json_object *args = NULL;
@@ -231,6 +237,7 @@ static int remove_host_side(Vm *vm, QmpDone next)
                 args = object("node-name", json_object_new_string(name));
         } else if (vm->plug.kind == VM_DEVICE_NIC) {
                 command = "netdev_del";
+                plugged_tap(vm)[0] = '\0';
                 snprintf(name, sizeof name, "net%.58s", vm->plug.id + strlen("vif"));
                 args = object("id", json_object_new_string(name));
         } else if (vm->plug.kind == VM_DEVICE_USB) { /* after an unplugging it is gone, then this fails unheard */
@@ -269,6 +276,8 @@ static void on_device_added(void *userdata, int r, _unused_ json_object *value, 
         Vm *vm = userdata;
 
         if (r >= 0) {
+                if (vm->plug.kind == VM_DEVICE_NIC)
+                        memcpy(plugged_tap(vm), vm->plug.tap, sizeof vm->plug.tap);
                 r = vm->plug.bps || vm->plug.iops ? limit_disk(vm) : 1;
                 if (r != 0)
                         plug_finished(vm, MIN2(r, 0), r < 0 ? strerror(-r) : NULL);
@@ -360,6 +369,51 @@ static void add_forwards(json_object *netdev, const VmNic *n)
                 json_object_object_add(netdev, "hostfwd", list);
 }
 
+static void on_tap_given(void *userdata, int r, _unused_ json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+        json_object *netdev = r >= 0 ? object("type", json_object_new_string("tap")) : NULL;
+
+        if (netdev) {
+                set_text(netdev, "id", json_get_text(vm->plug.device, "netdev", ""));
+                set_text(netdev, "fd", vm->plug.id);
+                r = vm_request(vm, "netdev_add", netdev, on_host_side_added, vm);
+                text = strerror(-r);
+        }
+        if (!netdev || r < 0)
+                plug_finished(vm, -EIO, text ? text : "out of memory");
+}
+
+static void on_tap_made(void *userdata, int r, const char *why, const char *name, int fd)
+{
+        Vm *vm = userdata;
+
+        vm->plug.call = NULL;
+        if (r >= 0) {
+                snprintf(vm->plug.tap, sizeof vm->plug.tap, "%s", name);
+                r = !vm->qmp ? -ENOTCONN : qmp_send(vm->qmp, "getfd", object("fdname", json_object_new_string(vm->plug.id)), fd, QMP_TIMEOUT, on_tap_given, vm);
+        }
+        safe_close(fd);
+        if (r < 0)
+                plug_finished(vm, -EIO, qemu_no_bridge(r, why));
+}
+
+/* With its netdev once oxt-helper has made the tap device. */
+static int attach_to_bridge(Vm *vm, const char *bridge, json_object *device, VmDone done, void *userdata)
+{
+        const char *const parameters[] = { "bridge", bridge, NULL };
+        int r;
+
+        json_object_put(vm->plug.device);
+        vm->plug.device = device;
+        r = helper_call(vm->spec.event, vm->spec.paths, "tap-create", parameters, on_tap_made, vm, &vm->plug.call);
+        if (r < 0)
+                r = refuse_later(vm, qemu_no_bridge(r, NULL));
+        if (r >= 0)
+                vm->change = (Operation) { done, userdata };
+        return r;
+}
+
 static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
 {
         const char *model = qemu_nic_model(vm->spec.config, n, QEMU_MACHINE_PC);
@@ -375,6 +429,11 @@ static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
                 return -ENOMEM;
         set_text(device, "id", vm->plug.id);
         set_text(device, "mac", n->mac);
+        vm->plug.tap[0] = '\0';
+        if (n->bridge && *n->bridge && !streq(n->bridge, "user")) {
+                set_text(device, "netdev", name);
+                return attach_to_bridge(vm, n->bridge, device, done, userdata);
+        }
         if (streq(n->bridge, "user")) {
                 netdev = object("type", json_object_new_string("user"));
                 if (netdev) {
@@ -602,10 +661,7 @@ static void on_moved(void *userdata, int r, const char *why, _unused_ const char
         vm->plug.call = NULL;
         safe_close(fd);
         if (r < 0)
-                vm->plug.why = strformat("the card is left on its network: %s",
-                                         r == -ENOENT || r == -ECONNREFUSED ? "a bridge needs oxt-helper, which does not run"
-                                         : why && *why                      ? why
-                                                                            : strerror(-r));
+                vm->plug.why = strformat("the card is left on its network: %s", qemu_no_bridge(r, why));
         put_link_up(vm);
 }
 

@@ -227,3 +227,5 @@ void qemu_image_forget(Vm *vm);
 int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char *why));
 void host_side_done(HostSide *h);
 void qemu_helpers_kill(Vm *vm);
+/* Why oxt-helper made, or moved, no tap device: its own words, or what the call failed of. */
+const char *qemu_no_bridge(int r, const char *why);
