@@ -39,7 +39,7 @@ const XenvmCommandInfo xenvm_commands[_XENVM_CMD_MAX] = {
         [XENVM_CMD_GET_ACPI_STATE] = { "get-acpi-state", { { 0 } }, "ACPI power state of the guest, 0 to 5" },
         [XENVM_CMD_GET_VNC] = { "get-vnc", { { 0 } }, "TCP port of the VNC server; empty: none" },
         [XENVM_CMD_GET] = { "get", { REQUIRED("field", TEXT, "") },
-                            "A field of the configuration of the next start, or required-to-boot-kib" },
+                            "A field of the configuration of the next start, required-to-boot-kib, or on Xen host-free-kib" },
         [XENVM_CMD_SET] = { "set", { REQUIRED("field", TEXT, ""), REQUIRED("value", TEXT, "") },
                             "Change a field of the configuration for the next start" },
         [XENVM_CMD_READ_CONFIG] = { "read-config", { OPTIONAL("path", TEXT, NULL, "") },

@@ -293,7 +293,7 @@ static void handle(Vm *vm, const char *status)
                 char shown[256];
 
                 log_warning("%s: %s", vm->uuid, log_untrusted(shown, sizeof shown, rest));
-        } else if ((rest = startswith(status, "memory/actual:"))) {
+        } else if ((rest = startswith(status, "memory/actual:")) || (rest = startswith(status, "memory/target:"))) {
                 if (parse_i64(rest, &n) >= 0)
                         memory_changed(vm, n);
         } else if ((rest = strchr(status, ':'))) {

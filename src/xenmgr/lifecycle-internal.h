@@ -48,6 +48,7 @@ struct Job {
         sd_event_source *progress; /* while it can tell how far it is */
         uint64_t began, deadline;  /* 0: not begun, none */
         unsigned attempts;
+        int64_t memory_mib;    /* what a start needs */
 };
 
 #define STATE_BIT(s) (1u << (s))

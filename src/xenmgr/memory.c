@@ -39,23 +39,47 @@ static int64_t resident_mib(Vm *vm)
         return (int64_t) (resident * (unsigned long long) sysconf(_SC_PAGESIZE) / MIB);
 }
 
-int64_t memory_free_mib(Manager *m)
+/* On Xen, before that: its memory was granted, and the hypervisor does not count all of it yet. */
+static bool is_built(const Vm *vm)
 {
-        int64_t left = host_is_xen() ? -1 : host_free_memory_mib(m), limit = setting_int(SETTING_VM_MEMORY), promised = 0;
+        return vm->state != VM_SHUTDOWN && vm->state != VM_REBOOTED && vm->state != VM_CREATING_DOMAIN;
+}
 
-        if (left < 0)
-                return -1;
+static bool others_are_built(const Vm *vm)
+{
+        for (size_t i = 0; i < vm->manager->n_vms; i++)
+                if (vm->manager->vms[i] != vm && vm->manager->vms[i]->memory_mib > 0 && !is_built(vm->manager->vms[i]))
+                        return false;
+        return true;
+}
+
+/* MiB of left that are nobody's. */
+static int64_t without_promised(Manager *m, int64_t left)
+{
+        int64_t limit = setting_int(SETTING_VM_MEMORY), promised = 0;
+        bool xen = host_is_xen();
+
         for (size_t i = 0; i < m->n_vms; i++) {
                 Vm *vm = m->vms[i];
 
                 if (vm->memory_mib <= 0)
                         continue;
                 promised += vm->memory_mib;
-                left -= MAX2(vm->memory_mib - resident_mib(vm), (int64_t) 0);
+                if (!xen)
+                        left -= MAX2(vm->memory_mib - resident_mib(vm), (int64_t) 0);
+                else if (!is_built(vm))
+                        left -= vm->memory_mib;
         }
         if (limit > 0)
                 left = MIN2(left, limit - promised);
         return MAX2(left, (int64_t) 0);
+}
+
+int64_t memory_free_mib(Manager *m)
+{
+        int64_t left = host_is_xen() ? -1 : host_free_memory_mib(m);
+
+        return left < 0 ? -1 : without_promised(m, left);
 }
 
 static int64_t overuse_mib(Vm *vm)
@@ -96,7 +120,7 @@ void memory_release(Vm *vm)
 /* The step of a start */
 
 static void memory_need(Job *j);
-static void memory_try(Job *j);
+static void memory_look(Job *j);
 
 static void on_target(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
 {
@@ -160,16 +184,20 @@ static void memory_reduce(Job *j, int64_t need, int64_t left)
 static void memory_try(Job *j)
 {
         Manager *m = j->vm->manager;
-        int64_t left = memory_free_mib(m), need = 0;
+        int64_t left, need = j->memory_mib;
 
-        (void) parse_i64(strempty(j->reply), &need);
-        need = (need + 1023) / 1024;
+        if (!host_is_xen())
+                left = memory_free_mib(m);
+        else if (j->reply_error || parse_i64(strempty(j->reply), &left) < 0 || left < 0)
+                left = -1;
+        else
+                left = without_promised(m, left / 1024);
         if (left < 0 || need <= left) {
                 j->vm->memory_mib = need;
                 j->attempts = 0;
                 memory_turn_over(m, j);
                 start_granted(j);
-        } else if (need - left > memory_reclaimable_mib(m, j->vm) && j->attempts == 0)
+        } else if (need - left > memory_reclaimable_mib(m, j->vm) && j->attempts == 0 && (!host_is_xen() || others_are_built(j->vm)))
                 memory_reduce(j, need, left);
         else if (j->attempts >= POLLS * ROUNDS)
                 memory_reduce(j, need, left);
@@ -177,15 +205,34 @@ static void memory_try(Job *j)
                 /* Guests take their time: they are asked ten times a round, and told anew once in each. */
                 if (j->attempts++ % POLLS == 0)
                         take_from_others(j, need - left);
-                job_deadline(j, j->attempts % POLLS == 0 ? USEC_PER_SEC : POLL_USEC, "", memory_try);
+                job_deadline(j, j->attempts % POLLS == 0 ? USEC_PER_SEC : POLL_USEC, "", memory_look);
         }
+}
+
+static void memory_look(Job *j)
+{
+        static const char *const args[] = { "field", "host-free-kib", NULL };
+
+        if (host_is_xen())
+                job_monitor_tolerant(j, "get", args, SHORT_USEC, memory_try);
+        else
+                memory_try(j);
+}
+
+static void memory_needed(Job *j)
+{
+        int64_t kib = 0;
+
+        (void) parse_i64(strempty(j->reply), &kib);
+        j->memory_mib = (kib + 1023) / 1024;
+        memory_look(j);
 }
 
 static void memory_need(Job *j)
 {
         static const char *const args[] = { "field", "required-to-boot-kib", NULL };
 
-        job_monitor(j, "get", args, SHORT_USEC, memory_try);
+        job_monitor(j, "get", args, SHORT_USEC, memory_needed);
 }
 
 void start_memory(Job *j)

@@ -6,7 +6,8 @@
  * suffice, running VMs give back what they hold above their memory-min, lowest domain first; and where that does not
  * suffice, a VM with a memory-min starts with that.
  *
- * On Xen the hypervisor has the memory, and the monitor asks it: here nothing is counted.
+ * On Xen the hypervisor has the memory, and each start asks it through its monitor; there a VM is counted by its target, and
+ * as not there yet until its memory is built.
  */
 #include "vm.h"
 

@@ -107,6 +107,7 @@ typedef struct Backend {
          */
         int (*show)(Vm *vm, const char *name, const char *value);
         bool checks_memory; /* create() sees itself whether there is enough */
+        int64_t (*free_kib)(void); /* what the hypervisor has for new VMs, or -1. NULL: it is the host's own memory */
         char *(*details)(const Vm *vm);   /* for the record: JSON, or NULL */
         unsigned (*round_trips)(const Vm *vm);
 

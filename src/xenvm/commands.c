@@ -219,6 +219,10 @@ static void run_get(Monitor *m, Request *q, const Values *a)
         _cleanup_free_ char *value = NULL;
         int r;
 
+        if (m->backend->free_kib && streq(a->v[0].text, "host-free-kib")) {
+                reply_int(q, m->backend->free_kib());
+                return;
+        }
         r = vmconfig_get(monitor_next_config(m), a->v[0].text, &value);
         if (r < 0)
                 request_fail(q, REQUEST_FAILED, "Unknown_field(\"%s\")", a->v[0].text);

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 import uuid as uuids
+import zlib
 
 from files_for_both import Notifications, ask
 
@@ -74,6 +75,17 @@ def bridge(name):
         subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
         subprocess.run(["ip", "link", "set", name, "up"], check=True)
     return name
+
+
+def picture(path):
+    """Width, height and bytes of what is stored of a PNG file as xenvm writes it here."""
+    with open(path, "rb") as f:
+        data = f.read()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and data[-8:-4] == b"IEND", data[:64]
+    width, height = (int.from_bytes(data[at:at + 4], "big") for at in (16, 20))
+    pixels = zlib.decompress(data[41:-16])
+    assert len(pixels) == (width * 3 + 1) * height, (width, height, len(pixels))
+    return width, height, pixels
 
 
 def listing(name):

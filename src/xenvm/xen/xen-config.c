@@ -326,11 +326,16 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
         return r < 0 || ids_restricted() ? r : make_strings(&c->extra_hvm, &b->extra_hvm);
 }
 
+bool xen_config_has_screen(const VmConfig *c)
+{
+        if (vmconfig_is_hvm(c))
+                return c->display.kind != VM_DISPLAY_NONE;
+        return c->vfb || (c->display.kind == VM_DISPLAY_VNC && (c->display.port_given || c->display.unused_port));
+}
+
 static int make_display_devices(const VmConfig *c, bool hvm, libxl_domain_config *d)
 {
-        bool vnc = c->display.kind == VM_DISPLAY_VNC && (c->display.port_given || c->display.unused_port);
-
-        if (!hvm && (c->vfb || vnc)) {
+        if (!hvm && xen_config_has_screen(c)) {
                 d->vfbs = calloc(1, sizeof *d->vfbs);
                 if (!d->vfbs)
                         return -ENOMEM;

@@ -16,6 +16,8 @@
 int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const FirmwareTables *tables, libxl_domain_config *ret,
                     StrBuf *notes, char **ret_why);
 
+/* Whether a device model draws what the guest shows. */
+bool xen_config_has_screen(const VmConfig *c);
 int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, char **ret_why);
 int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **ret_why);
 int xen_pci_make(const VmConfig *c, const VmPci *p, libxl_device_pci *ret);

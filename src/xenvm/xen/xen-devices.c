@@ -37,8 +37,7 @@ static void dispose_pci(void *device)
         libxl_device_pci_dispose(device);
 }
 
-/* vm->device can be filled in, and is disposed of by that. */
-static int hold(Vm *vm, void (*dispose)(void *device))
+int vm_hold(Vm *vm, void (*dispose)(void *device))
 {
         if (vm_busy(vm))
                 return -EBUSY;
@@ -48,8 +47,7 @@ static int hold(Vm *vm, void (*dispose)(void *device))
         return 0;
 }
 
-/* Begins the operation on vm->device, if it could be filled in (made). */
-static int begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOpDone then, XenOp **ret)
+int vm_begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOpDone then, XenOp **ret)
 {
         int r = made;
 
@@ -72,26 +70,26 @@ int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
 
         switch (device->kind) {
         case VM_DEVICE_DISK:
-                r = hold(vm, dispose_disk);
+                r = vm_hold(vm, dispose_disk);
                 if (r >= 0)
                         r = xen_disk_make(device->disk, vm->spec.paths, &vm->device.disk, &why);
-                r = begin_held(vm, "Cannot attach the disk", done, userdata, r, vm_on_plain_done, &op);
+                r = vm_begin_held(vm, "Cannot attach the disk", done, userdata, r, vm_on_plain_done, &op);
                 if (r >= 0)
                         r = vm_started(op, libxl_device_disk_add(ctx, vm->domid, &vm->device.disk, xenop_how(op)));
                 break;
         case VM_DEVICE_NIC:
-                r = hold(vm, dispose_nic);
+                r = vm_hold(vm, dispose_nic);
                 if (r >= 0)
                         r = xen_nic_make(device->nic, vm->hvm, &vm->device.nic, &why);
-                r = begin_held(vm, "Cannot attach the network card", done, userdata, r, vm_on_plain_done, &op);
+                r = vm_begin_held(vm, "Cannot attach the network card", done, userdata, r, vm_on_plain_done, &op);
                 if (r >= 0)
                         r = vm_started(op, libxl_device_nic_add(ctx, vm->domid, &vm->device.nic, xenop_how(op)));
                 break;
         case VM_DEVICE_PCI:
-                r = hold(vm, dispose_pci);
+                r = vm_hold(vm, dispose_pci);
                 if (r >= 0)
                         r = xen_pci_make(vm->spec.config, device->pci, &vm->device.pci);
-                r = begin_held(vm, "Cannot attach the PCI device", done, userdata, r, vm_on_plain_done, &op);
+                r = vm_begin_held(vm, "Cannot attach the PCI device", done, userdata, r, vm_on_plain_done, &op);
                 if (r >= 0)
                         r = vm_started(op, libxl_device_pci_add(ctx, vm->domid, &vm->device.pci, xenop_how(op)));
                 break;
@@ -105,7 +103,7 @@ int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
 
 static int find_nic(Vm *vm, int64_t id)
 {
-        int r = hold(vm, dispose_nic);
+        int r = vm_hold(vm, dispose_nic);
 
         if (r < 0)
                 return r;
@@ -116,7 +114,7 @@ static int find_nic(Vm *vm, int64_t id)
 static int remove_nic(Vm *vm, int64_t id, const char *what, VmDone done, void *userdata, XenOpDone then)
 {
         XenOp *op;
-        int r = begin_held(vm, what, done, userdata, find_nic(vm, id), then, &op);
+        int r = vm_begin_held(vm, what, done, userdata, find_nic(vm, id), then, &op);
 
         if (r < 0)
                 return r;
@@ -131,12 +129,12 @@ int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *use
         int r;
 
         if (kind == VM_DEVICE_DISK) {
-                r = hold(vm, dispose_disk);
+                r = vm_hold(vm, dispose_disk);
                 if (r >= 0) {
                         libxl_device_disk_init(&vm->device.disk);
                         r = libxl_vdev_to_device_disk(ctx, vm->domid, id, &vm->device.disk) != 0 ? -ENOENT : 0;
                 }
-                r = begin_held(vm, "Cannot detach the disk", done, userdata, r, vm_on_plain_done, &op);
+                r = vm_begin_held(vm, "Cannot detach the disk", done, userdata, r, vm_on_plain_done, &op);
                 if (r >= 0)
                         r = vm_started(op, libxl_device_disk_remove(ctx, vm->domid, &vm->device.disk, xenop_how(op)));
                 return r;
@@ -152,7 +150,7 @@ int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, v
         XenOp *op;
         int r;
 
-        r = hold(vm, dispose_disk);
+        r = vm_hold(vm, dispose_disk);
         if (r >= 0) {
                 libxl_device_disk_init(disk);
                 disk->vdev = strdup(drive->virtpath);
@@ -161,7 +159,7 @@ int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, v
                 disk->is_cdrom = disk->removable = 1;
                 r = !disk->vdev || (path && !disk->pdev_path) ? -ENOMEM : path ? ids_access(disk->pdev_path, R_OK) : 0;
         }
-        r = begin_held(vm, "Cannot change the CD", done, userdata, r, vm_on_plain_done, &op);
+        r = vm_begin_held(vm, "Cannot change the CD", done, userdata, r, vm_on_plain_done, &op);
         if (r >= 0)
                 r = vm_started(op, libxl_cdrom_insert(xenhost_ctx(vm->host), vm->domid, disk, xenop_how(op)));
         return r;
@@ -296,14 +294,26 @@ int xen_set_nic_backend(Vm *vm, const VmNic *nic, int64_t domid, VmDone done, vo
         return r;
 }
 
+static void on_memory_set(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+        char text[24];
+
+        snprintf(text, sizeof text, "%llu", (unsigned long long) vm->memory_kib);
+        if (rc == 0)
+                vm->spec.events->node(vm->spec.userdata, "memory/target", text);
+        vm_finish(vm, rc, NULL);
+}
+
 int xen_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata)
 {
         XenOp *op;
         int r;
 
-        op = vm_begin(vm, "Cannot set the memory target", done, userdata, vm_on_plain_done, &r);
+        op = vm_begin(vm, "Cannot set the memory target", done, userdata, on_memory_set, &r);
         if (!op)
                 return r;
+        vm->memory_kib = kib;
         xenop_finish(op, libxl_set_memory_target(xenhost_ctx(vm->host), vm->domid, (int64_t) kib, 0, 1));
         return 0;
 }

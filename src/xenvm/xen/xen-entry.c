@@ -76,6 +76,7 @@ IN(int, available, (const char **ret_why), ret_why)
 IN(int, describe, (const VmSpec *spec, char **ret, char **ret_why), spec, ret, ret_why)
 IN(Vm *, free, (Vm *vm), vm)
 IN(int64_t, find, (const char *uuid), uuid)
+IN(int64_t, free_kib, (void))
 IN(int, run, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 IN(int, pause, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 IN(int, ask, (Vm *vm, VmAsk what, VmDone done, void *userdata), vm, what, done, userdata)
@@ -93,6 +94,7 @@ IN(int, show, (Vm *vm, const char *name, const char *value), vm, name, value)
 IN(int, set_memory, (Vm *vm, uint64_t kib, VmDone done, void *userdata), vm, kib, done, userdata)
 IN(int, vnc_port, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 IN(char *, console, (const Vm *vm, char **ret_why), vm, ret_why)
+IN(int, screenshot, (Vm *vm, const char *path, VmDone done, void *userdata), vm, path, done, userdata)
 IN(int, usage, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 
 extern Backend backend_xen;
@@ -108,6 +110,7 @@ __attribute__((constructor)) static void fill_table(void)
         backend_xen.adopt = in_adopt;
         backend_xen.free = in_free;
         backend_xen.find = in_find;
+        backend_xen.free_kib = in_free_kib;
         backend_xen.run = in_run;
         backend_xen.pause = in_pause;
         backend_xen.ask = in_ask;
@@ -125,5 +128,6 @@ __attribute__((constructor)) static void fill_table(void)
         backend_xen.set_memory = in_set_memory;
         backend_xen.vnc_port = in_vnc_port;
         backend_xen.console = in_console;
+        backend_xen.screenshot = in_screenshot;
         backend_xen.usage = in_usage;
 }

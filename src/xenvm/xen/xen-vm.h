@@ -11,6 +11,13 @@
 /* What a guest may make us read from its own nodes. */
 #define XENSTORE_VALUE_MAX 64
 
+/* A picture that the device model writes. */
+typedef struct XenScreen {
+        char *folder;           /* for it alone */
+        char *file;             /* where the picture is to be in the end */
+        char *untrusted_output; /* what the device model said */
+} XenScreen;
+
 struct Vm {
         VmSpec spec;
         XenHost *host;
@@ -33,10 +40,12 @@ struct Vm {
                 libxl_device_disk disk;
                 libxl_device_nic nic;
                 libxl_device_pci pci;
+                XenScreen screen;
         } device;
         void (*held)(void *device); /* how to dispose of it; NULL: there is none */
         int next_drive; /* of config.disks: the drives before it are emptied */
         VmNic moving; /* a card on its way to another back end */
+        uint64_t memory_kib; /* the target that is being set */
         int restore_fd;
         VmStatus status;
         unsigned round_trips;
@@ -62,6 +71,7 @@ XenOp *vm_continue(Vm *vm, XenOpDone then);
 int vm_started(XenOp *op, int rc);
 /* Ends it: 0 with a result, or libxl's code. */
 void vm_finish(Vm *vm, int rc, const char *text);
+void vm_fail(Vm *vm, const char *why); /* for a reason of ours */
 /* The same for operations that have nothing to add. */
 void vm_on_plain_done(void *userdata, int rc);
 
@@ -79,6 +89,9 @@ void xen_publish(const char *uuid, const char *name, int64_t domid, const char *
 
 /* xen-devices.c */
 void vm_let_go(Vm *vm); /* of vm->device */
+int vm_hold(Vm *vm, void (*dispose)(void *device)); /* vm->device can be filled in, and is disposed of by that */
+/* Begins the operation on vm->device, if it could be filled in (made). */
+int vm_begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOpDone then, XenOp **ret);
 void xen_fill_drives(Vm *vm); /* before a domain is made */
 /* Begins to empty the next of them, with `then` at the end; false: there is none left. */
 bool xen_empty_next_drive(Vm *vm, XenOpDone then);
@@ -94,3 +107,4 @@ int xen_vnc_port(Vm *vm, VmDone done, void *userdata);
 /* xen-look.c */
 char *xen_console(const Vm *vm, char **ret_why);
 int xen_usage(Vm *vm, VmDone done, void *userdata);
+int xen_screenshot(Vm *vm, const char *path, VmDone done, void *userdata); /* xen-screen.c */

@@ -19,27 +19,32 @@ static const char *vm_error(Vm *vm, int rc)
         return xenhost_error(vm->host, rc);
 }
 
-void vm_finish(Vm *vm, int rc, const char *text)
+static void finish(Vm *vm, int r, const char *text)
 {
         VmDone done = vm->done;
-        void *userdata = vm->userdata;
-        _cleanup_free_ char *why = NULL;
+        _cleanup_free_ char *why = r < 0 ? strformat("%s: %s", vm->what, text) : NULL;
 
         vm_let_go(vm);
         vm->done = NULL;
         if (!done)
                 return;
-        if (rc != 0) {
-                why = strformat("%s: %s", vm->what, vm_error(vm, rc));
+        if (r < 0)
                 log_warning("%s", strempty(why));
-        }
         AS_USER;
-        if (rc == 0) {
-                done(userdata, 0, text);
-                return;
-        }
-        done(userdata, rc == ERROR_ABORTED ? -ECANCELED : rc == ERROR_NOPARAVIRT ? -EOPNOTSUPP : -EIO,
-             why ? why : "out of memory");
+        done(vm->userdata, r, r >= 0 ? text : why ? why : "out of memory");
+}
+
+void vm_finish(Vm *vm, int rc, const char *text)
+{
+        if (rc == 0)
+                finish(vm, 0, text);
+        else
+                finish(vm, rc == ERROR_ABORTED ? -ECANCELED : rc == ERROR_NOPARAVIRT ? -EOPNOTSUPP : -EIO, vm_error(vm, rc));
+}
+
+void vm_fail(Vm *vm, const char *why)
+{
+        finish(vm, -EIO, why);
 }
 
 static void vm_kill(Vm *vm);
@@ -705,15 +710,32 @@ static char *xen_cannot_save(const Vm *vm)
         return vm->spec.config->disable_migrate ? strdup("disable-migrate is set") : NULL;
 }
 
-static int64_t xen_find(const char *uuid)
+/* A short look of its own: nothing of ours is open yet. */
+static libxl_ctx *ctx_new(void)
 {
         libxl_ctx *ctx = NULL;
+
+        return libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, NULL) == 0 ? ctx : NULL;
+}
+
+static int64_t xen_free_kib(void)
+{
+        libxl_ctx *ctx = ctx_new();
+        uint64_t kib;
+        int64_t found = ctx && libxl_get_free_memory(ctx, &kib) == 0 ? (int64_t) kib : -1;
+
+        (void) libxl_ctx_free(ctx);
+        return found;
+}
+
+static int64_t xen_find(const char *uuid)
+{
+        libxl_ctx *ctx = ctx_new();
         libxl_dominfo *list;
         int64_t found = -1;
         int n = 0;
 
-        /* A short look of its own: nothing of ours is open yet. */
-        if (libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, NULL) != 0)
+        if (!ctx)
                 return -1;
         list = libxl_list_domain(ctx, &n);
         for (int i = 0; list && i < n; i++)
@@ -738,6 +760,7 @@ const Backend xen_functions = {
         .show = xen_show,
         .stubdomid = xen_stubdomid,
         .checks_memory = true,
+        .free_kib = xen_free_kib,
         .process = xen_process,
         .details = xen_details,
         .round_trips = xen_round_trips,
@@ -758,4 +781,5 @@ const Backend xen_functions = {
         .vnc_port = xen_vnc_port,
         .console = xen_console,
         .usage = xen_usage,
+        .screenshot = xen_screenshot,
 };

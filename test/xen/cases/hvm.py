@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 
-from bed import CALL, LINE, ROOT, Vm, bridge, case, domains, image, listing, store, wait_for, xl
+from bed import CALL, LINE, ROOT, Vm, bridge, case, domains, image, listing, picture, store, wait_for, xl
 
 
 def arguments_of(path):
@@ -49,6 +49,8 @@ def hvm_devices():
         assert models["/local/domain/0/device-model/%d/state" % domid] == "running", models
         assert models["/local/domain/0/device-model/%d/xen_extended_power_mgmt" % domid] == "2", models
         assert vm.command("get-stubdomid") == "-1" and vm.command("get-acpi-state") == "0"
+        vm.command("screenshot", LINE, file=ROOT + "/hvm.png")
+        assert picture(ROOT + "/hvm.png")[0] >= 640
         # The empty drive gets a medium, and loses it.
         vm.command("cd-insert-file", LINE, virtpath="hdc", physpath=image("cd"))
         assert "cd.raw" in listing(vm.name)["disks"][1]["pdev_path"]

@@ -4,15 +4,18 @@ import json
 import os
 import time
 
-from bed import CALL, LINE, Vm, bridge, case, wait_for
+from bed import CALL, LINE, ROOT, Vm, bridge, case, picture, wait_for
 
 
 @case
 def console_and_usage():
-    """The console is where the guest prints and reads; its counters grow; there are no pictures of a screen."""
-    vm = Vm("pv", extra="nic=bridge=" + bridge("oxtbr0"))
+    """The console is where the guest prints and reads; its counters grow; its screen is in a picture, of which nothing else is left."""
+    vm = Vm("pv", extra="vfb=true\nnic=bridge=" + bridge("oxtbr0"))
     try:
-        vm.command("start", LINE)
+        vm.command("start", LINE, paused="true")
+        # What the screen shows is known from the moment its driver says.
+        assert "no console" in vm.fails("screenshot", LINE, file="/nonexistent/screen.png")
+        vm.command("unpause")
         vm.up()
         place = vm.command("console")
         assert place.startswith("/dev/pts/"), place
@@ -34,6 +37,11 @@ def console_and_usage():
         time.sleep(2)
         after = json.loads(vm.command("usage"))
         assert after["cpu_usec"] > before["cpu_usec"] and after["at_usec"] > before["at_usec"], (before, after)
-        assert "no pictures" in vm.fails("screenshot", file="/tmp/screen.png")
+        path = ROOT + "/screen.png"
+        vm.command("screenshot", LINE, file=path)
+        width, height, _ = picture(path)
+        assert width >= 320 and height >= 200 and os.stat(path).st_mode & 0o777 == 0o600, (width, height)
+        assert not [n for n in os.listdir("/run") if n.startswith("oxt-screen")]
+        assert "No such file" in vm.fails("screenshot", LINE, file="/nonexistent/screen.png")
     finally:
         vm.end()

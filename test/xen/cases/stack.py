@@ -265,6 +265,8 @@ def stack_looked_at():
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     assert "oxt: tick" in r.stdout, r.stdout + logs()
     assert "Command" in good("xec-vm", "-u", guest.uuid, "log")
+    r = run("xec-vm", "-u", guest.uuid, "screen", "/tmp/screen.png")
+    assert r.returncode != 0 and "vfb" in r.stdout, r.stdout
     row = next(v for v in json.loads(good("oxt", "top", "--json", "-n", "1", "-d", "2")) if v["uuid"] == guest.uuid)
     assert row["cpu_percent"] > 0 and row["memory_kib"] > 64 * 1024, row
 
@@ -316,6 +318,38 @@ def stack_xenstore():
     sh("xenstore-write", "/local/domain/%d/attr/PVAddons/Installed" % guest.domid(), "1")
     wait_for(lambda: guest.get("pv-addons") == "true" and guest.get("pv-addons-version") == "4.1.2.77", CALL,
              "the guest's tools to be known: %s %s\n%s" % (guest.get("pv-addons"), guest.get("pv-addons-version"), logs()))
+
+
+@case(seconds=150)
+def stack_memory():
+    """A guest gives back what it has above its memory-min for one that starts; what none can give back is error 101."""
+    rich, poor = World.get(), Guest("sleep 9999")
+    rich.wait_for("tick ")
+
+    def free():
+        return int(re.search(r"^free_memory *: (\d+)", bed.xl("info").stdout, re.M)[1])
+
+    def set_key(guest, name, value):
+        good("xec", "-o", guest.path, "-i", VM, "set", name, str(value))
+
+    try:
+        before = free()
+        set_key(rich, "memory-min", 72)
+        set_key(poor, "memory", before + 100)
+        r = run("xec", "-o", poor.path, "-i", VM, "start", seconds=LINE)
+        assert r.returncode != 0 and "101" in r.stdout and "MiB are needed" in r.stdout, r.stdout
+        assert poor.domid() < 0 and free() >= before - 8
+        set_key(poor, "memory", before + 20)
+        poor.start()
+        node = "/local/domain/%d/memory" % rich.domid()
+        target = int(bed.store(node)[node + "/target"])
+        assert 72 * 1024 <= target < 112 * 1024, target
+        rich.ticks_on()
+    finally:
+        poor.call("destroy")
+        good("xec", "-o", poor.path, "-i", VM, "delete")
+        set_key(rich, "memory-min", 0)
+        good("xenvm-cmd", rich.uuid, "set-mem-target", "128")
 
 
 @case(seconds=150)
