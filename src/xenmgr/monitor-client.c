@@ -157,8 +157,10 @@ void monitor_kill(Vm *vm)
 {
         MonitorRecord record = { 0 };
 
-        if (vm->monitor_pidfd >= 0)
+        if (vm->monitor_pidfd >= 0) {
                 (void) pidfd_send_signal(vm->monitor_pidfd, SIGKILL, NULL, 0);
+                vm->spawn_over = true;
+        }
         if (monitor_record_read(manager_paths(vm->manager), vm->uuid, &record) >= 0) {
                 _cleanup_close_ int fd = record.monitor.pid > 0 ? process_open(record.monitor.pid, record.monitor.start) : -ESRCH;
 
@@ -276,7 +278,7 @@ static void name_changed(Manager *m, const char *name, const char *owner)
                         monitor_gone(vm);
                 if (*owner) {
                         vm->monitor = strdup(owner);
-                        vm->spawn_served = true;
+                        vm->spawn_over = true;
                         vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
                         query_state(vm);
                 }
@@ -483,11 +485,11 @@ int monitor_spawn(Vm *vm)
         if (!config)
                 return -ENOMEM;
         if (vm->monitor_pidfd >= 0 || vm->monitor_helper) {
-                /* One is coming up already, unless it has been there already and only this was not noticed yet. */
-                vm->spawn_again = vm->spawn_served;
+                /* One is coming up already, or this process is about to end, and only that was not noticed yet. */
+                vm->spawn_again = vm->spawn_over;
                 return 0;
         }
-        vm->spawn_served = vm->spawn_again = false;
+        vm->spawn_over = vm->spawn_again = false;
         if (xen_needs_helper())
                 return spawn_by_helper(vm);
         if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)

@@ -57,8 +57,8 @@ struct Vm {
         /* The monitor process: see monitor-client.h */
         char *monitor;         /* its unique bus name, or NULL */
         bool monitor_quitting; /* was told to end */
-        bool spawn_served;     /* the monitor whose first process has not ended yet has been on the bus */
-        bool spawn_again;      /* it is gone, and another one is wanted as soon as that process has ended */
+        bool spawn_over;       /* no monitor is to come of the process that brings one up: it came already, or was killed */
+        bool spawn_again;      /* another one is wanted as soon as that process has ended */
         MonitorCall *calls;    /* waiting for answers */
         int monitor_pidfd, monitor_errors; /* of a monitor that is coming up */
         struct HelperCall *monitor_helper; /* which starts it, on a Xen host */
