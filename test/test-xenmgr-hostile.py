@@ -38,7 +38,7 @@ def hostile_guest(host):
     assert host.get(vm, XM + ".vm", "name")
     before = host.db("dump", "/vm/" + uuid_of(vm))
     denied = lambda *args: host.fails(*args, bus=guest)[0] in ("AccessDenied", "Failed")
-    host_only = [row for row in key_table() if "host-only" in row["flags"].split()]
+    host_only = [row for row in key_table() if {"host-only", "admin"} & set(row["flags"].split())]
     assert {"run-pre-boot", "qemu-dm-path", "extra-xenvm", "kernel", "stubdom-cmdline", "gpu", "type", "usb-control",
             "policy-modify-vm-settings"} <= {r["property"] for r in host_only}
     for row in host_only:
@@ -91,6 +91,32 @@ def hostile_guest(host):
     host.call("/", XM + ".guestreq", "request_attention", bus=guest)
     oxt.wait_for(lambda: host.turn() or attention == [[uuid_of(vm), vm]])
     guest.close()
+
+
+@with_host
+def user_interface(host):
+    """The guest that is the host's user interface, of type uivm, sets what administers VMs; programs, files and types it does not."""
+    vm, ui = victim(host), host.create(tree={"type": "uivm"})
+    guest, other = guest_of(host, ui), guest_of(host, vm)
+    admin = [row for row in key_table() if "admin" in row["flags"].split()]
+    assert {"gpu", "policy-audio-access", "usb-control", "control-platform-power-state"} <= {r["property"] for r in admin}
+    for row in admin:
+        name, value = row["property"], "" if row["signature"] == "s" else True
+        assert host.fails(vm, PROPERTIES, "Set", XM + ".vm", name, value, bus=other)[0] == "AccessDenied", name
+        host.set(vm, XM + ".vm", name, value, bus=guest)
+        assert host.get(vm, XM + ".vm", name) == value, name
+    for bus, works in ((guest, True), (other, False)):
+        for call in ((vm, XM + ".vm.pci", "add_pt_rule", "0x0100", "", ""), ("/", "com.citrix.xenclient.policy", "enforce", uuid_of(vm), "")):
+            try:
+                host.call(*call, bus=bus)
+                refused = False
+            except dbus.DBusException as e:
+                refused = "by the host alone" in str(e)
+            assert refused != works, (call, works)
+    for name, value in (("run-pre-boot", "/bin/sh"), ("kernel", "/etc/shadow"), ("type", "uivm")):
+        assert host.fails(vm, PROPERTIES, "Set", XM + ".vm", name, value, bus=guest)[0] == "AccessDenied", name
+    for bus in (guest, other):
+        bus.close()
 
 
 # What a guest with such rules is meant to do with VMs; it ends or makes one, and is no way to the host.
@@ -152,7 +178,7 @@ def every_member(host):
                 tried += 1
     after = tree_of(json.loads(host.db("dump", "/")))
     changed = {p: after.get(p) for p in set(before) | set(after) if before.get(p) != after.get(p)}
-    plain = lambda rows: {row["path"] for row in rows if "host-only" not in row["flags"].split()}
+    plain = lambda rows: {row["path"] for row in rows if not {"host-only", "admin"} & set(row["flags"].split())}
     keys, own, made = plain(key_table()), "/vm/" + uuid_of(vm) + "/", {"uuid", "name", "slot", "seamless-id", "description", "image_path"}
     allowed = plain(key_table("host")) | OF_HOST | {own + k for k in keys}
     known = {p.split("/")[2] for p in before if p.startswith("/vm/")}

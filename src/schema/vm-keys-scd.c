@@ -50,6 +50,8 @@ static void print_key(const VmKey *k, const char *below)
                 printf(" Cannot be set.");
         else if (k->flags & VMKEY_HOST_ONLY)
                 printf(" No guest can set it.");
+        else if (k->flags & VMKEY_ADMIN)
+                printf(" No guest but the host's user interface can set it.");
         if (k->flags & VMKEY_UNRESTRICTED)
                 printf(" Of the unrestricted interface alone.");
         printf("\n\n");

@@ -14,6 +14,7 @@ static const struct {
 } flags[] = {
         { VMKEY_READ_ONLY, "read-only" }, { VMKEY_UNRESTRICTED, "unrestricted" }, { VMKEY_INVERTED, "inverted" },
         { VMKEY_HOST_ONLY, "host-only" },
+        { VMKEY_ADMIN, "admin" },
         { HOSTKEY_UI, "ui" },
         { HOSTKEY_SIGNAL, "signal" },
         { HOSTKEY_FILE, "file" },

@@ -6,7 +6,7 @@
 #include "parse.h"
 #include "strbuf.h"
 
-#define POLICY (VMKEY_ALWAYS | VMKEY_HOST_ONLY)
+#define POLICY (VMKEY_ALWAYS | VMKEY_ADMIN)
 
 const VmKey vm_keys[] = {
         /* Identity and presentation */
@@ -54,7 +54,7 @@ const VmKey vm_keys[] = {
           VMKEY_EFFECT_DETECTED, NULL, "Guest tools are installed" },
         { "pv-addons-version", "pv-addons-version", VMKEY_TEXT, 0, "", NULL,
           VMKEY_EFFECT_DETECTED, NULL, "Version of the guest tools, four numbers" },
-        { "native-experience", "native-experience", VMKEY_BOOL, VMKEY_HOST_ONLY, "false", NULL,
+        { "native-experience", "native-experience", VMKEY_BOOL, VMKEY_ADMIN, "false", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "This VM is to look like the whole machine" },
         { "long_form_vg", "config/long-form", VMKEY_TEXT, 0, "", NULL,
           VMKEY_EFFECT_STORED, NULL, "Long label of the display overlay" },
@@ -109,7 +109,7 @@ const VmKey vm_keys[] = {
           VMKEY_EFFECT_MANAGER, NULL, "The VM hibernated and is started at the next boot" },
         { "auto-s3-wake", "auto-s3-wake", VMKEY_BOOL, 0, "false", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "Woken at once when it falls asleep" },
-        { "control-platform-power-state", "control-platform-power-state", VMKEY_BOOL, VMKEY_HOST_ONLY, "false", NULL,
+        { "control-platform-power-state", "control-platform-power-state", VMKEY_BOOL, VMKEY_ADMIN, "false", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "Sleep, hibernation and shutdown of the VM are those of the host" },
         { "start-from-suspend-image", "start-from-suspend-image", VMKEY_TEXT, VMKEY_HOST_ONLY, "", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "Memory image that is restored, where it exists, instead of a boot" },
@@ -142,7 +142,7 @@ const VmKey vm_keys[] = {
           VMKEY_EFFECT_STORED, NULL, "Passthrough devices are taken from the host early" },
         { "oem-acpi-features", "oem-acpi-features", VMKEY_BOOL, 0, "false", NULL,
           VMKEY_EFFECT_CONFIG, "oem-features", "OEM ACPI features; one running VM at most" },
-        { "gpu", "gpu", VMKEY_TEXT, VMKEY_HOST_ONLY, "", NULL,
+        { "gpu", "gpu", VMKEY_TEXT, VMKEY_ADMIN, "", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "PCI address of the GPU that is passed through" },
         /* Hardware */
         { "virt-type", "config/virt-type", VMKEY_ENUM, 0, "pv", "pv pvh hvm",
@@ -242,15 +242,15 @@ const VmKey vm_keys[] = {
         { "usb-enabled", "usb-enabled", VMKEY_BOOL, 0, "true", NULL, VMKEY_EFFECT_CONFIG, "usb", "PV USB" },
         { "usb-auto-passthrough", "usb-auto-passthrough", VMKEY_BOOL, 0, "true", NULL,
           VMKEY_EFFECT_STORED, NULL, "USB devices plugged in while the VM is shown are given to it" },
-        { "usb-control", "usb-control", VMKEY_BOOL, VMKEY_HOST_ONLY, "false", NULL,
+        { "usb-control", "usb-control", VMKEY_BOOL, VMKEY_ADMIN, "false", NULL,
           VMKEY_EFFECT_PROXY, NULL, "VM may talk to the USB daemon" },
         { "usb-grab-devices", "usb-grab-devices", VMKEY_BOOL, 0, "false", NULL,
           VMKEY_EFFECT_STORED, NULL, "VM takes all USB devices" },
-        { "wireless-control", "wireless-control", VMKEY_BOOL, VMKEY_HOST_ONLY, "false", NULL,
+        { "wireless-control", "wireless-control", VMKEY_BOOL, VMKEY_ADMIN, "false", NULL,
           VMKEY_EFFECT_PROXY, NULL, "VM may control wireless networks" },
-        { "domstore-read-access", "domstore-read-access", VMKEY_BOOL, VMKEY_HOST_ONLY, "false", NULL,
+        { "domstore-read-access", "domstore-read-access", VMKEY_BOOL, VMKEY_ADMIN, "false", NULL,
           VMKEY_EFFECT_PROXY, NULL, "VM may read its own part of the database" },
-        { "domstore-write-access", "domstore-write-access", VMKEY_BOOL, VMKEY_HOST_ONLY, "false", NULL,
+        { "domstore-write-access", "domstore-write-access", VMKEY_BOOL, VMKEY_ADMIN, "false", NULL,
           VMKEY_EFFECT_PROXY, NULL, "VM may write its own part of the database" },
         { "ovf-transport-iso", "ovf-transport-iso", VMKEY_BOOL, 0, "false", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "CD image with the OVF environment" },
@@ -390,7 +390,7 @@ bool vm_path_guest_may_write(const char *path, const char *untrusted_value)
         const char *leaf;
 
         if (k)
-                return streq(path, k->path) && !(k->flags & VMKEY_HOST_ONLY);
+                return streq(path, k->path) && !(k->flags & (VMKEY_HOST_ONLY | VMKEY_ADMIN));
         if (is_record_leaf(path, "config/nic/", "id network wireless-driver enable mac model", &leaf))
                 return true;
         if (!is_record_leaf(path, "config/disk/", "path type mode device devtype snapshot enable", &leaf))

@@ -27,6 +27,7 @@ typedef enum VmKeyFlags {
         VMKEY_ALWAYS = 1 << 6,       /* written and told even if equal */
         VMKEY_SILENT = 1 << 7,       /* a change is not told by vm_config_changed */
         VMKEY_INVERTED = 1 << 8,     /* the node holds the opposite */
+        VMKEY_ADMIN = 1 << 9,        /* set by a guest only where it is the host's user interface: vm_administers() */
 } VmKeyFlags;
 
 typedef enum VmKeyEffect {
@@ -67,7 +68,7 @@ const char *vm_key_signature(const VmKey *k);
 
 /*
  * Whether a guest may write that text at the path (relative to /vm/<uuid>/), by whatever way it asks.
- * Refused are keys marked VMKEY_HOST_ONLY, everything that is in no table (rules, policies,
+ * Refused are keys marked VMKEY_HOST_ONLY or VMKEY_ADMIN, everything that is in no table (rules, policies,
  * passthrough), and paths of disks outside of /storage. Deny in doubt.
  */
 bool vm_path_guest_may_write(const char *path, const char *untrusted_value);

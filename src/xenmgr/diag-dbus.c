@@ -45,7 +45,7 @@ static int method_save(Call *c)
         char uuid[37];
         int r;
 
-        if (refuse_guest(c, "Diagnostics"))
+        if (refuse_guest_but_ui(c, "Diagnostics"))
                 return 0;
         r = sd_bus_message_read(c->message, "s", &mode);
         if (r < 0)
@@ -123,7 +123,7 @@ static int method_gather(Call *c)
 /* Tools of the old distribution that this host does not have. */
 static int method_missing_tool(Call *c)
 {
-        return refuse_guest(c, "Diagnostics") ? 0 : call_fail_code(c, ERROR_IO, c->method->data);
+        return refuse_guest_but_ui(c, "Diagnostics") ? 0 : call_fail_code(c, ERROR_IO, c->method->data);
 }
 
 /* What is to be sent is looked for first. */
@@ -133,7 +133,7 @@ static int method_upload(Call *c)
         const char *user, *password, *id, *name;
         int r;
 
-        if (refuse_guest(c, "Diagnostics"))
+        if (refuse_guest_but_ui(c, "Diagnostics"))
                 return 0;
         r = sd_bus_message_read(c->message, "ssss", &user, &password, &id, &name);
         if (r < 0)

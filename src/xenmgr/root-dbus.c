@@ -288,7 +288,7 @@ static int method_enforce(Call *c)
         DbTx *tx;
         int r;
 
-        if (refuse_guest(c, "A VM's policy"))
+        if (refuse_guest_but_ui(c, "A VM's policy"))
                 return 0;
         r = sd_bus_message_read(c->message, "ss", &uuid, &value);
         if (r >= 0)

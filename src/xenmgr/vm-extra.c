@@ -264,7 +264,7 @@ static int method_change_rule(Call *c)
         PciRule rule;
         int r;
 
-        if (refuse_guest(c, "PCI passthrough"))
+        if (refuse_guest_but_ui(c, "PCI passthrough"))
                 return 0;
         r = endswith(what, "_bdf") ? read_bdf(c, &rule) : read_rule(c, &rule);
         if (r <= 0)

@@ -36,6 +36,13 @@ bool refuse_guest(Call *c, const char *what)
         return true;
 }
 
+bool refuse_guest_but_ui(Call *c, const char *what)
+{
+        Vm *caller = c->caller.guest && !c->caller.stubdom ? manager_find_vm(c->userdata, c->caller.uuid) : NULL;
+
+        return !(caller && vm_administers(caller)) && refuse_guest(c, what);
+}
+
 bool vm_refuse_by_policy(Vm *vm, Call *c)
 {
         if (vm_bool(vm, "policies/modify-vm-settings", true))
@@ -547,7 +554,8 @@ static int property_set(Call *c, const BusProperty *bp, sd_bus_message *message,
         if (c->interface->properties == vm_properties_restricted && !(p->key->flags & VMKEY_UNCHECKED) &&
             vm_refuse_by_policy(vm, c))
                 return 0;
-        if (p->key->flags & VMKEY_HOST_ONLY && refuse_guest(c, p->key->property))
+        if ((p->key->flags & VMKEY_HOST_ONLY && refuse_guest(c, p->key->property)) ||
+            (p->key->flags & VMKEY_ADMIN && refuse_guest_but_ui(c, p->key->property)))
                 return 0;
         r = value_read(message, vm_key_signature(p->key), &value);
         if (r < 0)

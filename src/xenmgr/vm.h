@@ -110,6 +110,7 @@ char *vm_db_path(const Vm *vm, char buf[static VM_PATH_MAX], const char *fmt, ..
 
 /* Values that need more than the node: the contract's overrides. */
 bool vm_is_service(Vm *vm);
+bool vm_administers(Vm *vm); /* of type uivm: the host's user interface runs in it */
 bool vm_is_hvm(Vm *vm);
 bool vm_native(Vm *vm);
 bool vm_autostarts(Vm *vm);
@@ -146,3 +147,5 @@ extern BusProperty vm_properties_restricted[], vm_properties_unrestricted[];
 bool vm_refuse_by_policy(Vm *vm, Call *c);
 /* Fails when the caller is a guest; what: for the text. true: it did. */
 bool refuse_guest(Call *c, const char *what);
+/* The same, but for the guest that is the host's user interface. */
+bool refuse_guest_but_ui(Call *c, const char *what);
