@@ -178,6 +178,19 @@ def cd_locks(life):
 
 
 @with_life
+def cd_note(life):
+    """A guest cannot write the host's own note that a drive was put into its VM, whatever name its sentinel has"""
+    vm = life.guest(**{"boot-sentinel": "host/cd/1:0:0:0"})
+    life.start(vm)
+    agent = Agent(life, vm)
+    agent.node_written("host/cd/1:0:0:0", "1")
+    agent.node_written("bsgdev/2_0_0_0/lock", "1")  # behind it on the same connection
+    life.wait_signal("cd_assignment_changed", "2:0:0:0", uuid_of(vm))
+    assert tuple(life.call("/host", XM + ".host", "get_cd_device_assignment", "1:0:0:0")) == (False, "")
+    agent.stop()
+
+
+@with_life
 def cd_often(life):
     """A guest that takes a drive and gives it back without end is told of once in a second, and its last word counts."""
     vm = life.guest()

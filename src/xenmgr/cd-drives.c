@@ -56,21 +56,48 @@ static void lock_node(const char *id, char ret[static KEY_MAX])
         replace(ret + strlen(prefix), ':', '_');
 }
 
+static void given_node(const char *id, char ret[static KEY_MAX])
+{
+        snprintf(ret, KEY_MAX, GUEST_NODE_HOST "cd/%.31s", id);
+}
+
+/* The drive was put into the VM's own, and was not taken out again. */
+static bool was_given(const Vm *vm, const char *id)
+{
+        char node[KEY_MAX];
+
+        given_node(id, node);
+        return streq(strempty(guest_node(vm, node)), "1");
+}
+
+/* Or its guest says so, which gets it no disc. */
 static bool holds(const Vm *vm, const char *id)
 {
         char node[KEY_MAX];
 
         lock_node(id, node);
-        return streq(strempty(guest_node(vm, node)), "1");
+        return was_given(vm, id) || streq(strempty(guest_node(vm, node)), "1");
 }
 
-/* The first VM that holds the drive. */
+/* The VM that was given the drive, else the first that holds it. */
 static Vm *holder(const Manager *m, const char *id)
 {
+        Vm *first = NULL;
+
         for (size_t i = 0; i < m->n_vms; i++)
-                if (holds(m->vms[i], id))
+                if (was_given(m->vms[i], id))
                         return m->vms[i];
-        return NULL;
+                else if (!first && holds(m->vms[i], id))
+                        first = m->vms[i];
+        return first;
+}
+
+/* The VM in whose own drive it is; NULL: in none. */
+static Vm *given_to(const Manager *m, const char *id)
+{
+        Vm *vm = holder(m, id);
+
+        return vm && was_given(vm, id) ? vm : NULL;
 }
 
 static const char *assigned_uuid(const Manager *m, const char *id)
@@ -186,13 +213,19 @@ static void assign_end(Assign *a, const char *error)
         free(a);
 }
 
-/* What the monitor did counts like what a guest tells: one record says who holds a drive. */
+/* What the monitor did counts like what a guest tells. */
 static void set_holder(Vm *vm, const char *id, bool on)
 {
+        const char *value = on ? "1" : "0";
         char node[KEY_MAX];
 
+        given_node(id, node);
+        guest_node_note(vm, node, value);
         lock_node(id, node);
-        guest_node_written(vm, node, on ? "1" : "0");
+        if (streq(strempty(guest_node(vm, node)), value))
+                tell(vm->manager, id); /* its guest said so before */
+        else
+                guest_node_written(vm, node, value);
 }
 
 static void on_inserted(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, void *userdata)
@@ -472,7 +505,7 @@ static void on_let_go(_unused_ Vm *vm, _unused_ const char *reply, _unused_ cons
 /* Opens the drive, whose disc its holder's drive must let go before. It stays the holder's: it gets the next disc. */
 static void eject(DriveWork *w)
 {
-        Vm *vm = holder(w->manager, w->id);
+        Vm *vm = given_to(w->manager, w->id);
         const char *const args[] = { "virtpath", vm ? own_drive(vm) : NULL, NULL };
 
         if (!args[1] || monitor_call(vm, "cd_eject", args, REQUEST_USEC, on_let_go, w, NULL) < 0)
@@ -513,7 +546,7 @@ static void on_shown(Vm *vm, _unused_ const char *reply, const sd_bus_error *err
 static void look_done(void *data)
 {
         DriveWork *w = data;
-        Vm *vm = holder(w->manager, w->id);
+        Vm *vm = given_to(w->manager, w->id);
         const char *drive = vm ? own_drive(vm) : NULL;
         const char *const args[] = { "virtpath", drive, w->has_disc ? "physpath" : NULL, w->device, NULL };
 
@@ -548,9 +581,14 @@ void cd_drives_block_event(Manager *m, const Uevent *e)
 {
         bool other_disc = uevent_value(e, "DISK_MEDIA_CHANGE"), button = uevent_value(e, "DISK_EJECT_REQUEST");
         char id[ID_MAX];
+        Vm *vm;
 
-        if (streq(e->action, "change") && (other_disc || button) && id_of(e->devpath, id) && holder(m, id))
+        if (!streq(e->action, "change") || (!other_disc && !button) || !id_of(e->devpath, id) || !(vm = holder(m, id)))
+                return;
+        if (was_given(vm, id))
                 (void) work_add(m, id, button, NULL);
+        else
+                log_info("The CD drive %s was not given to %s, whose guest holds it: it is shown nothing", id, vm->uuid);
 }
 
 void cd_drives_scsi_event(Manager *m, const Uevent *e)
@@ -558,13 +596,16 @@ void cd_drives_scsi_event(Manager *m, const Uevent *e)
         char id[ID_MAX];
         Vm *vm;
 
-        if (!streq(e->action, "remove") || !id_of(e->devpath, id) || !(vm = holder(m, id)))
+        if (!streq(e->action, "remove") || !id_of(e->devpath, id) || !holder(m, id))
                 return;
         log_info("The CD drive %s is gone", id);
-        if (own_drive(vm)) {
+        vm = given_to(m, id);
+        if (vm && own_drive(vm)) {
                 const char *const args[] = { "virtpath", own_drive(vm), NULL };
 
                 (void) monitor_call(vm, "cd_eject", args, REQUEST_USEC, on_shown, NULL, NULL);
         }
-        set_holder(vm, id, false);
+        for (size_t i = 0; i < m->n_vms; i++)
+                if (holds(m->vms[i], id))
+                        set_holder(m->vms[i], id, false);
 }

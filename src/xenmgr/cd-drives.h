@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 /*
- * CD drives of the host, "a:b:c:d". A drive is held by at most one VM. A VM holds it because its guest says so
- * (node bsgdev/<a_b_c_d>/lock, where the drive is passed through), or because it was put into the VM's own
- * drive: that is how a drive is assigned to a running VM here. A sticky assignment is in the database, and
- * carried out at each start of its VM.
+ * CD drives of the host, "a:b:c:d". A drive is held by at most one VM: the one into whose own drive it was put, which is
+ * how a drive is assigned to a running VM here, or else one whose guest says so (node bsgdev/<a_b_c_d>/lock, where the
+ * drive is passed through). A sticky assignment is in the database, and carried out at each start of its VM.
  */
 #include "uevent.h"
 #include "vm.h"
@@ -17,9 +16,9 @@ void cd_drives_apply(Vm *vm);
 void cd_drives_released(Vm *vm);
 
 /*
- * The kernel told of a disk or SCSI device. What is in a drive that is held is shown in its holder's own: another disc, or
- * none. Where the eject button is pressed while the drive is locked, it lets go and opens. A drive that was pulled out
- * is held by nobody.
+ * The kernel told of a disk or SCSI device. What is in a drive that a VM was given is shown in the VM's own: another disc, or
+ * none; a guest's word alone gets it nothing. Where the eject button is pressed while the drive is locked, it lets go and
+ * opens. A drive that was pulled out is held by nobody.
  */
 void cd_drives_block_event(Manager *m, const Uevent *e);
 void cd_drives_scsi_event(Manager *m, const Uevent *e);

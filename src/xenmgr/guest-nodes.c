@@ -216,16 +216,33 @@ static int node_set(Vm *vm, const char *node, const char *value)
         return 1;
 }
 
+/* 1: it is new, and was written down; 0: it was so already, or cannot be kept. */
+static int node_keep(Vm *vm, const char *node, const char *value)
+{
+        int r = vm_is_running(vm) ? node_set(vm, node, value) : 0;
+
+        if (r < 0)
+                log_warning("A node of %s is not kept: %s", vm->uuid, strerror(-r));
+        if (r > 0)
+                record_write(vm);
+        return r > 0;
+}
+
+void guest_node_note(Vm *vm, const char *node, const char *value)
+{
+        (void) node_keep(vm, node, value);
+}
+
 void guest_node_written(Vm *vm, const char *untrusted_node, const char *untrusted_value)
 {
         const char *sentinel = vm_text(vm, "boot-sentinel", "");
         bool is_sentinel = *sentinel && streq(untrusted_node, sentinel);
         size_t k = 0;
-        int r;
 
         while (k < ELEMENTSOF(known_nodes) && !node_matches(known_nodes[k].node, untrusted_node))
                 k++;
         if (strlen(untrusted_node) > NODE_MAX || strlen(untrusted_value) > VALUE_MAX || !is_printable(untrusted_value) ||
+            startswith(untrusted_node, GUEST_NODE_HOST) ||
             (!is_sentinel && (k == ELEMENTSOF(known_nodes) || !known_nodes[k].ok(untrusted_value)))) {
                 char shown[NODE_MAX + 1];
 
@@ -233,15 +250,8 @@ void guest_node_written(Vm *vm, const char *untrusted_node, const char *untruste
                           log_untrusted(shown, sizeof shown, untrusted_node));
                 return;
         }
-        if (!vm_is_running(vm))
+        if (!node_keep(vm, untrusted_node, untrusted_value))
                 return;
-        r = node_set(vm, untrusted_node, untrusted_value);
-        if (r <= 0) {
-                if (r < 0)
-                        log_warning("A node of %s is not kept: %s", vm->uuid, strerror(-r));
-                return;
-        }
-        record_write(vm);
         if (is_sentinel)
                 lifecycle_sentinel(vm);
         else

@@ -11,7 +11,8 @@
  *     power-state                       0, 3 or 4: awake, about to sleep, about to hibernate
  *     bsgdev/<a_b_c_d>/lock             0 or 1: it uses that CD drive of the host
  *
- * They are in <runtime>/vm/<uuid>/guest.json too, so that a new xenmgr knows them.
+ * They are in <runtime>/vm/<uuid>/guest.json too, so that a new xenmgr knows them; beside them host/cd/<a:b:c:d>, which only
+ * the host writes (cd-drives.h).
  */
 #include "vm.h"
 
@@ -23,6 +24,10 @@ int guest_nodes_known(char ***ret);
 
 /* The monitor (or an agent) says that the guest wrote a node. Anything unknown or too long is ignored. */
 void guest_node_written(Vm *vm, const char *untrusted_node, const char *untrusted_value);
+#define GUEST_NODE_HOST "host/"
+
+/* Notes something of the host's among them. Its name begins with GUEST_NODE_HOST: so no guest can write it. */
+void guest_node_note(Vm *vm, const char *node, const char *value);
 /* NULL: not written by this start of the VM. */
 const char *guest_node(const Vm *vm, const char *node);
 bool guest_sentinel(Vm *vm);
