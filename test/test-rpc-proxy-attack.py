@@ -491,10 +491,10 @@ def slow_reader():
                 taken += 1
         except socket.timeout:
             pass
-        assert taken < 100, "%d messages of 60 KB were taken" % taken
-        assert alive(d)
+        # How many the sockets on the way hold depends on who is quicker; what the proxy itself keeps does not.
         status = [i for i in p.status()["clients"] if i["domid"] == 5][0]
-        assert status["queued_bytes"] < 2 << 20, status
+        assert taken < 400 and status["queued_bytes"] < 2 << 20, (taken, status)
+        assert alive(d)
 
 
 @oxt.case
