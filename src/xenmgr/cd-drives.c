@@ -409,7 +409,7 @@ typedef struct DriveWork {
         Call *call; /* NULL: nobody waits */
         char id[ID_MAX], device[300];
         uint64_t began; /* 0: it waits */
-        bool eject;     /* else it is looked at */
+        void (*run)(struct DriveWork *w);
         bool has_disc;
         int result;
 } DriveWork;
@@ -418,8 +418,7 @@ typedef struct DriveWork {
 
 static DriveWork *works; /* the newest first */
 
-static void eject(DriveWork *w);
-static void look(DriveWork *w);
+static void gone(DriveWork *w);
 
 static void work_next(const char *id)
 {
@@ -435,7 +434,7 @@ static void work_next(const char *id)
         }
         if (oldest) {
                 oldest->began = now_usec();
-                (oldest->eject ? eject : look)(oldest);
+                oldest->run(oldest);
         }
 }
 
@@ -451,22 +450,22 @@ static void work_end(DriveWork *w)
 }
 
 /* 0, -ENODEV: the host has no such drive, or -ENOMEM. */
-static int work_add(Manager *m, const char *id, bool ejects, Call *c)
+static int work_add(Manager *m, const char *id, void (*run)(DriveWork *w), Call *c)
 {
         _cleanup_free_ char *device = device_of(id);
         DriveWork *w;
 
-        if (!device)
+        if (!device && run != gone)
                 return -ENODEV;
         for (w = works; w && !c; w = w->next)
-                if (streq(w->id, id) && !w->began && w->eject == ejects)
+                if (streq(w->id, id) && !w->began && w->run == run)
                         return 0; /* the same is to be done anyway */
         w = calloc(1, sizeof *w);
         if (!w)
                 return -ENOMEM;
-        *w = (DriveWork) { .next = works, .manager = m, .call = c ? call_ref(c) : NULL, .eject = ejects };
+        *w = (DriveWork) { .next = works, .manager = m, .call = c ? call_ref(c) : NULL, .run = run };
         snprintf(w->id, sizeof w->id, "%s", id);
-        snprintf(w->device, sizeof w->device, "%s", device);
+        snprintf(w->device, sizeof w->device, "%s", strempty(device));
         works = w;
         work_next(id);
         return 0;
@@ -520,7 +519,7 @@ int method_eject_cd(Call *c)
         r = read_id(c, &id);
         if (r <= 0)
                 return r;
-        r = work_add(c->userdata, id, true, c);
+        r = work_add(c->userdata, id, eject, c);
         return r == -ENODEV ? call_fail_code(c, ERROR_IO, "this host has no such drive") : r;
 }
 
@@ -538,8 +537,7 @@ static void on_shown(Vm *vm, _unused_ const char *reply, const sd_bus_error *err
 {
         if (error)
                 log_warning("%s is not shown what is in the CD drive: %s", vm->uuid, strempty(error->message));
-        if (userdata)
-                work_end(userdata);
+        work_end(userdata);
 }
 
 /* The VM's drive gets the new disc, or is empty as that of the host is. */
@@ -586,26 +584,38 @@ void cd_drives_block_event(Manager *m, const Uevent *e)
         if (!streq(e->action, "change") || (!other_disc && !button) || !id_of(e->devpath, id) || !(vm = holder(m, id)))
                 return;
         if (was_given(vm, id))
-                (void) work_add(m, id, button, NULL);
+                (void) work_add(m, id, button ? eject : look, NULL);
         else
                 log_info("The CD drive %s was not given to %s, whose guest holds it: it is shown nothing", id, vm->uuid);
+}
+
+static void on_gone(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, void *userdata)
+{
+        DriveWork *w = userdata;
+        Manager *m = w->manager;
+
+        if (error)
+                log_warning("%s does not let go of a CD drive that is gone: %s", vm->uuid, strempty(error->message));
+        for (size_t i = 0; i < m->n_vms; i++)
+                if (holds(m->vms[i], w->id))
+                        set_holder(m->vms[i], w->id, false);
+        work_end(w);
+}
+
+static void gone(DriveWork *w)
+{
+        Vm *vm = given_to(w->manager, w->id);
+        const char *const args[] = { "virtpath", vm ? own_drive(vm) : NULL, NULL };
+
+        log_info("The CD drive %s is gone", w->id);
+        if (!args[1] || monitor_call(vm, "cd_eject", args, REQUEST_USEC, on_gone, w, NULL) < 0)
+                on_gone(vm, NULL, NULL, w);
 }
 
 void cd_drives_scsi_event(Manager *m, const Uevent *e)
 {
         char id[ID_MAX];
-        Vm *vm;
 
-        if (!streq(e->action, "remove") || !id_of(e->devpath, id) || !holder(m, id))
-                return;
-        log_info("The CD drive %s is gone", id);
-        vm = given_to(m, id);
-        if (vm && own_drive(vm)) {
-                const char *const args[] = { "virtpath", own_drive(vm), NULL };
-
-                (void) monitor_call(vm, "cd_eject", args, REQUEST_USEC, on_shown, NULL, NULL);
-        }
-        for (size_t i = 0; i < m->n_vms; i++)
-                if (holds(m->vms[i], id))
-                        set_holder(m->vms[i], id, false);
+        if (streq(e->action, "remove") && id_of(e->devpath, id) && holder(m, id))
+                (void) work_add(m, id, gone, NULL);
 }
