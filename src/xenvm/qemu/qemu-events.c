@@ -113,7 +113,7 @@ static void on_shutdown(Vm *vm, json_object *data)
         }
 }
 
-static void tell_number(Vm *vm, const char *node, int64_t value)
+void qemu_tell_number(Vm *vm, const char *node, int64_t value)
 {
         char text[24];
 
@@ -148,7 +148,7 @@ static void on_event(void *userdata, const char *untrusted_name, json_object *un
                 vm->spec.events->clock_changed(vm->spec.userdata,
                                                vm->clock_base + json_get_int(untrusted_data, "offset", 0));
         else if (streq(name, "BALLOON_CHANGE") && untrusted_data)
-                tell_number(vm, "memory/actual", json_get_int(untrusted_data, "actual", 0) / 1024);
+                qemu_tell_number(vm, "memory/actual", json_get_int(untrusted_data, "actual", 0) / 1024);
         else if (streq(name, "BLOCK_IO_ERROR") && untrusted_data) {
                 char device[80];
 

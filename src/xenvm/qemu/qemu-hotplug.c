@@ -49,9 +49,22 @@ static void set_text(json_object *o, const char *name, const char *value)
         json_object_object_add(o, name, json_object_new_string(value));
 }
 
+static void on_memory_set(void *userdata, int r, json_object *value, const char *text)
+{
+        Vm *vm = userdata;
+
+        if (r >= 0)
+                qemu_tell_number(vm, "memory/target", vm->target_kib);
+        on_changed(vm, r, value, text);
+}
+
 int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata)
 {
-        return change(vm, "balloon", object("value", json_object_new_int64((int64_t) (kib * 1024))), on_changed, done, userdata);
+        int r = change(vm, "balloon", object("value", json_object_new_int64((int64_t) (kib * 1024))), on_memory_set, done, userdata);
+
+        if (r >= 0)
+                vm->target_kib = (int64_t) kib;
+        return r;
 }
 
 /* What went wrong is kept while sets are taken back. */

@@ -74,6 +74,7 @@ struct Vm {
         int acpi_state;
         int64_t clock_base;         /* time-offset of the config: RTC_CHANGE counts from there */
         bool suspend_disk;
+        int64_t target_kib; /* of the balloon, while it is being set */
         bool ending;                /* we have told it to end */
         bool gone, greeted;
         bool cont_sent;             /* it runs as soon as it is created; run() has only to wait for the answer */
@@ -187,6 +188,9 @@ void qemu_save_release(Vm *vm);
 int qemu_check_shape(Vm *vm, char *const *args, const QemuFiles *files, char **ret_why); /* and writes it down */
 int qemu_keep_places(const Vm *vm, char **args); /* for a VM whose devices were changed: each where it was */
 char *qemu_shape(const Vm *vm);
+
+/* qemu-events.c */
+void qemu_tell_number(Vm *vm, const char *node, int64_t value); /* as what a guest shows there */
 
 /* qemu-hotplug.c */
 void qemu_on_running(void *userdata, int r, json_object *value, const char *text); /* the answer to cont */
