@@ -152,6 +152,13 @@ class Fault:
         self.member, self.before, self.code, self.keys = member, before, code, keys
 
 
+def ended(life, vm):
+    try:
+        oxt.wait_for(lambda: life.state(vm) == "stopped" and not life.left(vm), 10, "nothing left")
+    except AssertionError:
+        raise AssertionError("it is %s; left: %s" % (life.state(vm), life.left(vm))) from None
+
+
 def run_fault(life, f):
     vm = life.machine(f.code, **f.keys)
     if f.before:
@@ -170,15 +177,12 @@ def run_fault(life, f):
         if undo:
             undo()
     if f.state == "stopped":
-        try:
-            oxt.wait_for(lambda: not life.left(vm), 10, "nothing left")
-        except AssertionError:
-            raise AssertionError("left: %s" % life.left(vm)) from None
+        ended(life, vm)
         assert life.attempt(vm, "start") == "", "the VM does not start again"
         if f.code == IDLE:
             oxt.wait_for(lambda: life.state(vm) == "running", 20, "the VM after the failure is gone")
     assert life.attempt(vm, "destroy") == ""
-    oxt.wait_for(lambda: life.state(vm) == "stopped" and not life.left(vm), 10, "the end")
+    ended(life, vm)
     assert life.attempt(vm, "delete") == ""
 
 

@@ -249,6 +249,26 @@ static void schedule_retry(Vm *vm)
                                                   MIN2(delay, RETRY_MAX_USEC), 1, on_retry, vm);
 }
 
+/*
+ * One that ends in order takes its record away. Where one is left, it was killed, and nobody else will: with nothing built it is of
+ * no use to the next one. True: there may be a VM, which the next one finds.
+ */
+static bool left_something(Vm *vm)
+{
+        const Paths *paths = manager_paths(vm->manager);
+        bool next_one = (vm->monitor_pidfd >= 0 || vm->monitor_helper) && !vm->spawn_over; /* the record may be its own */
+        MonitorRecord record = { 0 };
+        bool built = false;
+
+        if (!next_one && monitor_record_read(paths, vm->uuid, &record) >= 0) {
+                built = record.start || record.intent || record.vm.pid > 0;
+                if (!built)
+                        (void) monitor_record_remove(paths, vm->uuid);
+        }
+        monitor_record_done(&record);
+        return built;
+}
+
 static void monitor_gone(Vm *vm)
 {
         free(TAKE_PTR(vm->monitor));
@@ -258,9 +278,12 @@ static void monitor_gone(Vm *vm)
         vm->building = false;
         if (vm->monitor_quitting) {
                 vm->monitor_quitting = false;
+                (void) left_something(vm); /* killed before it could */
                 lifecycle_monitor_left(vm);
                 return;
         }
+        if (vm->state == VM_SHUTDOWN && !vm->unknown_state)
+                vm->unknown_state = left_something(vm);
         if (vm->state == VM_SHUTDOWN && !vm->unknown_state)
                 lifecycle_monitor_left(vm);
         else {
