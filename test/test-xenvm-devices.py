@@ -282,6 +282,39 @@ def machines():
 
 
 @oxt.case
+def vhd_children():
+    """A VHD that builds on another is refused wherever it comes from: QEMU would show zeros for what the other has"""
+    plain, child, top = (os.path.join(stack.root, n) for n in ("plain.vhd", "child.vhd", "top.qcow2"))
+    for path in (plain, child):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "vpc", path, "4M"], check=True)
+    with open(child, "r+b") as f:
+        for at in (0, os.path.getsize(child) - 512):  # the type, in both footers, and their sums
+            f.seek(at)
+            footer = bytearray(f.read(512))
+            footer[60:68] = (4).to_bytes(4, "big") + bytes(4)
+            footer[64:68] = (~sum(footer) & 0xffffffff).to_bytes(4, "big")
+            f.seek(at)
+            f.write(footer)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", child, "-F", "vpc", top, "4M"], check=True)
+    m = Machine(stack)
+    m.monitor()
+    own = m.image + ":file:hda:w:disk"
+    for disk in (child + ":vhd:hdb:w:disk", child + ":vhd:xvda:w:disk:temporary", child + ":vhd:hdc:r:cdrom", top + ":qcow2:xvda:w:disk"):
+        m.write(disk=[own, disk])
+        m.cmd("read-config")
+        text = m.fails("start")
+        assert "Device.Tap2.Mount_failure" in text and child in text and "builds on another" in text, (disk, text)
+    m.write(disk=[own, plain + ":vhd:hdb:w:disk"])
+    m.cmd("read-config")
+    m.cmd("start")
+    text = m.fails("device", "disk", "add", child + ":vhd:xvdb:w:disk")
+    assert child in text and "builds on another" in text, text
+    assert "xvdb" not in m.cmd("disk-list")
+    m.cmd("destroy")
+    m.cmd("quit")
+
+
+@oxt.case
 def sound():
     """Each sound card is there"""
     m = Machine(stack)

@@ -294,6 +294,9 @@ void vm_mac_derive(int64_t id, const char *model, const char *uuid, char ret[sta
 int vm_device_number(const char *virtpath, unsigned *ret);
 /* An image whose key lies in its key-dir is encrypted by OpenXT's tap layer: without that a guest would see, and spoil, noise. */
 bool vm_disk_has_key(const VmDisk *d);
+/* A VHD that has only what differs from another, its parent. QEMU takes it, and shows zeros where the parent's blocks are. */
+bool vm_vhd_has_parent(int fd);
+#define VHD_PARENT_REFUSED "it is a VHD that builds on another (a snapshot or child), which QEMU cannot read"
 /* pci: the effective values, with the config's defaults. */
 bool vm_pci_msitranslate(const VmConfig *c, const VmPci *p);
 bool vm_pci_power_mgmt(const VmConfig *c, const VmPci *p);

@@ -189,6 +189,11 @@ int qemu_image_open(const Paths *p, const VmDisk *d, bool writable, QemuImage *r
         while (r >= 0) {
                 QemuLayer *last = &i.layers[i.n - 1];
 
+                if (streq(last->format, "vpc") && vm_vhd_has_parent(last->fd)) {
+                        why = VHD_PARENT_REFUSED;
+                        r = -EOPNOTSUPP;
+                        break;
+                }
                 if (!startswith(last->format, "qcow"))
                         break;
                 r = read_backing(last->fd, untrusted_name, untrusted_format, &why);

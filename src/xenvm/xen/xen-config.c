@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "xen-config.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "parse.h"
@@ -41,6 +42,16 @@ static libxl_action_on_shutdown action(VmAction a)
         };
 
         return map[a];
+}
+
+/* Only the tap layer follows a VHD to the one below it. */
+static bool vhd_has_parent(const VmDisk *d, const char *path)
+{
+        AS_USER;
+        _cleanup_close_ int fd = d->type == VM_DISK_VHD && path && d->backend_domid == 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+                                                                                          : -EBADF;
+
+        return fd >= 0 && vm_vhd_has_parent(fd);
 }
 
 static bool has_tap(void)
@@ -110,7 +121,10 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
                 r = give_tap(d, ret);
                 if (r < 0)
                         return r;
-        } else if (vm_disk_has_key(d))
+        } else if (vhd_has_parent(d, ret->pdev_path))
+                return refuse(ret_why, "Device.Tap2.Mount_failure: disk %s: %s: " VHD_PARENT_REFUSED " (the tap layer could, which this "
+                                       "host has not: " TAP_PROGRAM ")", d->virtpath, d->path);
+        else if (vm_disk_has_key(d))
                 return refuse(ret_why, "disk %s: %s has a key in key-dir; only the tap layer can read it, which this host has "
                                        "not (" TAP_PROGRAM ")", d->virtpath, d->path);
         return give(&ret->vdev, d->virtpath);

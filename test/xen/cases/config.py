@@ -120,7 +120,11 @@ def refused_keys():
     os.makedirs(keys, exist_ok=True)
     for file in vhd, keys + "/refused,aes-xts-plain,256.key":
         open(file, "w").close()
-    for lines, words in ((["disk=%s:file:xvda:w:disk:temporary" % raw], ("xvda", "snapshot mode 'temporary'")),
+    child = ROOT + "/child.vhd"
+    with open(child, "wb") as f:
+        f.write(b"conectix".ljust(60, b"\0") + b"\0\0\0\4".ljust(452, b"\0"))  # its type: one that builds on another
+    for lines, words in ((["disk=%s:vhd:xvda:w:disk" % child], ("xvda", child, "builds on another")),
+                         (["disk=%s:file:xvda:w:disk:temporary" % raw], ("xvda", "snapshot mode 'temporary'")),
                          (["disk=%s:vhd:xvda:w:disk::key-file=/k" % vhd], ("xvda", "key-file")),
                          (["disk=%s:vhd:xvda:w:disk::key-dir=%s" % (vhd, keys)], ("xvda", "key-dir")),
                          (["disk=%s:vdi:xvda:w:disk" % raw], ("xvda", "vdi")),
