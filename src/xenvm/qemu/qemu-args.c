@@ -149,7 +149,8 @@ static void add_cpu(ArgList *l, const VmConfig *c, const QemuEnv *env)
 {
         bool kvm = streq(env->accel, "kvm");
 
-        arg_add(l, "-cpu", "%s%s%s%s%s", kvm ? "host" : "max",
+        /* Of KVM a guest gets the host's own virtualisation with the rest of its processor, unless that is said. */
+        arg_add(l, "-cpu", "%s%s%s%s%s%s", kvm ? "host" : "max", kvm && !c->nested ? ",vmx=off,svm=off" : "",
                 vmconfig_is_hvm(c) && !c->pae ? ",pae=off" : "", vmconfig_is_hvm(c) && !c->nx ? ",nx=off" : "",
                 vmconfig_is_hvm(c) && !c->apic ? ",apic=off" : "",
                 /* Figures that Microsoft's own hypervisor shows; TCG has none of them. */
