@@ -97,6 +97,7 @@ int call_reply(Call *c, const char *signature, ...)
 int call_fail(Call *c, const char *error_name, const char *fmt, ...)
 {
         _cleanup_free_ char *text = NULL;
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
         sd_bus_error error = SD_BUS_ERROR_NULL;
         va_list ap;
         int r;
@@ -109,7 +110,9 @@ int call_fail(Call *c, const char *error_name, const char *fmt, ...)
         va_start(ap, fmt);
         text = strformatv(fmt, ap);
         va_end(ap);
-        sd_bus_error_set(&error, error_name, text ? text : "Out of memory");
+        /* A path in it can have any bytes, and D-Bus carries no others than UTF-8. */
+        strbuf_add_utf8(&b, text ? text : "Out of memory");
+        sd_bus_error_set(&error, error_name, b.oom ? "Out of memory" : strempty(b.data));
         r = sd_bus_reply_method_error(c->message, &error);
         sd_bus_error_free(&error);
         if (r < 0)

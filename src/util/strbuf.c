@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "strbuf.h"
 
+#include "parse.h"
+
 void strbuf_done(StrBuf *b)
 {
         free(b->data);
@@ -86,6 +88,21 @@ void strbuf_add_xml(StrBuf *b, const char *s)
                         strbuf_add(b, "&quot;");
                 else
                         strbuf_addc(b, *s);
+}
+
+void strbuf_add_utf8(StrBuf *b, const char *s)
+{
+        while (*s) {
+                size_t n = 1, most = strnlen(s, 4);
+
+                while (n <= most && !utf8_valid(s, n))
+                        n++;
+                if (n <= most)
+                        strbuf_addn(b, s, n);
+                else
+                        strbuf_addf(b, "\\x%02x", (unsigned char) *s);
+                s += n <= most ? n : 1;
+        }
 }
 
 int strbuf_take(StrBuf *b, char **ret)

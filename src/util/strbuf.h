@@ -27,6 +27,8 @@ void strbuf_addf(StrBuf *b, const char *fmt, ...) _printf_(2, 3);
 void strbuf_add_padded(StrBuf *b, const char *s, unsigned width);
 /* The text as XML has it in content and in attributes with double quotes. */
 void strbuf_add_xml(StrBuf *b, const char *s);
+/* The text, with \xNN for each byte of it that is not UTF-8. */
+void strbuf_add_utf8(StrBuf *b, const char *s);
 /* Hands the text over (never NULL on success) and leaves b empty. Returns 0 or -ENOMEM. */
 int strbuf_take(StrBuf *b, char **ret);
 

@@ -42,7 +42,7 @@ static void test_parse(void)
 
 static void test_strbuf(void)
 {
-        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT, u = STRBUF_INIT;
         _cleanup_strv_ char **l = NULL;
         _cleanup_free_ char *s = NULL;
         char text[] = " \t x y \n";
@@ -53,6 +53,8 @@ static void test_strbuf(void)
         strbuf_add_padded(&b, "ü", 3);
         strbuf_add_padded(&b, "long", 3);
         assert(streq(b.data, "ü  long"));
+        strbuf_add_utf8(&u, "/ü/\xfc.img\xe2\x82 €");
+        assert(streq(u.data, "/ü/\\xfc.img\\xe2\\x82 €"));
         assert(strv_split("a::b:", ':', &l) == 0 && strv_length(l) == 4 && streq(l[1], "") && streq(l[2], "b"));
         assert(strv_contains(l, "a") && !strv_contains(l, "c"));
         assert(streq(strstrip(text), "x y"));

@@ -141,11 +141,13 @@ static int make_methods(BusLink *b)
 
 int monitor_bus_emit(void *userdata, int code, const char *message)
 {
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
         Monitor *m = userdata;
 
         if (!m->bus || !m->bus->ready)
                 return -ENOTCONN;
-        return service_emit(m->bus->service, m->bus->path, "xenvm.signal.notify", "notify", "sis", m->uuid, code, message);
+        strbuf_add_utf8(&b, message); /* one that cannot be sent would keep back all that follow */
+        return service_emit(m->bus->service, m->bus->path, "xenvm.signal.notify", "notify", "sis", m->uuid, code, strempty(b.data));
 }
 
 static void drop(BusLink *b)
