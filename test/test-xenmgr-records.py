@@ -3,6 +3,9 @@
 """Trees as OpenXT wrote them, put into the database behind xenmgr's back: each kind of node and record read through D-Bus."""
 import json
 import os
+import signal
+
+import dbus
 
 import oxt
 from xenmgr import PROPERTIES, XM, key_table, with_host
@@ -172,6 +175,69 @@ def other_records(host):
     assert not host.get(PATH, VM, "policy-print-screen") and host.get(PATH, VM, "policy-wired-networking")
     host.call(PATH, VM, "delete")
     assert os.path.exists(host.stack.state + vhd), "a managed VM's disks stay"
+
+
+class Behind:
+    """Calls that reach xenmgr while the database halts, in this order; then it goes on."""
+
+    def __init__(self, host):
+        self.host, self.asked, self.answers = host, 0, []
+        self.dbd = [p for p in host.stack.processes if p.args[0].endswith("/dbd")][-1]
+        self.dbd.send_signal(signal.SIGSTOP)
+
+    def call(self, *args):
+        self.asked += 1
+        self.host.call(*args, timeout=60, reply_handler=lambda *_: self.answers.append(""),
+                       error_handler=lambda e: self.answers.append(e.get_dbus_message()))
+
+    def go_on(self):
+        """The texts of the errors, "" for those that succeeded."""
+        try:
+            self.host.call("/", XM, "list_vms")  # behind all of them
+        finally:
+            self.dbd.send_signal(signal.SIGCONT)
+        oxt.wait_for(lambda: (self.host.turn(), len(self.answers) == self.asked)[1], 60, "the answers")
+        return self.answers
+
+
+@with_host
+def behind_a_deletion(host):
+    """What is written behind a deletion brings nothing back: no disk of one leaf, no VM of one key."""
+    uuid = "6f1c2d3e-4a5b-4c6d-8e7f-001122334456"
+    inject(host, {"productproperty": {"k": {"key": "k", "type": "String", "value": "v"}},
+                  "config": {"disk": {"0": {"path": "/dev/null", "type": "phy", "mode": "w", "devtype": "disk"}}, "nic": {"0": {"id": "0"}}}},
+           uuid)
+    vm = "/vm/" + uuid.replace("-", "_")
+    behind = Behind(host)
+    for kind, interface in (("/disk/0", DISK), ("/nic/0", NIC)):
+        behind.call(vm + kind, interface, "delete")
+        behind.call(vm + kind, PROPERTIES, "Set", interface, "enabled", False)
+    answers = behind.go_on()
+    assert [a[:4] for a in answers] == ["", "206:", "", "222:"], answers
+    assert host.db("list", "/vm/%s/config/disk" % uuid) == [] == host.db("list", "/vm/%s/config/nic" % uuid)
+
+    host.signals.clear()
+    behind = Behind(host)
+    behind.call(vm, VM, "delete")
+    for key, value in (("description", "late"), ("slot", dbus.Int32(3)), ("native-experience", True), ("extra-hvm", "a;b"),
+                       ("memory-min", dbus.Int32(64)), ("policy-cd-access", False)):
+        behind.call(vm, PROPERTIES, "Set", VM, key, value)
+    behind.call(vm, VM, "set_db_key", "config.display", "late")
+    behind.call(vm, VM, "set_domstore_key", "a", "late")
+    behind.call(vm, VM, "add_argo_firewall_rule", "myself -> *")
+    behind.call(vm, VM, "add_net_firewall_rule", dbus.Int32(1), "in", "10.0.0.1", "")
+    behind.call(vm, VM + ".pci", "add_pt_rule", "0x0200", "any", "any")
+    behind.call(vm, VM + ".product", "set_product_property", "k", "late")
+    behind.call("/", "com.citrix.xenclient.policy", "enforce", uuid, "block-cd-access")
+    behind.call("/", XM, "create_vm_with_template_and_uuid", "new-vm-empty", uuid)
+    behind.call(vm, VM, "add_disk")
+    behind.call(vm, VM, "add_nic")
+    answers = behind.go_on()
+    assert [a[:4] for a in answers if a and "in use" not in a] == ["206:", "222:"] and answers.count("") == behind.asked - 3, answers
+    assert not host.db("exists", "/vm/" + uuid) and not host.db("exists", "/dom-store/" + uuid)
+    host.call("/", XM, "list_vms")
+    host.turn()
+    assert [s[0] for s in host.signals if s[1:2] == (uuid,)] == ["vm_deleted"], host.signals
 
 
 @with_host

@@ -266,6 +266,8 @@ static int override_parent(DbTx *tx, Vm *parent, json_object *tree, const char *
                 r = json_merge(merged, over);
         snprintf(path, sizeof path, "/vm/%s", parent->uuid);
         if (r >= 0)
+                r = db_tx_require(tx, "exists", path, "");
+        if (r >= 0)
                 r = db_tx_inject(tx, path, json_object_to_json_string_ext(merged, JSON_C_TO_STRING_PLAIN));
         return r;
 }
@@ -343,6 +345,7 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
         char path[64];
         Create *w;
         DbTx *tx;
+        Vm *old;
         int r;
 
         if (!q->unrestricted && db_bool(m, "/vm-create-disallowed", false))
@@ -368,8 +371,8 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
                 return -EIO;
         }
         /* Another VM's identity is taken over only by the host, and only while that VM does not run. */
-        if (manager_find_vm(m, w->uuid) &&
-            (c->caller.guest || vm_is_running(manager_find_vm(m, w->uuid)) || manager_find_vm(m, w->uuid)->job)) {
+        old = manager_find_vm(m, w->uuid);
+        if (old && (c->caller.guest || vm_is_running(old) || old->job || old->deleting)) {
                 (void) call_fail(c, DBUS_ERROR_FAILED, "A VM with the uuid %s exists%s", w->uuid,
                                  c->caller.guest ? "" : " and is in use");
                 free(w);
@@ -401,7 +404,7 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
         }
         (void) intent_set(manager_paths(m), w->uuid, INTENT_CREATE, NULL);
         w->call = call_ref(c);
-        w->replaces = manager_find_vm(m, w->uuid);
+        w->replaces = old;
         w->next = m->creates;
         m->creates = w;
         r = db_tx_commit(tx, m->bus, on_committed, w);

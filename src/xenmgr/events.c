@@ -52,18 +52,6 @@ static void run_acpi_hook(Vm *vm, int64_t n)
         run_hook(vm, "run-on-acpi-state-change", text);
 }
 
-static void write_key(Vm *vm, const char *key, const char *value)
-{
-        char path[VM_PATH_MAX];
-        DbTx *tx;
-
-        if (streq(vm_text(vm, key, ""), value) || !vm_node(vm))
-                return;
-        tx = db_tx_new();
-        (void) db_tx_write(tx, vm_db_path(vm, path, "%s", key), value);
-        manager_commit_quietly(vm->manager, tx, key);
-}
-
 /* States */
 
 static void on_running(Vm *vm)
@@ -255,7 +243,7 @@ static void handle_acpi(Vm *vm, int64_t n)
         manager_emit(vm->manager, "notify", "ss", vm->uuid, text);
         if (n == 4) {
                 vm->reason = REASON_HIBERNATE;
-                write_key(vm, "hibernated", "true");
+                vm_write_quietly(vm, "hibernated", "true");
         } else if (n == 5)
                 vm->reason = REASON_ACPI_POWEROFF;
         else if (n == 3 && vm_bool(vm, "control-platform-power-state", false))
@@ -289,7 +277,7 @@ static void handle(Vm *vm, const char *status)
                         handle_acpi(vm, n);
         } else if ((rest = startswith(status, "rtc:"))) {
                 if (parse_i64(rest, &n) >= 0)
-                        write_key(vm, "time-offset", rest);
+                        vm_write_quietly(vm, "time-offset", rest);
         } else if ((rest = startswith(status, "error:"))) {
                 char shown[256];
 

@@ -62,11 +62,11 @@ static void store_tools(Vm *vm, bool installed, const char *version)
         if (vm_bool(vm, "pv-addons-installed", false) == installed &&
             (!version || streq(vm_text(vm, "pv-addons-version", ""), version)))
                 return;
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_write(tx, vm_db_path(vm, path, "pv-addons-installed"), installed ? "true" : "false");
         if (version)
                 (void) db_tx_write(tx, vm_db_path(vm, path, "pv-addons-version"), version);
-        manager_commit_quietly(vm->manager, tx, "pv-addons");
+        vm_commit_quietly(vm, tx, "pv-addons");
 }
 
 /* The version counts when all its parts are there. */

@@ -247,11 +247,7 @@ void resume_first(Job *j)
 
 static void hibernate_done(Job *j)
 {
-        char path[VM_PATH_MAX];
-        DbTx *tx = db_tx_new();
-
-        (void) db_tx_write(tx, vm_db_path(j->vm, path, "hibernated"), "true");
-        manager_commit_quietly(j->vm->manager, tx, "hibernated");
+        vm_write_quietly(j->vm, "hibernated", "true");
         job_end(j, NULL);
 }
 

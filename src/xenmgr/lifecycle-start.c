@@ -270,20 +270,14 @@ static void start_monitor(Job *j)
 
 static void start_hibernated(Job *j)
 {
-        char path[VM_PATH_MAX];
-
         if (vm_is_running(j->vm)) {
                 /* The new monitor found it running: nobody had known. */
                 job_end(j, NULL);
                 return;
         }
         timeline_mark(j->vm, "monitor");
-        if (vm_bool(j->vm, "hibernated", false)) {
-                DbTx *tx = db_tx_new();
-
-                (void) db_tx_write(tx, vm_db_path(j->vm, path, "hibernated"), "false");
-                manager_commit_quietly(j->vm->manager, tx, "hibernated");
-        }
+        if (vm_bool(j->vm, "hibernated", false))
+                vm_write_quietly(j->vm, "hibernated", "false");
         start_memory(j);
 }
 

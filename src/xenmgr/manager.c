@@ -74,13 +74,27 @@ int64_t db_int(const Manager *m, const char *path, int64_t fallback)
 typedef struct Commit {
         Call *call;
         char *text; /* object path to answer, or what for the log */
+        int gone;   /* what it means that the first condition does not hold: 0 nothing; an error's code; GONE_UNKNOWN */
 } Commit;
+
+#define GONE_UNKNOWN (-1) /* there is no such condition */
+
+/* What was to be written to was deleted before. */
+static bool is_gone(const Commit *w, const sd_bus_error *error)
+{
+        return w->gone != GONE_UNKNOWN && sd_bus_error_has_name(error, DB1_ERROR_FAILED) &&
+               startswith(strempty(error->message), "0: ");
+}
 
 static void on_committed(const sd_bus_error *error, void *userdata)
 {
         Commit *w = userdata;
 
-        if (!w->call) {
+        if (is_gone(w, error) && (!w->call || w->gone == 0))
+                (void) (w->call ? call_reply(w->call, NULL) : 0);
+        else if (is_gone(w, error))
+                (void) call_fail_code(w->call, (ErrorCode) w->gone, NULL);
+        else if (!w->call) {
                 if (error)
                         log_warning("Cannot write %s: %s", strempty(w->text), strempty(error->message));
         } else if (error)
@@ -95,7 +109,7 @@ static void on_committed(const sd_bus_error *error, void *userdata)
         free(w);
 }
 
-static int commit(Manager *m, DbTx *tx, Call *c, const char *text)
+static int commit(Manager *m, DbTx *tx, Call *c, const char *text, int gone)
 {
         Commit *w = m->bus ? calloc(1, sizeof *w) : NULL;
         int r;
@@ -106,28 +120,62 @@ static int commit(Manager *m, DbTx *tx, Call *c, const char *text)
         }
         w->call = c ? call_ref(c) : NULL;
         w->text = text ? strdup(text) : NULL;
+        w->gone = gone;
         r = db_tx_commit(tx, m->bus, on_committed, w);
         if (r < 0) {
                 call_unref(w->call);
                 free(w->text);
                 free(w);
         }
-        return r;
+        return r < 0 ? r : 0;
+}
+
+static void commit_quietly(Manager *m, DbTx *tx, const char *what, int gone)
+{
+        int r = commit(m, tx, NULL, what, gone);
+
+        if (r < 0)
+                log_warning("Cannot write %s: %s", what, strerror(-r));
 }
 
 int manager_commit(Manager *m, DbTx *tx, Call *c, const char *object_path)
 {
-        int r = commit(m, tx, c, object_path);
-
-        return r < 0 ? r : 0;
+        return commit(m, tx, c, object_path, GONE_UNKNOWN);
 }
 
 void manager_commit_quietly(Manager *m, DbTx *tx, const char *what)
 {
-        int r = commit(m, tx, NULL, what);
+        commit_quietly(m, tx, what, GONE_UNKNOWN);
+}
 
-        if (r < 0)
-                log_warning("Cannot write %s: %s", what, strerror(-r));
+DbTx *vm_tx_new(const Vm *vm, const char *record)
+{
+        DbTx *tx = db_tx_new();
+        char path[VM_PATH_MAX];
+
+        snprintf(path, sizeof path, "/vm/%s%s%s", vm->uuid, *record ? "/" : "", record);
+        (void) db_tx_require(tx, "exists", path, "");
+        return tx;
+}
+
+int vm_commit(Vm *vm, DbTx *tx, Call *c)
+{
+        return commit(vm->manager, tx, c, NULL, 0);
+}
+
+static ErrorCode missing_record(const char *kind)
+{
+        return streq(kind, "disk") ? ERROR_NO_DISK : ERROR_NO_NIC;
+}
+
+int vm_commit_record(Vm *vm, DbTx *tx, const char *kind, Call *c, const char *object_path)
+{
+        return commit(vm->manager, tx, c, object_path, (int) missing_record(kind));
+}
+
+void vm_commit_quietly(Vm *vm, DbTx *tx, const char *what)
+{
+        commit_quietly(vm->manager, tx, what, 0);
 }
 
 /* VMs */
@@ -629,7 +677,7 @@ static int check_object(Call *c, void *userdata)
         Manager *m = userdata;
 
         if (c->object == &m->record && !m->record.exists) {
-                (void) call_fail_code(c, streq(m->record.kind, "disk") ? ERROR_NO_DISK : ERROR_NO_NIC, NULL);
+                (void) call_fail_code(c, missing_record(m->record.kind), NULL);
                 return -ENOENT;
         }
         return 0;

@@ -126,20 +126,22 @@ static char *what_is_wrong(const Item *item)
 
 static void store_new(const Measure *w)
 {
-        DbTx *tx = NULL;
+        Vm *vm = manager_find_vm(w->manager, w->uuid);
 
-        for (size_t i = 0; i < w->n; i++)
+        for (size_t i = 0; vm && i < w->n; i++) {
+                char disk[64], path[VM_PATH_MAX];
+                DbTx *tx = NULL;
+
+                snprintf(disk, sizeof disk, "config/disk/%u", w->items[i].id);
                 for (size_t k = 0; k < _SUM_MAX; k++) {
-                        char path[128];
-
                         if (w->items[i].wanted[k])
                                 continue;
-                        snprintf(path, sizeof path, "/vm/%s/config/disk/%u/%s", w->uuid, w->items[i].id, sums[k].key);
-                        tx = tx ? tx : db_tx_new();
-                        (void) db_tx_write(tx, path, w->items[i].found[k]);
+                        tx = tx ? tx : vm_tx_new(vm, disk);
+                        (void) db_tx_write(tx, vm_db_path(vm, path, "%s/%s", disk, sums[k].key), w->items[i].found[k]);
                 }
-        if (tx)
-                manager_commit_quietly(w->manager, tx, "sums of disks");
+                if (tx)
+                        vm_commit_quietly(vm, tx, "sums of disks");
+        }
 }
 
 static int on_measured(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t events, void *userdata)

@@ -286,6 +286,7 @@ static int method_enforce(Call *c)
         _cleanup_strv_ char **tokens = NULL;
         const char *uuid, *value;
         DbTx *tx;
+        Vm *vm;
         int r;
 
         if (refuse_guest_but_ui(c, "A VM's policy"))
@@ -302,16 +303,18 @@ static int method_enforce(Call *c)
 
                 memmove(*t, stripped, strlen(stripped) + 1);
         }
-        tx = db_tx_new();
+        vm = manager_find_vm(m, uuid);
+        tx = vm ? vm_tx_new(vm, "") : db_tx_new();
         for (size_t i = 0; i < ELEMENTSOF(policy_tokens); i++) {
                 char path[128];
 
                 snprintf(path, sizeof path, "/vm/%s/%s", uuid, policy_tokens[i].path);
                 (void) db_tx_write(tx, path, strv_contains(tokens, policy_tokens[i].token) ? "false" : "true");
         }
-        if (manager_find_vm(m, uuid))
-                vm_config_touched(manager_find_vm(m, uuid));
-        return manager_commit(m, tx, c, NULL);
+        if (!vm) /* as the contract has it, even then */
+                return manager_commit(m, tx, c, NULL);
+        vm_config_touched(vm);
+        return vm_commit(vm, tx, c);
 }
 
 static int method_retrieve(Call *c)

@@ -17,13 +17,13 @@
 static int write_list(Vm *vm, const char *path, char *const *l, Call *c)
 {
         char full[VM_PATH_MAX];
-        DbTx *tx = db_tx_new();
+        DbTx *tx = vm_tx_new(vm, "");
         size_t n = 0;
 
         (void) db_tx_rm(tx, vm_db_path(vm, full, "%s", path));
         for (; l && *l; l++)
                 (void) db_tx_write(tx, vm_db_path(vm, full, "%s/%zu", path, n++), *l);
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 int method_list_argo_rules(Call *c)
@@ -108,12 +108,12 @@ int method_add_net_rule(Call *c)
                 return r;
         if (!streq(direction, "in") && !streq(direction, "out"))
                 return call_fail(c, DBUS_ERROR_FAILED, "The direction of a rule is in or out, not '%.32s'", direction);
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_write(tx, vm_db_path(vm, path, "firewall-rule/%d/direction", id), direction);
         (void) db_tx_write(tx, vm_db_path(vm, path, "firewall-rule/%d/remote-ip", id), ip);
         (void) db_tx_write(tx, vm_db_path(vm, path, "firewall-rule/%d/extra", id), extra);
         log_warning("%s: the network firewall rule %d is stored for others: nothing of oxt enforces it", vm->uuid, id);
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 int method_delete_net_rule(Call *c)
@@ -129,9 +129,9 @@ int method_delete_net_rule(Call *c)
         r = sd_bus_message_read(c->message, "i", &id);
         if (r < 0)
                 return r;
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_rm(tx, vm_db_path(vm, path, "firewall-rule/%d", id));
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 /* .vm.auth */
@@ -216,7 +216,7 @@ static int add_rule(Call *c, const PciRule *rule)
         if (n >= PCI_RULES_MAX)
                 return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %d PCI rules", PCI_RULES_MAX);
         id = n ? ids[n - 1] + 1 : 1;
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_require(tx, "absent", vm_db_path(vm, path, "config/pci/%u", id), "");
         if (*rule->address) {
                 if (rule->slot >= 0)
@@ -230,7 +230,7 @@ static int add_rule(Call *c, const PciRule *rule)
                         snprintf(text, sizeof text, "0x%04x", (unsigned) parts[i].value);
                         (void) db_tx_write(tx, vm_db_path(vm, path, "config/pci/%u/%s", id, parts[i].leaf), text);
                 }
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 /* All rules that equal it go. */
@@ -241,7 +241,7 @@ static int delete_rule(Call *c, const PciRule *rule)
         unsigned ids[PCI_RULES_MAX];
         size_t n = pci_rules_of_vm(vm, rules, ids, PCI_RULES_MAX), found = 0;
         char path[VM_PATH_MAX];
-        DbTx *tx = db_tx_new();
+        DbTx *tx = vm_tx_new(vm, "");
 
         for (size_t i = 0; i < n; i++) {
                 const PciRule *o = &rules[i];
@@ -253,7 +253,7 @@ static int delete_rule(Call *c, const PciRule *rule)
                 (void) db_tx_rm(tx, vm_db_path(vm, path, "config/pci/%u", ids[i]));
         }
         if (found)
-                return manager_commit(vm->manager, tx, c, NULL);
+                return vm_commit(vm, tx, c);
         db_tx_free(tx);
         return 1;
 }
@@ -407,9 +407,9 @@ static int method_set_product(Call *c)
         type = dbnode_text(n, "type");
         if (!product_value_ok(type, value) || strlen(value) > VALUE_MAX_BYTES)
                 return call_fail(c, DBUS_ERROR_FAILED, "'%.64s' is not a value of the type %s", value, type);
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_write(tx, vm_db_path(vm, path, "productproperty/%s/value", id), value);
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 static int method_get_ovf_env(Call *c)

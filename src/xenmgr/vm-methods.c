@@ -157,7 +157,7 @@ static int add_record(Call *c, const char *kind, size_t max, const char *const *
         if (n >= max)
                 return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %zu records of kind %s", max, kind);
         id = n ? ids[n - 1] + 1 : 0;
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         /* Two calls at once must not write into one record. */
         (void) db_tx_require(tx, "absent", vm_db_path(vm, path, "config/%s/%u", kind, id), "");
         for (; leaves[0]; leaves += 2) {
@@ -166,7 +166,7 @@ static int add_record(Call *c, const char *kind, size_t max, const char *const *
                                    streq(leaves[0], "id") ? text : leaves[1]);
         }
         snprintf(object, sizeof object, "%s/%s/%u", vm->path, kind, id);
-        return manager_commit(vm->manager, tx, c, object);
+        return vm_commit_record(vm, tx, kind, c, object);
 }
 
 static int method_add_disk(Call *c)
@@ -278,9 +278,9 @@ static int method_set_db_key(Call *c)
         /* Empty elements would hide a path from the rule. */
         if (c->caller.guest && (strstr(path, "//") || path[0] == '/' || !vm_path_guest_may_write(path, value)))
                 return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone", path);
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_write(tx, vm_db_path(vm, full, "%s", without_slashes(path)), value);
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 /* The VM's own part of the database is not mirrored: it is the guest's to write as it likes. */
@@ -333,9 +333,9 @@ static int method_set_domstore_key(Call *c)
         if (r < 0 || !path)
                 return r;
         snprintf(full, sizeof full, "/dom-store/%s/%s", vm->uuid, without_slashes(path));
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_write(tx, full, value);
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 static int method_create_child(Call *c)

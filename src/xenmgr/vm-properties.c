@@ -258,12 +258,10 @@ static int write_text(Vm *vm, const char *path, const char *value, Call *c)
         char full[VM_PATH_MAX];
         DbTx *tx;
 
-        if (!vm_node(vm))
-                return 1; /* the VM is gone: silently nothing */
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) (value ? db_tx_write(tx, vm_db_path(vm, full, "%s", path), value)
                       : db_tx_rm(tx, vm_db_path(vm, full, "%s", path)));
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 static int set_name(Vm *vm, const VmKey *k, const char *value, Call *c)
@@ -294,6 +292,16 @@ static int set_os(Vm *vm, const VmKey *k, const char *value, Call *c)
         return write_text(vm, k->path, value, c);
 }
 
+/* Of a VM that gives way to the one that tx is for. If it is gone by then all of tx is refused. */
+static void tx_write_other(DbTx *tx, const Vm *other, const char *key, const char *value)
+{
+        char path[VM_PATH_MAX];
+
+        snprintf(path, sizeof path, "/vm/%s", other->uuid);
+        (void) db_tx_require(tx, "exists", path, "");
+        (void) db_tx_write(tx, vm_db_path(other, path, "%s", key), value);
+}
+
 /* Another VM that has the slot gets the old one of this VM, in the same transaction. */
 static int set_slot(Vm *vm, const VmKey *k, const char *value, Call *c)
 {
@@ -305,13 +313,13 @@ static int set_slot(Vm *vm, const VmKey *k, const char *value, Call *c)
         (void) schema_parse_int(value, &new);
         if (new == old && vm_has(vm, k->path))
                 return 1;
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         for (size_t i = 0; new >= 0 && old > 0 && i < m->n_vms; i++) {
                 Vm *v = m->vms[i];
 
                 if (v == vm || !vm_has(v, "slot") || vm_int(v, "slot", 0) != new)
                         continue;
-                (void) db_tx_write(tx, vm_db_path(v, path, "slot"), number(text, sizeof text, old));
+                tx_write_other(tx, v, "slot", number(text, sizeof text, old));
                 if (v->domid >= 0)
                         tell_input_daemon(m, "set_slot", "ii", (int32_t) v->domid, (int32_t) old);
                 break;
@@ -319,7 +327,7 @@ static int set_slot(Vm *vm, const VmKey *k, const char *value, Call *c)
         (void) db_tx_write(tx, vm_db_path(vm, path, "slot"), value);
         if (vm->domid >= 0)
                 tell_input_daemon(m, "set_slot", "ii", (int32_t) vm->domid, (int32_t) new);
-        return manager_commit(m, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 /* At most one guest looks like the whole machine. */
@@ -327,13 +335,13 @@ static int set_native(Vm *vm, const VmKey *k, const char *value, Call *c)
 {
         Manager *m = vm->manager;
         char path[VM_PATH_MAX];
-        DbTx *tx = db_tx_new();
+        DbTx *tx = vm_tx_new(vm, "");
 
         for (size_t i = 0; i < m->n_vms; i++)
                 if (m->vms[i] != vm && !vm_is_service(m->vms[i]) && vm_native(m->vms[i]))
-                        (void) db_tx_write(tx, vm_db_path(m->vms[i], path, "%s", k->path), "false");
+                        tx_write_other(tx, m->vms[i], k->path, "false");
         (void) db_tx_write(tx, vm_db_path(vm, path, "%s", k->path), value);
-        return manager_commit(m, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 static void on_cd_inserted(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
@@ -358,7 +366,7 @@ static int set_cd(Vm *vm, _unused_ const VmKey *k, const char *value, Call *c)
         mapped = file ? paths_map(manager_paths(vm->manager), file) : NULL;
         if (!mapped)
                 return -ENOMEM;
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         while (next_cd(vm, &at, &id)) {
                 any = true;
                 (void) db_tx_write(tx, vm_db_path(vm, path, "config/disk/%u/path", id), file);
@@ -374,7 +382,7 @@ static int set_cd(Vm *vm, _unused_ const VmKey *k, const char *value, Call *c)
                 (void) monitor_call(vm, *value ? "cd_insert_file" : "cd_eject", *value ? args : eject,
                                     30 * USEC_PER_SEC, on_cd_inserted, NULL, NULL);
         }
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 static int set_network(Vm *vm, const VmKey *k, const char *value, Call *c)
@@ -503,12 +511,12 @@ static int set_list(Vm *vm, const VmKey *k, const char *value, Call *c)
         r = strv_split(value, ';', &items);
         if (r < 0)
                 return r;
-        tx = db_tx_new();
+        tx = vm_tx_new(vm, "");
         (void) db_tx_rm(tx, vm_db_path(vm, path, "%s", k->path));
         for (char **i = items; i && *i; i++)
                 if (*strstrip(*i))
                         (void) db_tx_write(tx, vm_db_path(vm, path, "%s/%zu", k->path, n++), strstrip(*i));
-        return manager_commit(vm->manager, tx, c, NULL);
+        return vm_commit(vm, tx, c);
 }
 
 static int set_value(Vm *vm, const VmProperty *p, char *value, Call *c)

@@ -39,13 +39,13 @@ static const char *record_text(const Record *o, const char *leaf, const char *fa
 static int record_write(Call *c, const Record *o, const char *const *pairs)
 {
         char path[128], full[VM_PATH_MAX];
-        DbTx *tx = db_tx_new();
+        DbTx *tx = vm_tx_new(o->vm, record_path(o, "", path));
 
         for (; pairs[0]; pairs += 2) {
                 vm_db_path(o->vm, full, "%s", record_path(o, pairs[0], path));
                 (void) (pairs[1] ? db_tx_write(tx, full, pairs[1]) : db_tx_rm(tx, full));
         }
-        return manager_commit(o->vm->manager, tx, c, NULL);
+        return vm_commit_record(o->vm, tx, o->kind, c, NULL);
 }
 
 static int write_leaf(Call *c, const Record *o, const char *leaf, const char *value)

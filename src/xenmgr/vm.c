@@ -173,6 +173,18 @@ char *vm_db_path(const Vm *vm, char buf[static VM_PATH_MAX], const char *fmt, ..
         return buf;
 }
 
+void vm_write_quietly(Vm *vm, const char *key, const char *value)
+{
+        char path[VM_PATH_MAX];
+        DbTx *tx;
+
+        if (streq(vm_text(vm, key, ""), value))
+                return;
+        tx = vm_tx_new(vm, "");
+        (void) db_tx_write(tx, vm_db_path(vm, path, "%s", key), value);
+        vm_commit_quietly(vm, tx, key);
+}
+
 bool vm_is_service(Vm *vm)
 {
         const char *type = vm_text(vm, "type", "svm");

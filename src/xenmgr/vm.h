@@ -108,6 +108,18 @@ int vm_list(Vm *vm, const char *path, char ***ret);
 #define VM_PATH_MAX 512
 char *vm_db_path(const Vm *vm, char buf[static VM_PATH_MAX], const char *fmt, ...) _printf_(3, 4);
 
+/*
+ * Writing. A transaction for that part of the VM ("" is all of it, "config/disk/3" a disk): it does nothing once that is gone, whoever
+ * removed it, so that a write which crosses a deletion brings nothing back. All that is written below /vm/<uuid> goes this way.
+ */
+DbTx *vm_tx_new(const Vm *vm, const char *record);
+/* Commit such a one (used up), as manager_commit() does. What is gone is a success that did nothing, or for a record 206 or 222. */
+int vm_commit(Vm *vm, DbTx *tx, Call *c);
+int vm_commit_record(Vm *vm, DbTx *tx, const char *kind /* disk, nic */, Call *c, const char *object_path);
+void vm_commit_quietly(Vm *vm, DbTx *tx, const char *what);
+/* Stores one value that nobody waits for, if it is another. */
+void vm_write_quietly(Vm *vm, const char *key, const char *value);
+
 /* Values that need more than the node: the contract's overrides. */
 bool vm_is_service(Vm *vm);
 bool vm_administers(Vm *vm); /* of type uivm: the host's user interface runs in it */
