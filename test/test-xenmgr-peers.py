@@ -145,6 +145,8 @@ def told():
         host.set(vm, XM + ".vm", "slot", 5)
         seen("input", "/", "set_slot", domid, 5)
         seen("input", "/", "set_slot", second, 4)
+        host.db("write", "/vm/%s/slot" % uuid_of(vm), "7")
+        seen("input", "/", "set_slot", domid, 7)
         host.call(vm, XM + ".vm", "switch")
         seen("input", "/", "switch_focus", domid, False)
         host.set(with_nic, "com.citrix.xenclient.vmnic", "network", "/lan/1")

@@ -191,9 +191,11 @@ class Behind:
                        error_handler=lambda e: self.answers.append(e.get_dbus_message()))
 
     def go_on(self):
-        """The texts of the errors, "" for those that succeeded."""
+        """The texts of the errors, "" for those that succeeded. What was told before is forgotten."""
         try:
             self.host.call("/", XM, "list_vms")  # behind all of them
+            self.host.turn()
+            self.early, self.host.signals[:] = list(self.host.signals), []
         finally:
             self.dbd.send_signal(signal.SIGCONT)
         oxt.wait_for(lambda: (self.host.turn(), len(self.answers) == self.asked)[1], 60, "the answers")
@@ -216,7 +218,6 @@ def behind_a_deletion(host):
     assert [a[:4] for a in answers] == ["", "206:", "", "222:"], answers
     assert host.db("list", "/vm/%s/config/disk" % uuid) == [] == host.db("list", "/vm/%s/config/nic" % uuid)
 
-    host.signals.clear()
     behind = Behind(host)
     behind.call(vm, VM, "delete")
     for key, value in (("description", "late"), ("slot", dbus.Int32(3)), ("native-experience", True), ("extra-hvm", "a;b"),
@@ -297,6 +298,44 @@ def settings_of_the_host(host):
         for action, stored in (("hibernate", "hibernate"), ("explode", "nothing")):
             host.call("/host", XM + ".powersettings", setter, action)
             assert host.db("read", "/power-management/" + node) == stored
+
+
+@with_host
+def told_when_readable(host):
+    """A setting of the host is told when its new value can be read, not before; and whoever wrote it."""
+    read = {"config_changed": lambda: str(host.get("/", XM + ".config.ui", "wallpaper")),
+            "license_changed": lambda: bool(host.get("/host", XM + ".host", "is-licensed"))}
+    told = {name: [] for name in read}
+    for name in read:
+        host.bus.add_signal_receiver(lambda name=name: told[name].append(read[name]()), name)
+    changed = []
+    host.bus.add_signal_receiver(lambda: changed.append(1), "displayhandler_gpu_changed")
+    assert host.get("/host", XM + ".host", "is-licensed")
+    behind = Behind(host)
+    behind.call("/", PROPERTIES, "Set", XM + ".config.ui", "wallpaper", "mine")
+    behind.call("/host", XM + ".host", "set_license", "2001-01-01 00:00:00 UTC", "u", "h")
+    behind.call("/host", XM + ".host", "set_displayhandler_gpu", "")
+    assert behind.go_on() == ["", "", ""] and not behind.early, behind.early
+    assert told == {"config_changed": ["mine"], "license_changed": [False]} and len(changed) == 1, (told, changed)
+
+    def tells(name, wanted, *call):
+        before = len(told[name])
+        host.db(*call)
+        oxt.wait_for(lambda: (host.turn(), told[name][before:] == [wanted])[1], what=str((name, call, told)))
+    tells("config_changed", "theirs", "write", "/xenmgr/wallpaper", "theirs")
+    tells("config_changed", "theirs", "write", "/vm-create-disallowed", "true")
+    tells("config_changed", "theirs", "rm", "/vm-create-disallowed")
+    tells("config_changed", "images/wallpapers/s9.png", "rm", "/xenmgr/wallpaper")
+    tells("license_changed", True, "write", "/xenmgr/license/expiry", "2201-01-01 00:00:00 UTC")
+    host.db("write", "/xenmgr/dh/gpu", "0000:01:00.0")
+    oxt.wait_for(lambda: (host.turn(), len(changed) == 2)[1], what="the display handler's GPU")
+    host.signals.clear()
+    for _ in range(2):
+        host.set("/", XM + ".config", "autostart", True)  # as it is: the setter tells all the same
+    host.db("write", "/xenmgr/showNothing", "of no property")
+    host.call("/", XM, "list_vms")
+    host.turn()
+    assert host.signals == [("config_changed",)] * 2, host.signals
 
 
 if __name__ == "__main__":

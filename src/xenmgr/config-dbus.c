@@ -125,7 +125,6 @@ static int set(Call *c, const BusProperty *bp, sd_bus_message *message, _unused_
         Manager *m = c->object;
         _cleanup_free_ char *value = NULL, *stored = NULL;
         const char *text;
-        DbTx *tx;
         int r;
 
         if (k->flags & VMKEY_HOST_ONLY && refuse_guest(c, k->property))
@@ -142,10 +141,11 @@ static int set(Call *c, const BusProperty *bp, sd_bus_message *message, _unused_
                 text = streq(value, "true") ? "false" : "true";
         if (k->flags & HOSTKEY_FILE)
                 return set_file(c, k, streq(text, "true"));
-        if (k->flags & HOSTKEY_SIGNAL)
-                manager_emit(m, "config_changed", "");
-        if (!k->path)
+        if (!k->path) {
+                if (k->flags & HOSTKEY_SIGNAL)
+                        manager_emit(m, "config_changed", "");
                 return 1;
+        }
         if (streq(k->property, "measure-fail-action") &&
             !words_contain("sleep hibernate shutdown forced-shutdown idle-shutdown reboot nothing", text))
                 text = "nothing";
@@ -153,10 +153,16 @@ static int set(Call *c, const BusProperty *bp, sd_bus_message *message, _unused_
                 stored = strformat("%g", (double) strtol(text, NULL, 10) / 1000);
                 text = strempty(stored);
         }
-        tx = db_tx_new();
-        (void) (k->flags & HOSTKEY_REMOVE && streq(text, k->fallback) ? db_tx_rm(tx, k->path)
-                                                                      : db_tx_write(tx, k->path, text));
-        return manager_commit(m, tx, c, NULL);
+        return manager_store(m, k->path, k->flags & HOSTKEY_REMOVE && streq(text, k->fallback) ? NULL : text, c);
+}
+
+void config_changed(Manager *m, const char *path)
+{
+        for (size_t i = 0; i < n_host_keys; i++)
+                if (host_keys[i].flags & HOSTKEY_SIGNAL && host_keys[i].path && db_paths_meet(path, host_keys[i].path)) {
+                        manager_emit(m, "config_changed", "");
+                        return;
+                }
 }
 
 void config_properties_init(void)

@@ -19,7 +19,8 @@
 
 static void emit(Manager *m, const char *member)
 {
-        (void) service_emit(m->daemon->service, "/host", XENMGR_INTERFACE ".host", member, "");
+        if (m->serving)
+                (void) service_emit(m->daemon->service, "/host", XENMGR_INTERFACE ".host", member, "");
 }
 
 /* Power of the host belongs to the platform: see docs. What a client asks is refused, not ignored. */
@@ -121,7 +122,6 @@ static int method_set_license(Call *c)
         Manager *m = c->userdata;
         const char *expiry, *device, *hash, *rest;
         struct tm tm = { 0 };
-        bool before;
         DbTx *tx;
         int r;
 
@@ -134,14 +134,24 @@ static int method_set_license(Call *c)
         if (streq(hash, "local") || !rest || (*rest && *rest != ' '))
                 return call_fail(c, DBUS_ERROR_FAILED,
                                  "A license has a date of the form Y-m-d H:M:S zone and a hash of its own");
-        before = is_licensed(m);
-        if (before != (timegm(&tm) > time(NULL)))
-                emit(m, "license_changed");
         tx = db_tx_new();
         (void) db_tx_write(tx, LICENSE_PATH "/expiry", expiry);
         (void) db_tx_write(tx, LICENSE_PATH "/deviceuuid", device);
         (void) db_tx_write(tx, LICENSE_PATH "/hash", hash);
         return manager_commit(m, tx, c, NULL);
+}
+
+void host_changed(Manager *m, const char *path)
+{
+        if (db_paths_meet(path, LICENSE_PATH) && is_licensed(m) != m->host->licensed) {
+                m->host->licensed = !m->host->licensed;
+                emit(m, "license_changed");
+        }
+        if (db_paths_meet(path, DISPLAY_GPUS))
+                emit(m, "displayhandler_gpu_changed");
+        /* Where the pointer of each VM leaves to may have changed. */
+        for (size_t i = 0; m->serving && db_paths_meet(path, GPU_PLACEMENT) && i < m->n_vms; i++)
+                tell_input_daemon(m, "update_seamless_mouse_settings", "s", m->vms[i]->uuid);
 }
 
 /* Properties */
@@ -303,7 +313,7 @@ static int get(Call *c, const BusProperty *p, sd_bus_message *reply)
         case TOTAL_STORAGE:
                 return append_int(reply, host_storage_mib(m, false));
         case IS_LICENSED:
-                return append_bool(reply, is_licensed(m));
+                return append_bool(reply, m->host->licensed = is_licensed(m));
         case LAPTOP:
                 return append_bool(reply, host_is_laptop(m));
         case MEASURED_ENABLED:
@@ -351,7 +361,6 @@ static int set(Call *c, const BusProperty *p, sd_bus_message *message, const cha
 {
         Manager *m = c->userdata;
         _cleanup_free_ char *value = NULL;
-        DbTx *tx;
         int r;
 
         r = value_read(message, type, &value);
@@ -366,10 +375,7 @@ static int set(Call *c, const BusProperty *p, sd_bus_message *message, const cha
         }
         if (strlen(value) > 64)
                 return call_fail(c, DBUS_ERROR_FAILED, "A sound device is named by at most 64 bytes");
-        tx = db_tx_new();
-        (void) db_tx_write(tx, (uintptr_t) p->data == CAPTURE_PCM ? "/audio/capture-pcm" : "/audio/playback-pcm",
-                           value);
-        return manager_commit(m, tx, c, NULL);
+        return manager_store(m, (uintptr_t) p->data == CAPTURE_PCM ? "/audio/capture-pcm" : "/audio/playback-pcm", value, c);
 }
 
 #define P(name, signature, id) { name, signature, BUS_READ, get, NULL, false, (const void *) (uintptr_t) (id) }
@@ -525,7 +531,6 @@ static int method_get_lid(Call *c)
 static int method_set_lid(Call *c)
 {
         const char *action;
-        DbTx *tx;
         int r;
 
         r = sd_bus_message_read(c->message, "s", &action);
@@ -533,9 +538,7 @@ static int method_set_lid(Call *c)
                 return r;
         if (!words_contain("sleep hibernate shutdown forced-shutdown idle-shutdown reboot nothing", action))
                 action = "nothing";
-        tx = db_tx_new();
-        (void) db_tx_write(tx, c->method->data, action);
-        return manager_commit(c->userdata, tx, c, NULL);
+        return manager_store(c->userdata, c->method->data, action, c);
 }
 
 #define AC "/power-management/ac-lid-close-action"

@@ -24,14 +24,14 @@ int fill_pci(_unused_ Call *c, sd_bus_message *reply)
 
 static bool given_to_display(Manager *m, const char *address)
 {
-        return strstr(db_text(m, "/xenmgr/dh/gpu", ""), address);
+        return strstr(db_text(m, DISPLAY_GPUS, ""), address);
 }
 
 static int64_t placement(Manager *m, const char *address, size_t index)
 {
         char path[64];
 
-        snprintf(path, sizeof path, "/xenmgr/gpu-placement/%s", address);
+        snprintf(path, sizeof path, GPU_PLACEMENT "/%s", address);
         return db_int(m, path, (int64_t) index);
 }
 
@@ -142,25 +142,17 @@ static int find_gpu(Call *c, const char *id)
 
 int method_set_placement(Call *c)
 {
-        Manager *m = c->userdata;
         char path[64], text[24];
         const char *id;
         int32_t slot;
-        DbTx *tx;
         int r;
 
         r = sd_bus_message_read(c->message, "si", &id, &slot);
         if (r < 0 || find_gpu(c, id) < 0)
                 return r < 0 ? r : 0;
-        snprintf(path, sizeof path, "/xenmgr/gpu-placement/%s", id);
+        snprintf(path, sizeof path, GPU_PLACEMENT "/%s", id);
         snprintf(text, sizeof text, "%d", slot);
-        tx = db_tx_new();
-        (void) db_tx_write(tx, path, text);
-        r = manager_commit(c->userdata, tx, c, NULL);
-        /* Where the pointer of each VM leaves to may have changed. */
-        for (size_t i = 0; r >= 0 && i < m->n_vms; i++)
-                tell_input_daemon(m, "update_seamless_mouse_settings", "s", m->vms[i]->uuid);
-        return r;
+        return manager_store(c->userdata, path, text, c);
 }
 
 int method_get_placement(Call *c)
@@ -181,7 +173,6 @@ int method_set_dh_gpu(Call *c)
         char address[13];
         const char *text;
         int64_t slot;
-        DbTx *tx;
         int r;
 
         if (refuse_guest(c, "The display handler's GPU"))
@@ -194,10 +185,7 @@ int method_set_dh_gpu(Call *c)
                         return call_fail(c, DBUS_ERROR_FAILED, "'%.32s' is not the address of a free GPU", *a);
         if (r < 0)
                 return r;
-        tx = db_tx_new();
-        (void) db_tx_write(tx, "/xenmgr/dh/gpu", text);
-        (void) service_emit(m->daemon->service, "/host", XENMGR_INTERFACE ".host", "displayhandler_gpu_changed", "");
-        return manager_commit(m, tx, c, NULL);
+        return manager_store(m, DISPLAY_GPUS, text, c);
 }
 
 int method_get_dh_gpu(Call *c)
@@ -209,7 +197,7 @@ int method_get_dh_gpu(Call *c)
         const PciDevice *gpus[1];
         int r;
 
-        r = strv_split(db_text(m, "/xenmgr/dh/gpu", ""), ',', &list);
+        r = strv_split(db_text(m, DISPLAY_GPUS, ""), ',', &list);
         for (char **a = list; r >= 0 && a && *a; a++)
                 if (**a)
                         strbuf_addf(&b, "%s%d", b.len ? "," : "", drm_card(*a));

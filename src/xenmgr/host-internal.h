@@ -5,6 +5,8 @@
 #include "host.h"
 #include "pci.h"
 
+#define DISPLAY_GPUS "/xenmgr/dh/gpu"
+#define GPU_PLACEMENT "/xenmgr/gpu-placement"
 #define SCSI_DEVICES "/sys/bus/scsi/devices"
 
 typedef struct HostNic {
@@ -30,6 +32,7 @@ struct HostState {
         CdTold cd_told[16];
         sd_event_source *storage_timer, *cd_timer;
         bool ui_ready;
+        bool licensed; /* as it was read or told last */
 };
 
 char *host_file_text(const char *path);

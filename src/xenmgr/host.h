@@ -26,5 +26,8 @@ int64_t host_seamless_slot(Vm *vm, bool left);
 /* The index of the place next to that of `own` on that side; -1: there is none. */
 int nearest_place(const int64_t *places, size_t n, size_t own, bool left);
 
+/* The node at path, or what is below it, is another now: tells those whom it concerns. */
+void host_changed(Manager *m, const char *path);
+
 /* The objects "/host". */
 extern const BusInterface *const host_interfaces[];

@@ -71,6 +71,13 @@ int64_t db_int(const Manager *m, const char *path, int64_t fallback)
         return schema_parse_int(db_text(m, path, ""), &v) >= 0 ? v : fallback;
 }
 
+bool db_paths_meet(const char *a, const char *b)
+{
+        for (; *a && *a == *b; a++, b++)
+                ;
+        return (!*a && (!*b || *b == '/')) || (!*b && *a == '/');
+}
+
 typedef struct Commit {
         Call *call;
         char *text; /* object path to answer, or what for the log */
@@ -315,6 +322,24 @@ static void sync_vm(Manager *m, const char *uuid)
 
 /* What the mirrors tell */
 
+/* A setting of the host is another now, or all of those below path are. */
+static void setting_changed(Manager *m, const char *path)
+{
+        config_changed(m, path);
+        host_changed(m, path);
+}
+
+int manager_store(Manager *m, const char *path, const char *text, Call *c)
+{
+        const DbNode *n = db_node(m, path);
+        DbTx *tx = db_tx_new();
+
+        if (text ? n && streq(dbnode_text(n, NULL), text) : !n)
+                setting_changed(m, path);
+        (void) (text ? db_tx_write(tx, path, text) : db_tx_rm(tx, path));
+        return manager_commit(m, tx, c, NULL);
+}
+
 static void on_loaded(DbMirror *mirror, void *userdata)
 {
         Manager *m = userdata;
@@ -322,8 +347,11 @@ static void on_loaded(DbMirror *mirror, void *userdata)
         if (m->mirrors[0] == mirror)
                 m->generation++;
         for (size_t i = 0; i < ELEMENTSOF(roots); i++)
-                if (m->mirrors[i] == mirror)
+                if (m->mirrors[i] == mirror) {
                         m->loaded |= UINT64_C(1) << i;
+                        if (i > 0) /* not the VMs */
+                                setting_changed(m, roots[i]);
+                }
         if (m->mirrors[0] == mirror)
                 manager_sync_vms(m);
 }
@@ -355,6 +383,8 @@ static void vm_changed(Manager *m, const char *uuid_and_rest, const char *kind)
         k = vm_key_of_path(rest);
         if (streq(rest, "name"))
                 manager_emit(m, "vm_name_changed", "so", vm->uuid, vm->path);
+        if (streq(rest, "slot") && vm->domid >= 0)
+                tell_input_daemon(m, "set_slot", "ii", (int32_t) vm->domid, (int32_t) vm_int(vm, "slot", 0));
         xen_nodes_changed(vm, rest);
         if (streq(rest, "download-progress"))
                 manager_emit(m, "vm_transfer_changed", "so", vm->uuid, vm->path);
@@ -373,7 +403,8 @@ static void on_changed(_unused_ DbMirror *mirror, const char *path, const char *
         else if (rest && !*rest) {
                 m->generation++;
                 manager_sync_vms(m);
-        }
+        } else
+                setting_changed(m, path);
 }
 
 static const DbMirrorEvents mirror_events = { .loaded = on_loaded, .changed = on_changed };

@@ -90,8 +90,15 @@ const DbNode *db_node(const Manager *m, const char *path); /* NULL: missing */
 const char *db_text(const Manager *m, const char *path, const char *fallback);
 bool db_bool(const Manager *m, const char *path, bool fallback);
 int64_t db_int(const Manager *m, const char *path, int64_t fallback);
+/* Whether both are one path, or one is above the other. */
+bool db_paths_meet(const char *a, const char *b);
 /* Commits tx (used up) and answers c when it is durable: empty, or the object path if given. */
 int manager_commit(Manager *m, DbTx *tx, Call *c, const char *object_path);
+/*
+ * Stores a setting of the host (NULL: removes it) and answers c when it is durable. A change is told when it comes back; to set what is
+ * there already is told, too, as the contract has it.
+ */
+int manager_store(Manager *m, const char *path, const char *text, Call *c);
 /* Commits tx; a failure is logged. what: for the log. */
 void manager_commit_quietly(Manager *m, DbTx *tx, const char *what);
 

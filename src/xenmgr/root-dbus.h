@@ -9,6 +9,8 @@ void root_properties_init(void);
 /* In config-dbus.c and diag-dbus.c */
 extern const BusInterface config_interface, config_ui_interface, diag_interface;
 void config_properties_init(void);
+/* The node at path, or what is below it, is another now: tells of it where it is a property that does. */
+void config_changed(Manager *m, const char *path);
 /* The language of the UI, "en-us" where none is set. NULL on out of memory. */
 char *config_language(Manager *m);
 /* In report.c */

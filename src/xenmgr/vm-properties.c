@@ -320,13 +320,9 @@ static int set_slot(Vm *vm, const VmKey *k, const char *value, Call *c)
                 if (v == vm || !vm_has(v, "slot") || vm_int(v, "slot", 0) != new)
                         continue;
                 tx_write_other(tx, v, "slot", number(text, sizeof text, old));
-                if (v->domid >= 0)
-                        tell_input_daemon(m, "set_slot", "ii", (int32_t) v->domid, (int32_t) old);
                 break;
         }
         (void) db_tx_write(tx, vm_db_path(vm, path, "slot"), value);
-        if (vm->domid >= 0)
-                tell_input_daemon(m, "set_slot", "ii", (int32_t) vm->domid, (int32_t) new);
         return vm_commit(vm, tx, c);
 }
 
