@@ -3,6 +3,7 @@
 """Memory of the host at starts: counted once, asked back from running VMs, refused with error 101."""
 import json
 import os
+import subprocess
 import threading
 
 import oxt
@@ -63,14 +64,27 @@ def with_less(life):
     limited(life, 120)
     life.start(first)
     assert json.loads(life.call(second, "org.oxt.Xenmgr1", "DryRun")) == []
+    target = lambda vm: int(life.get(vm, VM, "memory-target"))
+    assert target(second) == 0
     life.start(second)
     with open(os.path.join(life.stack.runtime, "vm", uuid_of(second), "xenvm.conf")) as f:
         assert "memory=32" in f.read().split()
+    assert (target(first), target(second)) == (64, 32)
+    life.set(first, VM, "memory", 96)
+    life.restart_manager()
+    assert (target(first), target(second)) == (64, 32), "what they were started with"
+    subprocess.run([oxt.program("xenvm-cmd"), uuid_of(first), "set-mem-target", "48"], check=True)
+    oxt.wait_for(lambda: target(first) == 48)
+    life.kill("xenvm", first)
+    life.restart_manager()
+    oxt.wait_for(lambda: (target(first), target(second)) == (48, 32), what="what was set while they ran")
     life.call(second, VM, "destroy")
     life.call(first, VM, "destroy")
+    assert (target(first), target(second)) == (0, 0)
     life.start(second)
     with open(os.path.join(life.stack.runtime, "vm", uuid_of(second), "xenvm.conf")) as f:
         assert "memory=64" in f.read().split()
+    assert target(second) == 64
 
 
 @oxt.case

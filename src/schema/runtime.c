@@ -169,6 +169,8 @@ int monitor_record_write(const Paths *p, const MonitorRecord *rec)
         add_text(o, "timeline", rec->timeline);
         add_int(o, "domid", rec->domid);
         add_int(o, "acpi_state", rec->acpi_state);
+        add_int(o, "memory_target_kib", rec->memory_target_kib);
+        add_int(o, "memory_actual_kib", rec->memory_actual_kib);
         add_int(o, "serial_restarts", rec->serial_restarts);
         add_process(o, "monitor", &rec->monitor);
         add_process(o, "vm", &rec->vm);
@@ -190,6 +192,8 @@ int monitor_record_read(const Paths *p, const char *uuid, MonitorRecord *ret)
         snprintf(rec.uuid, sizeof rec.uuid, "%s", uuid);
         rec.domid = json_get_int(o, "domid", -1);
         rec.acpi_state = json_get_int(o, "acpi_state", 5);
+        rec.memory_target_kib = json_get_int(o, "memory_target_kib", 0);
+        rec.memory_actual_kib = json_get_int(o, "memory_actual_kib", 0);
         rec.serial_restarts = json_get_int(o, "serial_restarts", 0);
         get_process(o, "monitor", &rec.monitor);
         get_process(o, "vm", &rec.vm);

@@ -32,6 +32,7 @@ typedef struct MonitorRecord {
         char *timeline; /* of this start; the monitor's own business; NULL: none */
         int64_t domid; /* -1: no VM */
         int64_t acpi_state;
+        int64_t memory_target_kib, memory_actual_kib; /* what the guest is to have, and what it is known to have; 0: no VM */
         int64_t serial_restarts; /* automatic restarts in a row, for the throttle */
         ProcessRef monitor, vm;
         char *details; /* JSON object that is the back end's own business; NULL: none */

@@ -12,7 +12,8 @@
 static void check_monitor_record(const Paths *p)
 {
         MonitorRecord a = { .uuid = UUID, .name = (char *) "a \"name\"", .backend = (char *) "qemu", .domid = 12,
-                            .state = (char *) "running", .details = (char *) "{\"x\":1}" }, b;
+                            .state = (char *) "running", .details = (char *) "{\"x\":1}",
+                            .memory_target_kib = 3, .memory_actual_kib = 5 }, b;
         char **l;
 
         a.monitor.pid = getpid();
@@ -22,6 +23,7 @@ static void check_monitor_record(const Paths *p)
         assert(monitor_record_write(p, &a) == 0);
         assert(monitor_record_read(p, UUID, &b) == 0);
         assert(streq(b.name, a.name) && b.domid == 12 && streq(b.state, "running") && !b.intent && !b.config);
+        assert(b.memory_target_kib == 3 && b.memory_actual_kib == 5);
         assert(streq(b.details, "{\"x\":1}"));
         assert(b.monitor.pid == getpid() && b.monitor.start == a.monitor.start && b.vm.pid == 0);
         monitor_record_done(&b);

@@ -3,7 +3,6 @@
 
 #include "cd-drives.h"
 #include "guest-nodes.h"
-#include "host.h"
 #include "hooks.h"
 #include "lifecycle.h"
 #include "log.h"
@@ -283,9 +282,8 @@ static void handle(Vm *vm, const char *status)
 
                 log_warning("%s: %s", vm->uuid, log_untrusted(shown, sizeof shown, rest));
         } else if ((rest = startswith(status, "memory/actual:")) || (rest = startswith(status, "memory/target:"))) {
-                /* QEMU tells what the guest has; libxl only what it is to have. */
-                if ((startswith(status, "memory/actual:") || host_is_xen()) && parse_i64(rest, &n) >= 0)
-                        memory_changed(vm, n);
+                if (parse_i64(rest, &n) >= 0)
+                        memory_changed(vm, startswith(status, "memory/target:"), n);
         } else if ((rest = strchr(status, ':'))) {
                 _cleanup_free_ char *node = strndup(status, (size_t) (rest - status));
 

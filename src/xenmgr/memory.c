@@ -99,20 +99,45 @@ int64_t memory_reclaimable_mib(Manager *m, const Vm *except)
         return sum;
 }
 
-void memory_adopt(Vm *vm)
+int64_t memory_target_mib(Vm *vm)
 {
-        vm->memory_mib = vm_int(vm, "config/memory", 0);
+        MonitorRecord r = { 0 };
+
+        if (!vm_is_running(vm) || vm->domid < 0)
+                return 0;
+        if (vm->target_mib <= 0 && monitor_record_read(manager_paths(vm->manager), vm->uuid, &r) >= 0) {
+                vm->target_mib = r.memory_target_kib / 1024;
+                monitor_record_done(&r);
+        }
+        return vm->target_mib > 0 ? vm->target_mib : vm_int(vm, "config/memory", 0);
 }
 
-void memory_changed(Vm *vm, int64_t kib)
+void memory_adopt(Vm *vm)
 {
-        if (vm->memory_mib > 0 && kib > 0)
+        MonitorRecord r = { 0 };
+
+        vm->memory_mib = vm_int(vm, "config/memory", 0);
+        if (monitor_record_read(manager_paths(vm->manager), vm->uuid, &r) < 0)
+                return;
+        memory_changed(vm, true, r.memory_target_kib);
+        memory_changed(vm, false, r.memory_actual_kib);
+        monitor_record_done(&r);
+}
+
+void memory_changed(Vm *vm, bool target, int64_t kib)
+{
+        if (kib <= 0)
+                return;
+        if (target)
+                vm->target_mib = kib / 1024;
+        /* QEMU tells what the guest has; libxl only what it is to have. */
+        if (vm->memory_mib > 0 && target == host_is_xen())
                 vm->memory_mib = kib / 1024;
 }
 
 void memory_release(Vm *vm)
 {
-        vm->memory_mib = 0;
+        vm->memory_mib = vm->target_mib = 0;
         vm->memory_pid = 0;
         vm->memory_reduced = false;
 }

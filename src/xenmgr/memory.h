@@ -15,9 +15,11 @@
 int64_t memory_free_mib(Manager *m);
 /* What running VMs (but this one) hold above their lower limit. */
 int64_t memory_reclaimable_mib(Manager *m, const Vm *except);
-/* The VM was found running: it has what is configured. */
+/* What the running VM is to have, whatever is configured by now; 0: it does not run. */
+int64_t memory_target_mib(Vm *vm);
+/* The VM was found running: it has what its monitor's record says. */
 void memory_adopt(Vm *vm);
-/* A VM's balloon has this size now. */
-void memory_changed(Vm *vm, int64_t kib);
+/* A VM's balloon has this size now, or is to have it. */
+void memory_changed(Vm *vm, bool target, int64_t kib);
 /* It has ended, or its start has. */
 void memory_release(Vm *vm);

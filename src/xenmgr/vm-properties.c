@@ -9,6 +9,7 @@
 #include "host.h"
 #include "lifecycle.h"
 #include "log.h"
+#include "memory.h"
 #include "monitor-client.h"
 #include "strbuf.h"
 #include "values.h"
@@ -116,7 +117,7 @@ static const char *get_seamless_mouse(Vm *vm, const VmKey *k, char *buf, size_t 
 
 static const char *get_memory_target(Vm *vm, _unused_ const VmKey *k, char *buf, size_t size)
 {
-        return number(buf, size, vm_is_running(vm) && vm->domid >= 0 ? vm_int(vm, "config/memory", 0) : 0);
+        return number(buf, size, memory_target_mib(vm));
 }
 
 static const char *get_stub_domid(Vm *vm, _unused_ const VmKey *k, char *buf, size_t size)

@@ -75,6 +75,7 @@ struct Vm {
         Job *job;   /* the running one; others wait behind it */
         bool deleting;
         int64_t memory_mib;  /* that it may take, see memory.h; 0: none */
+        int64_t target_mib;  /* see memory_target_mib(); 0: not known yet */
         int memory_pid;      /* who takes it; 0: not known yet */
         bool memory_reduced; /* started with memory-min */
         uint64_t started_usec;

@@ -47,7 +47,8 @@ uint64_t monitor_scaled(uint64_t usec)
 
 void monitor_save_record(Monitor *m)
 {
-        MonitorRecord r = { .domid = m->domid, .acpi_state = m->acpi_state, .serial_restarts = m->restarts };
+        MonitorRecord r = { .domid = m->domid, .acpi_state = m->acpi_state, .serial_restarts = m->restarts,
+                            .memory_target_kib = m->memory_target_kib, .memory_actual_kib = m->memory_actual_kib };
         _cleanup_free_ char *details = NULL, *timeline = timeline_save(&m->timeline);
         int k;
 
@@ -123,6 +124,7 @@ void monitor_drop_vm(Monitor *m)
         devices_forget(m);
         m->domid = -1;
         m->acpi_state = 5;
+        m->memory_target_kib = m->memory_actual_kib = 0;
         m->start[0] = '\0';
         m->intent[0] = '\0';
         if (m->adopted) /* if it was still being taken on, there is nothing more to wait for */
@@ -282,6 +284,8 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
         }
         m->domid = record->domid;
         m->acpi_state = (int) record->acpi_state;
+        m->memory_target_kib = record->memory_target_kib;
+        m->memory_actual_kib = record->memory_actual_kib;
         m->state = state < _STATE_MAX ? state : STATE_RUNNING;
         snprintf(m->start, sizeof m->start, "%s", strempty(record->start));
         snprintf(m->intent, sizeof m->intent, "%s", strempty(record->intent));

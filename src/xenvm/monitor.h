@@ -82,6 +82,7 @@ struct Monitor {
         VmState state;
         int64_t domid;        /* -1: none */
         int acpi_state;       /* 5: none */
+        int64_t memory_target_kib, memory_actual_kib; /* 0: none */
         char start[33];       /* of this start of the VM; "": none */
         char intent[16];
         char **changes;       /* of its devices while it ran (devices.c) */

@@ -242,6 +242,7 @@ void op_start_begin(Monitor *m)
                 return;
         }
         timeline_reach(&m->timeline, TIMELINE_CHECKED);
+        m->memory_target_kib = m->memory_actual_kib = m->config->memory_kib;
         r = random_hex(m->start, sizeof m->start) ? 0 : -EIO;
         if (r >= 0 && !m->backend->domid)
                 r = domid_next(&m->paths, &m->domid);
@@ -640,7 +641,12 @@ static void on_power_state(void *userdata, int state)
 static void on_node(void *userdata, const char *untrusted_node, const char *untrusted_value)
 {
         Monitor *m = userdata;
+        int64_t *kib = streq(untrusted_node, "memory/target")   ? &m->memory_target_kib
+                       : streq(untrusted_node, "memory/actual") ? &m->memory_actual_kib
+                                                                : NULL;
 
+        if (kib && m->vm && parse_i64(untrusted_value, kib) >= 0)
+                monitor_save_record(m);
         notify_send(m->notify, NOTIFY_NODE, "%s:%s", untrusted_node, untrusted_value);
 }
 
