@@ -691,12 +691,14 @@ def service_vms(host):
         host.db("write", "/vm/%s/config/memory" % u, "77")
         host.db("write", "/vm/%s/config/nic/0/network" % u, "/x")
         host.db("write", "/vm/%s/config/disk/0/sha1sum" % u, "ab")
+        host.db("write", "/vm/%s/config/disk/0/sha256sum" % u, "cd")
     host.db("write", "/xenmgr/overwrite-ndvm-settings", "false")
     restart()
     assert read(ndvm, "config/memory") == "77" and read(ndvm, "config/nic/0/network") == "/x", "kept"
     assert read(uivm, "config/memory") == "256" and not host.db("exists", "/vm/%s/config/nic" % uivm), "written anew"
-    assert read(uivm, "config/disk/0/sha1sum") == "ab", "what was measured stays"
-    host.db("rm", "/vm/%s/config/disk/0/sha1sum" % uivm)
+    for name, value in (("sha1sum", "ab"), ("sha256sum", "cd")):
+        assert read(uivm, "config/disk/0/" + name) == value, "what was measured stays"
+        host.db("rm", "/vm/%s/config/disk/0/%s" % (uivm, name))
     assert json.loads(str(host.db("dump", "/vm/" + uivm))) == json.loads(original[uivm])
     host.db("write", "/xenmgr/ndvm-mode", "pv")
     host.db("write", "/xenmgr/usbvm-enable", "true")

@@ -235,20 +235,20 @@ static bool service_overwrites(Manager *m, const char *tag)
 
 int tree_keep_sums(Manager *m, const char *uuid, json_object *tree)
 {
+        static const char *const sums[] = { "sha1sum", "sha256sum" };
         char path[128];
         const DbNode *disks;
         int r = 0;
 
         snprintf(path, sizeof path, "/vm/%s/config/disk", uuid);
         disks = db_node(m, path);
-        for (const DbNode *d = disks ? dbnode_first(disks) : NULL; r >= 0 && d; d = dbnode_next(d)) {
-                const char *sum = dbnode_text(d, "sha1sum");
+        for (const DbNode *d = disks ? dbnode_first(disks) : NULL; d; d = dbnode_next(d))
+                for (size_t i = 0; r >= 0 && i < ELEMENTSOF(sums); i++) {
+                        const char *sum = dbnode_text(d, sums[i]);
 
-                if (!*sum)
-                        continue;
-                snprintf(path, sizeof path, "config/disk/%.32s/sha1sum", dbnode_name(d));
-                r = tree_set(tree, path, sum);
-        }
+                        snprintf(path, sizeof path, "config/disk/%.32s/%s", dbnode_name(d), sums[i]);
+                        r = *sum ? tree_set(tree, path, sum) : 0;
+                }
         return r;
 }
 
