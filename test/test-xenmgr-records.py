@@ -242,6 +242,39 @@ def behind_a_deletion(host):
 
 
 @with_host
+def image_after_record(host):
+    """The image of a deleted disk goes once its record has left the database, also where xenmgr was killed in between, and no other disk has it."""
+    vm = host.create()
+
+    def disk(path=None):
+        record, path = str(host.call(vm, VM, "add_disk")), path or str(host.call("/", XM, "create_vhd", 1))
+        host.call(record, DISK, "attach_vhd", path)
+        return record, path, host.stack.state + path
+    (first, _, image), (second, _, other), (third, path, shared) = disk(), disk(), disk()
+    fourth = disk(path)[0]
+    host.call(third, DISK, "delete")
+    assert os.path.exists(shared), "another disk of the VM has it"
+    host.call(fourth, DISK, "delete")
+    assert not os.path.exists(shared)
+    behind = Behind(host)
+    behind.call(first, DISK, "delete")
+    host.call("/", XM, "list_vms")
+    assert os.path.exists(image), "its record may stay"
+    assert behind.go_on() == [""] and not os.path.exists(image)
+    behind = Behind(host)
+    behind.call(second, DISK, "delete")
+    host.call("/", XM, "list_vms")
+    host.manager.kill()
+    host.manager.wait()
+    behind.dbd.send_signal(signal.SIGCONT)
+    record = "/vm/%s/config/disk/1" % vm.split("/")[2].replace("_", "-")
+    oxt.wait_for(lambda: not host.db("exists", record), what="the record's end")
+    assert os.path.exists(other)
+    host.manager = host.stack.daemon("xenmgr", XM, "--no-autostart")
+    oxt.wait_for(lambda: not os.path.exists(other), what="the end of what was begun")
+
+
+@with_host
 def settings_of_the_host(host):
     """Host-wide settings: their defaults, and each node in the form in which OpenXT wrote it."""
     config = {

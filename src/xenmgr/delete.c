@@ -35,7 +35,7 @@ static void delete_end(Delete *w, const char *error)
 }
 
 /* The one key file of that disk in the platform's key folder; two that fit are left alone. */
-static int key_file(Vm *vm, const char *vhd, char ***l)
+static int key_file(Manager *m, const char *vhd, char ***l)
 {
         const char *base = strrchr(vhd, '/');
         _cleanup_free_ char *dir = NULL, *stem = NULL, *found = NULL;
@@ -46,10 +46,9 @@ static int key_file(Vm *vm, const char *vhd, char ***l)
 
         stem = strndup(base ? base + 1 : vhd, strcspn(base ? base + 1 : vhd, "."));
         if (!stem || !*stem ||
-            strv_split(db_text(vm->manager, "/xenmgr/platform-crypto-key-dirs", "/config/platform-crypto-keys"), ',',
-                       &dirs) < 0)
+            strv_split(db_text(m, "/xenmgr/platform-crypto-key-dirs", "/config/platform-crypto-keys"), ',', &dirs) < 0)
                 return 0;
-        dir = paths_map(manager_paths(vm->manager), dirs[0]);
+        dir = paths_map(manager_paths(m), dirs[0]);
         d = dir ? opendir(dir) : NULL;
         while (d && (e = readdir(d))) {
                 const char *rest = startswith(e->d_name, stem);
@@ -86,8 +85,8 @@ static bool is_disk_of_another(Manager *m, const Vm *vm, const char *mapped)
         return false;
 }
 
-/* Adds the files that go with that disk; none where another VM needs them too. */
-static int disk_files(Vm *vm, unsigned id, char ***l)
+/* The image that goes with that disk, to free; NULL where there is none, or another VM needs it too. */
+static char *disk_image(Vm *vm, unsigned id)
 {
         Manager *m = vm->manager;
         _cleanup_free_ char *mapped = NULL;
@@ -95,15 +94,25 @@ static int disk_files(Vm *vm, unsigned id, char ***l)
 
         snprintf(path, sizeof path, "config/disk/%u/type", id);
         if (!streq(vm_text(vm, path, ""), "vhd"))
-                return 0;
+                return NULL;
         snprintf(path, sizeof path, "config/disk/%u/shared", id);
         if (vm_bool(vm, path, false))
-                return 0;
+                return NULL;
         snprintf(path, sizeof path, "config/disk/%u/path", id);
         mapped = paths_map(manager_paths(m), vm_text(vm, path, ""));
-        if (!mapped || mapped[0] != '/' || is_disk_of_another(m, vm, mapped))
+        if (!mapped || mapped[0] != '/' || strchr(mapped, '\n') || is_disk_of_another(m, vm, mapped))
+                return NULL;
+        return TAKE_PTR(mapped);
+}
+
+/* Adds the files that go with that disk. */
+static int disk_files(Vm *vm, unsigned id, char ***l)
+{
+        _cleanup_free_ char *image = disk_image(vm, id);
+
+        if (!image)
                 return 0;
-        return strv_extend(l, mapped) < 0 ? -ENOMEM : key_file(vm, mapped, l);
+        return strv_extend(l, image) < 0 ? -ENOMEM : key_file(vm->manager, image, l);
 }
 
 static void remove_files(char *const *l)
@@ -113,12 +122,84 @@ static void remove_files(char *const *l)
                         log_errno_full(LOG_WARNING, errno, "Cannot remove %s", *l);
 }
 
-void delete_disk_file(Vm *vm, unsigned id)
-{
-        _cleanup_strv_ char **l = NULL;
+/* Disks of VMs that stay */
 
-        if (disk_files(vm, id, &l) >= 0)
-                remove_files(l);
+static bool has_disk(Manager *m, const char *uuid, unsigned id)
+{
+        Vm *vm = manager_find_vm(m, uuid);
+        char path[32];
+
+        snprintf(path, sizeof path, "config/disk/%u", id);
+        return vm && vm_has(vm, path);
+}
+
+/* What is written down of that disk (-1: of all) is settled: where its record has gone its image goes, if no other record has it. */
+static void settle_disks(Manager *m, const char *uuid, int64_t which)
+{
+        _cleanup_free_ char *text = NULL;
+        _cleanup_strbuf_ StrBuf rest = STRBUF_INIT;
+        _cleanup_strv_ char **lines = NULL;
+
+        if (intent_read(manager_paths(m), uuid, INTENT_DISKS, &text) < 0 || strv_split(text, '\n', &lines) < 0)
+                return;
+        for (char **l = lines; l && *l; l++) {
+                _cleanup_strv_ char **files = NULL;
+                char *image;
+                unsigned long id = strtoul(*l, &image, 10);
+
+                if (*image++ != ' ')
+                        continue;
+                if (which >= 0 && id != (unsigned long) which)
+                        strbuf_addf(&rest, "%s\n", *l);
+                else if (!has_disk(m, uuid, (unsigned) id) && !is_disk_of_another(m, NULL, image) &&
+                         strv_extend(&files, image) >= 0 && key_file(m, image, &files) >= 0)
+                        remove_files(files);
+        }
+        if (rest.len == 0 || intent_set(manager_paths(m), uuid, INTENT_DISKS, rest.data) < 0)
+                intent_clear(manager_paths(m), uuid, INTENT_DISKS);
+}
+
+typedef struct DiskDelete {
+        Manager *manager;
+        char uuid[37];
+        unsigned id;
+} DiskDelete;
+
+static void on_disk_deleted(_unused_ bool done, void *userdata)
+{
+        DiskDelete *w = userdata;
+
+        settle_disks(w->manager, w->uuid, w->id);
+        free(w);
+}
+
+int delete_disk(Vm *vm, unsigned id, Call *c)
+{
+        const Paths *p = manager_paths(vm->manager);
+        _cleanup_free_ char *image = disk_image(vm, id), *old = NULL, *text = NULL;
+        char path[VM_PATH_MAX], record[32];
+        DiskDelete *w = malloc(sizeof *w);
+        DbTx *tx;
+        int r = 0;
+
+        if (!w)
+                return -ENOMEM;
+        *w = (DiskDelete) { .manager = vm->manager, .id = id };
+        memcpy(w->uuid, vm->uuid, sizeof w->uuid);
+        if (image) {
+                (void) intent_read(p, vm->uuid, INTENT_DISKS, &old);
+                text = strformat("%s%u %s\n", strempty(old), id, image);
+                r = text ? intent_set(p, vm->uuid, INTENT_DISKS, text) : -ENOMEM;
+        }
+        snprintf(record, sizeof record, "config/disk/%u", id);
+        if (r >= 0) {
+                tx = vm_tx_new(vm, record);
+                (void) db_tx_rm(tx, vm_db_path(vm, path, "%s", record));
+                r = vm_commit_then(vm, tx, "disk", c, on_disk_deleted, w);
+        }
+        if (r < 0)
+                on_disk_deleted(false, w);
+        return r;
 }
 
 static int remove_tree_at(int parent, const char *name, int depth)
@@ -222,6 +303,10 @@ void delete_resume(Manager *m)
                         log_notice("The deletion of %s was interrupted; it goes on", *u);
                         delete_files(m, *u);
                 }
+        uuids = strv_free(uuids);
+        (void) intent_list(manager_paths(m), INTENT_DISKS, &uuids);
+        for (char **u = uuids; u && *u; u++)
+                settle_disks(m, *u, -1);
         sweep_snapshots(m);
 }
 

@@ -12,8 +12,8 @@
 int delete_vm(Vm *vm, bool unrestricted, Call *c);
 /* The VM has left the database: removes the files that go with it. Harmless where there are none. */
 void delete_files(Manager *m, const char *uuid);
-/* Removes a disk's file and key if nothing else needs them. */
-void delete_disk_file(Vm *vm, unsigned id);
+/* Deletes the record of a disk and, once it has left the database, its image and key if nothing else needs them; answers c. */
+int delete_disk(Vm *vm, unsigned id, Call *c);
 /* Removes the folder of a VM that is gone, with what its monitor left. */
 void delete_runtime(Manager *m, const char *uuid);
 /* Once the VMs are known: what was interrupted, and snapshots that nobody needs any more. */

@@ -12,6 +12,7 @@
 static const char *const names[_INTENT_MAX] = {
         [INTENT_START] = "starting",
         [INTENT_CREATE] = "creating",
+        [INTENT_DISKS] = "removing",
         [INTENT_DELETE] = "deleting",
 };
 

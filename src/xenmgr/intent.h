@@ -9,6 +9,7 @@
 typedef enum Intent {
         INTENT_START,  /* the monitor was told to build the VM */
         INTENT_CREATE, /* the VM is in the database, or soon will be; nobody was told */
+        INTENT_DISKS,  /* records of disks are to go, and then their images; text: "<number> <image>", one a line */
         INTENT_DELETE, /* the VM is to leave the database; text: the files that go with it, one a line */
         _INTENT_MAX,
 } Intent;

@@ -82,6 +82,8 @@ typedef struct Commit {
         Call *call;
         char *text; /* object path to answer, or what for the log */
         int gone;   /* what it means that the first condition does not hold: 0 nothing; an error's code; GONE_UNKNOWN */
+        void (*then)(bool done, void *userdata); /* or NULL */
+        void *userdata;
 } Commit;
 
 #define GONE_UNKNOWN (-1) /* there is no such condition */
@@ -97,6 +99,8 @@ static void on_committed(const sd_bus_error *error, void *userdata)
 {
         Commit *w = userdata;
 
+        if (w->then)
+                w->then(!error, w->userdata);
         if (is_gone(w, error) && (!w->call || w->gone == 0))
                 (void) (w->call ? call_reply(w->call, NULL) : 0);
         else if (is_gone(w, error))
@@ -116,7 +120,7 @@ static void on_committed(const sd_bus_error *error, void *userdata)
         free(w);
 }
 
-static int commit(Manager *m, DbTx *tx, Call *c, const char *text, int gone)
+static int commit(Manager *m, DbTx *tx, const Commit *how)
 {
         Commit *w = m->bus ? calloc(1, sizeof *w) : NULL;
         int r;
@@ -125,9 +129,9 @@ static int commit(Manager *m, DbTx *tx, Call *c, const char *text, int gone)
                 db_tx_free(tx);
                 return -ENOTCONN;
         }
-        w->call = c ? call_ref(c) : NULL;
-        w->text = text ? strdup(text) : NULL;
-        w->gone = gone;
+        *w = *how;
+        w->call = how->call ? call_ref(how->call) : NULL;
+        w->text = how->text ? strdup(how->text) : NULL;
         r = db_tx_commit(tx, m->bus, on_committed, w);
         if (r < 0) {
                 call_unref(w->call);
@@ -139,7 +143,7 @@ static int commit(Manager *m, DbTx *tx, Call *c, const char *text, int gone)
 
 static void commit_quietly(Manager *m, DbTx *tx, const char *what, int gone)
 {
-        int r = commit(m, tx, NULL, what, gone);
+        int r = commit(m, tx, &(Commit) { .text = (char *) what, .gone = gone });
 
         if (r < 0)
                 log_warning("Cannot write %s: %s", what, strerror(-r));
@@ -147,7 +151,7 @@ static void commit_quietly(Manager *m, DbTx *tx, const char *what, int gone)
 
 int manager_commit(Manager *m, DbTx *tx, Call *c, const char *object_path)
 {
-        return commit(m, tx, c, object_path, GONE_UNKNOWN);
+        return commit(m, tx, &(Commit) { .call = c, .text = (char *) object_path, .gone = GONE_UNKNOWN });
 }
 
 void manager_commit_quietly(Manager *m, DbTx *tx, const char *what)
@@ -167,7 +171,7 @@ DbTx *vm_tx_new(const Vm *vm, const char *record)
 
 int vm_commit(Vm *vm, DbTx *tx, Call *c)
 {
-        return commit(vm->manager, tx, c, NULL, 0);
+        return commit(vm->manager, tx, &(Commit) { .call = c });
 }
 
 static ErrorCode missing_record(const char *kind)
@@ -177,7 +181,13 @@ static ErrorCode missing_record(const char *kind)
 
 int vm_commit_record(Vm *vm, DbTx *tx, const char *kind, Call *c, const char *object_path)
 {
-        return commit(vm->manager, tx, c, object_path, (int) missing_record(kind));
+        return commit(vm->manager, tx, &(Commit) { .call = c, .text = (char *) object_path, .gone = (int) missing_record(kind) });
+}
+
+int vm_commit_then(Vm *vm, DbTx *tx, const char *kind, Call *c, void (*then)(bool done, void *userdata), void *userdata)
+{
+        return commit(vm->manager, tx,
+                      &(Commit) { .call = c, .gone = (int) missing_record(kind), .then = then, .userdata = userdata });
 }
 
 void vm_commit_quietly(Vm *vm, DbTx *tx, const char *what)

@@ -191,8 +191,7 @@ static int method_delete_disk(Call *c)
 {
         const Record *o = c->object;
 
-        delete_disk_file(o->vm, o->id);
-        return write_leaf(c, o, "", NULL);
+        return delete_disk(o->vm, o->id, c);
 }
 
 /* What needs block devices of the host is the helper's; without one it says what it misses. */

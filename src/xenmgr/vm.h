@@ -117,6 +117,8 @@ DbTx *vm_tx_new(const Vm *vm, const char *record);
 /* Commit such a one (used up), as manager_commit() does. What is gone is a success that did nothing, or for a record 206 or 222. */
 int vm_commit(Vm *vm, DbTx *tx, Call *c);
 int vm_commit_record(Vm *vm, DbTx *tx, const char *kind /* disk, nic */, Call *c, const char *object_path);
+/* The same; once it is durable (done) or refused, and before c hears of it, then is called. Not if this fails. */
+int vm_commit_then(Vm *vm, DbTx *tx, const char *kind, Call *c, void (*then)(bool done, void *userdata), void *userdata);
 void vm_commit_quietly(Vm *vm, DbTx *tx, const char *what);
 /* Stores one value that nobody waits for, if it is another. */
 void vm_write_quietly(Vm *vm, const char *key, const char *value);
