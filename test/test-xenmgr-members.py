@@ -4,6 +4,7 @@
 import glob
 import os
 import re
+import subprocess
 import time
 
 import dbus
@@ -102,6 +103,30 @@ def gpus(host):
     host.call(vm, VM + ".pci", "add_pt_rule_bdf", "0000:00:16.0")
     given = {str(d["addr"]): str(d["class"]) for d in host.call(vm, VM + ".pci", "list_pt_pci_devices")}
     assert given == {"0000:00:16.0": "0x780", "0000:01:00.0": "0x300"}, given
+
+
+@with_host
+def flavour(host):
+    """What the installation's flavour can do: which graphics cards may be passed on, and what seamless-traffic is where it was never set."""
+    card = {"class": "0x030000", "vendor": "0x8086", "device": "0x3e92", "boot_vga": "1"}
+    devices = pci_devices(host, {"0000:00:02.0": card, "0000:01:00.0": dict(card, boot_vga="0")})
+    etc = os.path.join(host.stack.root, "etc")
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    with open(etc + "/caps.default", "w") as f:
+        f.write("secondary-gpu-pt = false\nSeamless-Traffic-Default = True\nsupported-languages = en-us de-de\n")
+    vm, service = host.create(), host.create(tree={"type": "ndvm"})
+    assert not host.get(vm, VM, "seamless-traffic")
+    host.restart_within("%s && mount --bind %s /etc" % (devices, etc))
+    addresses = lambda member: [str(d["addr"]) for d in host.call("/host", HOST, member)]
+    assert addresses("list_gpu_devices") == ["0000:00:02.0"]
+    assert addresses("list_gpus_for_displayhandler") == ["0000:00:02.0", "0000:01:00.0"]
+    assert host.fails("/host", HOST, "get_gpu_placement", "0000:01:00.0")[1].startswith("234:")
+    assert not host.get("/", XM + ".config", "secondary-gpu-pt")
+    assert [str(l) for l in host.get("/", XM + ".config.ui", "supported-languages")] == ["en-us", "de-de"]
+    assert host.get(vm, VM, "seamless-traffic") and not host.get(service, VM, "seamless-traffic")
+    for value in (False, True, False):
+        host.set(vm, VM, "seamless-traffic", value)
+        assert host.get(vm, VM, "seamless-traffic") == value
 
 
 @with_host

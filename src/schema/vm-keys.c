@@ -30,7 +30,7 @@ const VmKey vm_keys[] = {
         { "seamless-id", "seamless-id", VMKEY_TEXT, 0, "", NULL,
           VMKEY_EFFECT_STORED, NULL, "Identity for seamless windows; the uuid at creation" },
         { "seamless-traffic", "seamless-traffic", VMKEY_BOOL, 0, "false", NULL,
-          VMKEY_EFFECT_STORED, NULL, "Seamless windows may leave the VM; user VMs only" },
+          VMKEY_EFFECT_STORED, NULL, "Seamless windows may leave the VM; user VMs only. Where it is not set the flavour says" },
         { "seamless-mouse-left", NULL, VMKEY_INT, VMKEY_READ_ONLY, "-1", NULL,
           VMKEY_EFFECT_COMPUTED, NULL, "Slot of the running VM whose GPU is placed to the left" },
         { "seamless-mouse-right", NULL, VMKEY_INT, VMKEY_READ_ONLY, "-1", NULL,

@@ -4,6 +4,7 @@
 #include <ctype.h>
 
 #include "fs.h"
+#include "parse.h"
 #include "strbuf.h"
 
 char *lines_value(const char *text, const char *key)
@@ -48,6 +49,13 @@ const char *caps_text(const char *key, const char *fallback)
                 return fallback;
         free(last);
         return last = value;
+}
+
+bool caps_bool(const char *key, bool fallback)
+{
+        bool v;
+
+        return parse_bool(caps_text(key, ""), &v) >= 0 ? v : fallback;
 }
 
 int caps_list(const char *key, const char *fallback, char ***ret)

@@ -240,7 +240,7 @@ static char *gpu_model(void)
 {
         const PciDevice *gpus[1];
 
-        return host_gpus(gpus, 1) ? pci_name(gpus[0]) : strdup("");
+        return host_gpus(gpus, 1, true) ? pci_name(gpus[0]) : strdup("");
 }
 
 static bool safe_graphics(void)

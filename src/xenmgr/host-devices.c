@@ -38,7 +38,7 @@ static int64_t placement(Manager *m, const char *address, size_t index)
 int fill_gpus(Call *c, sd_bus_message *reply)
 {
         const PciDevice *gpus[32];
-        size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus), false);
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < n; i++) {
@@ -71,7 +71,7 @@ int64_t host_seamless_slot(Vm *vm, bool left)
         const char *gpu = vm_text(vm, "gpu", "");
         const PciDevice *gpus[32];
         int64_t places[ELEMENTSOF(gpus)];
-        size_t n = host_gpus(gpus, ELEMENTSOF(gpus)), own = 0;
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus), false), own = 0;
         int next;
 
         for (size_t i = 0; i < n; i++) {
@@ -111,7 +111,7 @@ static int drm_card(const char *address)
 int fill_dh_gpus(Call *c, sd_bus_message *reply)
 {
         const PciDevice *gpus[32];
-        size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus), true);
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < n; i++) {
@@ -130,7 +130,7 @@ int fill_dh_gpus(Call *c, sd_bus_message *reply)
 static int find_gpu(Call *c, const char *id)
 {
         const PciDevice *gpus[32];
-        size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus), false);
         _cleanup_free_ char *quoted = strformat("\"%.64s\"", id);
 
         for (size_t i = 0; i < n; i++)
@@ -203,7 +203,7 @@ int method_get_dh_gpu(Call *c)
                         strbuf_addf(&b, "%s%d", b.len ? "," : "", drm_card(*a));
         if (!b.len)
                 strbuf_addf(&b, "%d",
-                            host_gpus(gpus, 1) && gpus[0]->boot_vga ? drm_card(gpus[0]->address) : -1);
+                            host_gpus(gpus, 1, true) && gpus[0]->boot_vga ? drm_card(gpus[0]->address) : -1);
         r = strbuf_take(&b, &text);
         return r < 0 ? r : call_reply(c, "s", text);
 }

@@ -43,7 +43,8 @@ const char *host_fact(Manager *m, const char *property);
 int64_t host_storage_mib(Manager *m, bool only_free);
 bool host_is_laptop(Manager *m);
 char *host_nic(Manager *m, bool wireless, bool model);
-size_t host_gpus(const PciDevice **ret, size_t max);
+/* GPUs: the boot VGA first, then, where the flavour can pass them on or all are wanted, the other display devices. */
+size_t host_gpus(const PciDevice **ret, size_t max, bool all);
 
 /* In host-devices.c: methods on devices. */
 int fill_pci(Call *c, sd_bus_message *reply);

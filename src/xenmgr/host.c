@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "caps.h"
 #include "fs.h"
 #include "host-events.h"
 #include "host-internal.h"
@@ -233,13 +234,13 @@ char *const *host_cd_drives(Manager *m)
         return h->cd_drives;
 }
 
-/* GPUs: the boot VGA first, then the other display devices. */
-size_t host_gpus(const PciDevice **ret, size_t max)
+size_t host_gpus(const PciDevice **ret, size_t max, bool all)
 {
         const PciDevice *list;
         size_t n = pci_list(&list), count = 0;
+        int passes = all || caps_bool("secondary-gpu-pt", true) ? 2 : 1;
 
-        for (int pass = 0; pass < 2; pass++)
+        for (int pass = 0; pass < passes; pass++)
                 for (size_t i = 0; i < n && count < max; i++)
                         if ((list[i].class == 0x0300 || list[i].class == 0x0380) && list[i].boot_vga == (pass == 0))
                                 ret[count++] = &list[i];
@@ -249,7 +250,7 @@ size_t host_gpus(const PciDevice **ret, size_t max)
 bool host_gpu_matches(_unused_ Manager *m, const char *text)
 {
         const PciDevice *gpus[32];
-        size_t n = host_gpus(gpus, ELEMENTSOF(gpus));
+        size_t n = host_gpus(gpus, ELEMENTSOF(gpus), false);
 
         for (size_t i = 0; i < n; i++)
                 if (strstr(gpus[i]->address, text))

@@ -5,6 +5,7 @@
  */
 #include <sys/stat.h>
 
+#include "caps.h"
 #include "config-writer.h"
 #include "host.h"
 #include "lifecycle.h"
@@ -93,9 +94,14 @@ static const char *get_native_forced(Vm *vm, const VmKey *k, _unused_ char *buf,
         return truth(vm_bool(vm, k->path, show));
 }
 
-static const char *get_seamless_traffic(Vm *vm, const VmKey *k, _unused_ char *buf, _unused_ size_t size)
+static bool has_seamless_traffic(Vm *vm)
 {
-        return truth(!vm_is_service(vm) && vm_bool(vm, k->path, false));
+        return !vm_is_service(vm) && vm_bool(vm, "seamless-traffic", caps_bool("seamless-traffic-default", false));
+}
+
+static const char *get_seamless_traffic(Vm *vm, _unused_ const VmKey *k, _unused_ char *buf, _unused_ size_t size)
+{
+        return truth(has_seamless_traffic(vm));
 }
 
 static const char *get_stubdom(Vm *vm, _unused_ const VmKey *k, _unused_ char *buf, _unused_ size_t size)
@@ -154,9 +160,7 @@ static const char *get_portica(Vm *vm, _unused_ const VmKey *k, _unused_ char *b
 {
         if (!vm_bool(vm, "portica-installed", false))
                 return "0";
-        return vm_bool(vm, "portica-enabled", false) && !vm_is_service(vm) && vm_bool(vm, "seamless-traffic", false)
-                       ? "1"
-                       : "2";
+        return vm_bool(vm, "portica-enabled", false) && has_seamless_traffic(vm) ? "1" : "2";
 }
 
 /* "Is a CD" means the device hdc, whatever the device type says. */
@@ -284,6 +288,12 @@ static int set_download_progress(Vm *vm, const VmKey *k, const char *value, Call
                 return 1;
         }
         return write_text(vm, k->path, value, c);
+}
+
+/* Stored even if it is what is read where nothing is: that is the flavour's, and may change. */
+static int set_seamless_traffic(Vm *vm, const VmKey *k, const char *value, Call *c)
+{
+        return vm_has(vm, k->path) && streq(vm_text(vm, k->path, ""), value) ? 1 : write_text(vm, k->path, value, c);
 }
 
 static int set_os(Vm *vm, const VmKey *k, const char *value, Call *c)
@@ -421,7 +431,7 @@ static const struct {
         { "wireless-control", get_native_forced, NULL },
         { "usb-grab-devices", get_native_forced, NULL },
         { "control-platform-power-state", get_native_forced, NULL },
-        { "seamless-traffic", get_seamless_traffic, NULL },
+        { "seamless-traffic", get_seamless_traffic, set_seamless_traffic },
         { "seamless-mouse-left", get_seamless_mouse, NULL },
         { "seamless-mouse-right", get_seamless_mouse, NULL },
         { "stubdom", get_stubdom, NULL },
