@@ -117,8 +117,14 @@ def events(host):
     os.mkdir(host.sysfs + "/net/enp1s0/device")
     tell("net")
     wait_for(lambda: host.get("/host", HOST, "eth0-mac") == "00:16:3e:00:00:01", what="the network card")
-    write(host.sysfs + "/net/enp1s0/address", "00:16:3e:00:00:02\n")
-    assert host.get("/host", HOST, "eth0-mac") == "00:16:3e:00:00:02", "no event tells of an address"
+    write(host.sysfs + "/net/enp1s0/address", "06:16:3e:00:00:02\n")
+    assert host.get("/host", HOST, "eth0-mac") == "06:16:3e:00:00:02", "no event tells of an address"
+    vm = host.create(tree={"amt-pt": "true"})
+    nic, config = str(host.call(vm, XM + ".vm", "add_nic")), lambda: str(host.call(vm, "org.oxt.Xenmgr1", "Config")).splitlines()
+    assert not any("mac=" in line for line in config())
+    host.db("write", "/system-amt-pt-active", "true")
+    wait_for(lambda: any(line.endswith(",mac=04:16:3e:00:00:02") for line in config()), what="the address of a VM with AMT")
+    assert host.get(nic, "com.citrix.xenclient.vmnic", "mac-actual") == "04:16:3e:00:00:02"
     assert FALLBACK not in host.log()
     assert os.stat("/proc/%d" % host.manager.pid).st_uid == pwd.getpwnam("oxt-mgr").pw_uid, "who hears it is no root"
 

@@ -103,6 +103,15 @@ def gpus(host):
     host.call(vm, VM + ".pci", "add_pt_rule_bdf", "0000:00:16.0")
     given = {str(d["addr"]): str(d["class"]) for d in host.call(vm, VM + ".pci", "list_pt_pci_devices")}
     assert given == {"0000:00:16.0": "0x780", "0000:01:00.0": "0x300"}, given
+    host.set(vm, VM, "gpu", "")
+    config = lambda: [l for l in str(host.call(vm, "org.oxt.Xenmgr1", "Config")).splitlines() if l.startswith("pci=")]
+    assert config() == ["pci=0,bind,0000:00:16.0"]
+    host.call(vm, VM + ".pci", "delete_pt_rule_bdf", "0000:00:16.0")
+    host.call(vm, VM + ".pci", "add_pt_rule_bdf", "0000:00:16.0@1f")
+    host.call(vm, VM + ".pci", "add_pt_rule", "any", "0x8086", "0x3e92")
+    rule = [r["id"] for r in host.call(vm, VM + ".pci", "list_pt_rules") if "3E92" in r["rule"]][0]
+    host.call(vm, VM, "set_db_key", "config.pci.%s.force-slot" % rule, "true")
+    assert config() == ["pci=0,bind,0000:00:02.0,guest_slot=2", "pci=0,bind,0000:00:16.0,guest_slot=31"], config()
 
 
 @with_host

@@ -104,12 +104,32 @@ static int gather_missing(Vm *vm, char ***ret)
         return r;
 }
 
+static int gather_pci(Vm *vm, char ***ret)
+{
+        int r = pci_devices_of_vm(vm, ret);
+
+        for (char **d = *ret; r >= 0 && d && *d; d++) {
+                int64_t slot = pci_guest_slot(vm, *d);
+                char *with_slot;
+
+                if (slot < 0)
+                        continue;
+                with_slot = strformat("%s,guest_slot=%lld", *d, (long long) slot);
+                if (!with_slot)
+                        return -ENOMEM;
+                free(*d);
+                *d = with_slot;
+        }
+        return r;
+}
+
 int config_for_start(Vm *vm, char **ret, char **ret_why)
 {
         const Paths *paths = manager_paths(vm->manager);
         _cleanup_strv_ char **key_dirs = NULL, **missing = NULL, **pci = NULL, **watched = NULL;
         _cleanup_json_ json_object *tree = vm_node(vm) ? dbnode_to_json(vm_node(vm)) : NULL;
         _cleanup_free_ char *xengfx = paths_map(paths, "/config/xengfx");
+        char amt_mac[18];
         _cleanup_free_ char *kernel = extract_target(vm, "kernel"), *initrd = extract_target(vm, "initrd"), *ovf = ovf_cd_path(vm);
         ConfigNic nics[NICS_MAX];
         char stubdom[37];
@@ -128,12 +148,13 @@ int config_for_start(Vm *vm, char **ret, char **ret_why)
         if (r >= 0)
                 r = gather_missing(vm, &missing);
         if (r >= 0)
-                r = pci_devices_of_vm(vm, &pci);
+                r = gather_pci(vm, &pci);
         if (r >= 0)
                 r = xen_nodes_watched(vm, &watched);
         if (r < 0)
                 return r;
         in.ovf_iso = ovf;
+        in.amt_mac = host_amt_mac(vm, amt_mac);
         in.kernel = kernel;
         in.initrd = initrd;
         in.watched = watched;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "config-writer.h"
 
+#include "log.h"
 #include "mac.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -307,6 +308,8 @@ static void write_nic(Writer *w, const ConfigNic *n)
         strbuf_addf(&b, ",backend-domid=%lld", (long long) n->backend_domid);
         if (wireless)
                 strbuf_add(&b, ",wireless=true");
+        if (!*mac && w->in->amt_mac)
+                mac = w->in->amt_mac;
         /* The monitor puts the model into the text that it derives a MAC from; xenmgr never did. */
         if (*model && !*mac)
                 mac = derive_mac(n->id, w->in->uuid, derived);
@@ -409,6 +412,12 @@ static void write_stored(Writer *w)
                                 line(w, "display", "none");
                         else if (startswith(v, "vnc"))
                                 line(w, "display", v);
+                        else if (*v) {
+                                char shown[64];
+
+                                log_warning("%s: monitors do not know the display '%s', it gets their default", w->in->uuid,
+                                            log_untrusted(shown, sizeof shown, v));
+                        }
                 } else if (*v || !words_contain("serial boot", keys[i].key))
                         line(w, keys[i].key, v);
         }

@@ -20,13 +20,14 @@ typedef struct ConfigInput {
         const Paths *paths;       /* maps the contract's paths; NULL: they stay */
         const ConfigNic *nics;    /* one for each nic record that counts */
         size_t n_nics;
-        char *const *pci;         /* "dddd:bb:ss.f", sorted; NULL: none */
+        char *const *pci;         /* "dddd:bb:ss.f", sorted, some with ",guest_slot=<n>"; NULL: none */
         char *const *cd_drives;   /* "a:b:c:d" */
         char *const *key_dirs;    /* that exist, beside the VM's own */
         char *const *missing;     /* paths of vhd files that do not exist: left out */
         const char *kernel, *initrd; /* taken out of a disk, where no file is configured; NULL: none */
         char *const *watched;     /* nodes of xenstore that the monitor shall tell of, beside power-state; NULL: none */
         const char *ovf_iso;      /* or NULL */
+        const char *amt_mac;      /* for nics that have none, of a VM with AMT passthrough; or NULL */
         const char *stubdom_uuid; /* fresh, for a VM with stub domain */
         int64_t memory_mib;       /* in place of what is configured; 0: that */
         bool cd_exclusive;

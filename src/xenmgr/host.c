@@ -186,6 +186,17 @@ char *host_nic(Manager *m, bool wireless, bool model)
         return found ? found : strdup("");
 }
 
+const char *host_amt_mac(Vm *vm, char buf[static 18])
+{
+        _cleanup_free_ char *mac = vm_has_amt(vm) ? host_nic(vm->manager, false, false) : NULL;
+        unsigned first;
+
+        if (!mac || strlen(mac) != 17 || sscanf(mac, "%2x:", &first) != 1)
+                return NULL;
+        snprintf(buf, 18, "%02x%s", first & 0xfd, mac + 2);
+        return buf;
+}
+
 /* Bus and number of the USB device that a SCSI device hangs below, as "bus << 8 + number"; "": it is another kind. */
 static int add_usb_id(char ***l, const char *id)
 {

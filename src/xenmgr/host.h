@@ -18,6 +18,9 @@ bool host_is_xen(void);
 /* SCSI addresses "a:b:c:d" of CD drives; NULL-terminated, belongs to the host state; NULL: none. */
 char *const *host_cd_drives(Manager *m);
 
+/* The address for a VM with AMT passthrough that has none of its own, made of the host's; NULL: it has no such thing. */
+const char *host_amt_mac(Vm *vm, char buf[static 18]);
+
 /* Whether the text is part of the address of one of the GPUs of the host. */
 bool host_gpu_matches(Manager *m, const char *text);
 

@@ -247,11 +247,6 @@ static bool taken(Vm *vm, bool (*has)(Vm *vm))
         return false;
 }
 
-static bool has_amt(Vm *vm)
-{
-        return db_bool(vm->manager, "/system-amt-pt-active", false) && vm_bool(vm, "amt-pt", false);
-}
-
 static bool has_oem(Vm *vm)
 {
         return vm_bool(vm, "oem-acpi-features", false);
@@ -259,7 +254,7 @@ static bool has_oem(Vm *vm)
 
 static void check_amt(Vm *vm, Findings *f)
 {
-        if (taken(vm, has_amt))
+        if (taken(vm, vm_has_amt))
                 finding_code(f, "amt", ERROR_AMT_TAKEN, NULL);
 }
 

@@ -166,9 +166,10 @@ size_t pci_rules_of_vm(Vm *vm, PciRule *ret, unsigned *ret_ids, size_t max)
                 char path[64];
                 const char *bdf;
 
+                snprintf(path, sizeof path, "config/pci/%u/force-slot", ret_ids[i]);
+                ret[i] = (PciRule) { .slot = -1, .force_slot = vm_bool(vm, path, false), .class = -1, .vendor = -1, .device = -1 };
                 snprintf(path, sizeof path, "config/pci/%u/bdf", ret_ids[i]);
                 bdf = vm_text(vm, path, "");
-                ret[i] = (PciRule) { .slot = -1, .class = -1, .vendor = -1, .device = -1 };
                 if (*bdf) {
                         if (pci_address_parse(bdf, ret[i].address, &ret[i].slot) < 0)
                                 snprintf(ret[i].address, sizeof ret[i].address, "%s", "?");
@@ -212,6 +213,8 @@ static bool matches(const PciRule *r, const PciDevice *d)
 {
         uint32_t class = d->class;
 
+        if (*r->address)
+                return streq(r->address, d->address);
         if (r->class < 0 && r->vendor < 0 && r->device < 0)
                 return false;
         if (r->class == CLASS_VGA)
@@ -254,7 +257,7 @@ int pci_devices_of_vm(Vm *vm, char ***ret)
                 if (*rules[k].address && !pci_find(rules[k].address))
                         return -ENODEV;
                 for (size_t i = 0; r >= 0 && i < n; i++)
-                        if (*rules[k].address ? streq(rules[k].address, list[i].address) : matches(&rules[k], &list[i]))
+                        if (matches(&rules[k], &list[i]))
                                 r = add_once(&l, list[i].address);
         }
         if (r < 0)
@@ -263,6 +266,19 @@ int pci_devices_of_vm(Vm *vm, char ***ret)
                 qsort(l, strv_length(l), sizeof *l, compare_text);
         *ret = TAKE_PTR(l);
         return 0;
+}
+
+int64_t pci_guest_slot(Vm *vm, const char *address)
+{
+        PciRule rules[PCI_RULES_MAX];
+        unsigned ids[PCI_RULES_MAX];
+        size_t n = pci_rules_of_vm(vm, rules, ids, PCI_RULES_MAX);
+        const PciDevice *d = pci_find(address);
+
+        for (size_t i = 0; d && i < n; i++)
+                if ((rules[i].slot >= 0 || rules[i].force_slot) && matches(&rules[i], d))
+                        return rules[i].slot >= 0 ? rules[i].slot : strtol(address + strlen("dddd:bb:"), NULL, 16);
+        return -1;
 }
 
 int pci_append_row(sd_bus_message *reply, const PciDevice *d)

@@ -24,7 +24,8 @@ int pci_append_row(sd_bus_message *reply, const PciDevice *d);
 /* One rule: either an address, or parts that must match (-1: any). */
 typedef struct PciRule {
         char address[13]; /* "" : by parts */
-        int64_t slot;     /* -1: none */
+        int64_t slot;     /* in the guest; -1: none */
+        bool force_slot;  /* that of the host */
         int64_t class, vendor, device;
 } PciRule;
 
@@ -37,3 +38,5 @@ int pci_address_parse(const char *s, char ret_address[static 13], int64_t *ret_s
 
 /* Addresses for a VM: its GPU and what its rules match; sorted. 0, or -ENODEV when a named one is absent. */
 int pci_devices_of_vm(Vm *vm, char ***ret);
+/* The slot in which the VM's rules want the device to be; -1: any. */
+int64_t pci_guest_slot(Vm *vm, const char *address);

@@ -40,6 +40,7 @@ static int write_tree(json_object *tree, char **ret, char **ret_why)
         ConfigNic nics[8] = { 0 };
         ConfigInput in = { .uuid = UUID, .vm = tree, .pci = pci, .cd_drives = cd, .key_dirs = keys, .missing = missing,
                            .nics = nics, .cd_exclusive = true, .ovf_iso = input ? json_get_text(input, "ovf", NULL) : NULL,
+                           .amt_mac = input ? json_get_text(input, "amt-mac", NULL) : NULL,
                            .stubdom_uuid = "00000000-0000-4000-8000-00000000abcd" };
 
         l = input ? json_get_member(input, "nics", json_type_array) : NULL;

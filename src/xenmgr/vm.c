@@ -8,6 +8,7 @@
 #include "config-writer.h"
 #include "fs.h"
 #include "guest-nodes.h"
+#include "host.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "mac.h"
@@ -231,6 +232,11 @@ bool vm_stubdom(Vm *vm)
         return vm_is_hvm(vm) && vm_bool(vm, "stubdom", false);
 }
 
+bool vm_has_amt(Vm *vm)
+{
+        return db_bool(vm->manager, "/system-amt-pt-active", false) && vm_bool(vm, "amt-pt", false);
+}
+
 bool vm_vault_closed(Vm *vm)
 {
         const char *user = vm_text(vm, "crypto-user", "");
@@ -316,7 +322,7 @@ char *vm_nic_mac(Vm *vm, unsigned id, char buf[static 18])
         mac = vm_text(vm, path, "");
         if (*mac)
                 snprintf(buf, 18, "%s", mac);
-        else
+        else if (!host_amt_mac(vm, buf))
                 derive_mac(id, vm->uuid, buf);
         return buf;
 }

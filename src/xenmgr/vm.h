@@ -130,6 +130,7 @@ bool vm_is_hvm(Vm *vm);
 bool vm_native(Vm *vm);
 bool vm_autostarts(Vm *vm);
 bool vm_stubdom(Vm *vm);
+bool vm_has_amt(Vm *vm); /* Intel AMT is passed through to it */
 bool vm_vault_closed(Vm *vm); /* its user's vault is not mounted */
 int64_t vm_acpi_state(Vm *vm);
 int vm_taken_slot(Vm *vm); /* the switcher's slot that this VM has as a guest; 0: none */
