@@ -18,6 +18,11 @@ def say(c, o):
         time.sleep(600)
 
 
+def events():
+    path = [a for a in sys.argv if a.startswith("pipe,id=events,path=")][0]
+    return open(path[len("pipe,id=events,path="):] + ".out", "wb")
+
+
 if mode == "die":
     print("qemu-system-x86_64: -drive: it is \033[1mbroken", file=sys.stderr)
     sys.exit(1)
@@ -73,7 +78,13 @@ for line in client.makefile():
             say(client, {"event": "X" * 100, "data": {"a": i}})
     if mode == "late" and name == "cont":
         time.sleep(1)
+    if mode == "mute-cont" and name == "cont":
+        continue
+    if mode == "ends-first" and name == "cont":
+        with events() as f:
+            f.write(b'{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}\r\n')
+        time.sleep(1)  # so that the answer comes when the end is known
     say(client, answer)
     if name == "quit":
         break
-time.sleep(600 if mode != "honest" else 0)
+time.sleep(600 if mode not in ("honest", "ends-first") else 0)

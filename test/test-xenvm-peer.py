@@ -90,6 +90,49 @@ def stopped_process():
     m.cmd("quit")
 
 
+def command(m, *words):
+    return subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, *words], env=stack.env, stderr=subprocess.PIPE, text=True)
+
+
+@oxt.case
+def destroyed_meanwhile():
+    """A start, suspend and checkpoint that wait for QEMU when destroy comes: they fail, destroy does its work, and the monitor goes on"""
+    save = os.path.join(stack.root, "never")
+    m = machine("honest", "30")
+    monitor = m.pid("monitor")
+    for words, state in ((("suspend", save), "suspending"), (("checkpoint", save), "suspending"),
+                         (("suspend", "file=" + save, "live=true"), "suspending")):
+        m.cmd("start")
+        qemu = m.pid()
+        os.kill(qemu, 19)
+        waiting = command(m, *words)
+        m.wait_status(state)
+        m.cmd("destroy")
+        assert waiting.wait(60) == 1 and "interrupted by destroy" in waiting.stderr.read(), words
+        assert m.status() == "shutdown" and not alive(qemu) and m.pid("monitor") == monitor, words
+        assert not os.path.exists(save) and not os.path.exists(save + ".tmp"), words
+    m.cmd("quit")
+    m = machine("mute-cont", "30")
+    monitor = m.pid("monitor")
+    start = command(m, "start")
+    m.wait_status("created")
+    m.cmd("destroy")
+    assert start.wait(60) == 1 and "interrupted by destroy" in start.stderr.read()
+    assert m.status() == "shutdown" and m.pid("monitor") == monitor
+    m.cmd("quit")
+
+
+@oxt.case
+def ended_before_the_answer():
+    """A guest that has ended when QEMU says that it runs: it was started, and what is to follow its end follows"""
+    m = machine("ends-first", "30")
+    monitor = m.pid("monitor")
+    m.cmd("start")
+    m.wait_status("shutdown")
+    assert m.pid() == 0 and m.pid("monitor") == monitor
+    m.cmd("quit")
+
+
 try:
     oxt.main()
 finally:

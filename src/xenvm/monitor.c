@@ -118,9 +118,13 @@ void monitor_announce(Monitor *m)
 
 void monitor_drop_vm(Monitor *m)
 {
+        Vm *vm = TAKE_PTR(m->vm);
+
         (void) channel_record_remove(&m->paths, m->uuid);
-        if (m->vm)
-                m->vm = m->backend->free(m->vm);
+        if (m->op) /* there is nobody left to answer it */
+                m->op->awaits = NULL;
+        if (vm)
+                (void) m->backend->free(vm);
         devices_forget(m);
         m->domid = -1;
         m->acpi_state = 5;
@@ -210,7 +214,7 @@ static void on_goes_on(void *userdata, int r, const char *text)
 
         if (r < 0)
                 log_warning("The VM stays paused: %s", text);
-        else
+        else if (!m->op) /* else it has ended meanwhile */
                 monitor_set_state(m, STATE_RUNNING);
         m->adopted(m);
 }

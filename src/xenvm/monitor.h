@@ -46,9 +46,10 @@ typedef enum OpKind {
         OP_AFTER, /* what follows the end of the guest: on_halt, on_reboot, on_crash */
 } OpKind;
 
-/* A long operation. Freed when it is finished; callbacks of one that was given up never come. */
+/* A long operation. Freed when it is finished; what the back end still has to say to one that was given up is not heard. */
 typedef struct Op {
         OpKind kind;
+        VmDone awaits;     /* the answer of the back end with which it goes on (op_await) */
         Request *request; /* NULL: nobody waits */
         bool paused, forced, auto_start, live, delete_file;
         bool acknowledged; /* the guest listens */

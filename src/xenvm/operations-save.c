@@ -46,10 +46,8 @@ static void save_failed(Monitor *m, const char *why)
         op_fail(m, "%s", strempty(text));
 }
 
-static void on_goes_on(void *userdata, int r, const char *text)
+static void went_on(Monitor *m, int r, const char *text)
 {
-        Monitor *m = userdata;
-
         if (r < 0) {
                 m->op->before = STATE_PAUSED;
                 save_failed(m, text);
@@ -63,6 +61,12 @@ static void on_goes_on(void *userdata, int r, const char *text)
         op_done(m, NULL);
 }
 
+static void on_goes_on(void *userdata, int r, const char *text)
+{
+        if (op_answered(userdata, on_goes_on))
+                went_on(userdata, r, text);
+}
+
 /* After the stream is written the guest is stopped: it goes on now, unless it is to end. */
 static void go_on(Monitor *m, int result, const char *why)
 {
@@ -72,12 +76,12 @@ static void go_on(Monitor *m, int result, const char *why)
         if (result < 0)
                 op->why = strdup(why);
         if (op->before != STATE_RUNNING) {
-                on_goes_on(m, 0, NULL);
+                went_on(m, 0, NULL);
                 return;
         }
-        r = m->backend->run(m->vm, on_goes_on, m);
+        r = m->backend->run(m->vm, op_await(m, on_goes_on), m);
         if (r < 0)
-                on_goes_on(m, r, strerror(-r));
+                went_on(m, r, strerror(-r));
 }
 
 static void saved(Monitor *m)
@@ -103,6 +107,8 @@ static void on_saved(void *userdata, int r, const char *text)
         Monitor *m = userdata;
         struct stat st;
 
+        if (!op_answered(m, on_saved))
+                return;
         if (r < 0) {
                 save_failed(m, text);
                 return;
@@ -159,7 +165,7 @@ static void save_begin(Monitor *m, OpKind kind, Request *q, const char *file, bo
         if (op->before == STATE_RUNNING) /* for the next monitor, should this one not live to see the end of it */
                 snprintf(m->intent, sizeof m->intent, "save");
         monitor_set_state(m, STATE_SUSPENDING);
-        r = m->backend->save(m->vm, op->fd, live, on_saved, m);
+        r = m->backend->save(m->vm, op->fd, live, op_await(m, on_saved), m);
         if (r < 0)
                 save_failed(m, strerror(-r));
 }

@@ -98,6 +98,20 @@ Op *op_new(Monitor *m, OpKind kind, Request *q, bool forced)
         return op;
 }
 
+VmDone op_await(Monitor *m, VmDone by)
+{
+        m->op->awaits = by;
+        return by;
+}
+
+bool op_answered(Monitor *m, VmDone by)
+{
+        if (!m->op || m->op->awaits != by)
+                return false;
+        m->op->awaits = NULL;
+        return true;
+}
+
 /* Start */
 
 static void start_failed(Monitor *m, const char *why)
@@ -128,6 +142,8 @@ static void on_start_ran(void *userdata, int r, const char *text)
 {
         Monitor *m = userdata;
 
+        if (!op_answered(m, on_start_ran))
+                return;
         if (r < 0) {
                 /* It stays created; whoever wants it to run can say so again. */
                 log_warning("The VM is complete but did not begin to run: %s", text);
@@ -143,6 +159,8 @@ static void on_created(void *userdata, int r, const char *text)
 {
         Monitor *m = userdata;
 
+        if (!op_answered(m, on_created))
+                return;
         if (r < 0) {
                 start_failed(m, text);
                 return;
@@ -157,7 +175,7 @@ static void on_created(void *userdata, int r, const char *text)
                 start_finished(m);
                 return;
         }
-        r = m->backend->run(m->vm, on_start_ran, m);
+        r = m->backend->run(m->vm, op_await(m, on_start_ran), m);
         if (r < 0)
                 on_start_ran(m, r, strerror(-r));
 }
@@ -256,7 +274,7 @@ void op_start_begin(Monitor *m)
         m->started_at = now_usec();
         snprintf(m->intent, sizeof m->intent, "start");
         monitor_set_state(m, STATE_CREATING_DOMAIN);
-        r = m->backend->create(&spec, on_created, m, &m->vm, &why);
+        r = m->backend->create(&spec, op_await(m, on_created), m, &m->vm, &why);
         if (r < 0)
                 start_failed(m, why ? why : strerror(-r));
 }
@@ -277,18 +295,11 @@ void op_start(Monitor *m, Request *q, bool paused)
 
 /* Killing, and what comes after it */
 
-static void on_killed(void *userdata, int r, const char *text)
+/* Expects m->op, which says what comes now. */
+static void vm_ended(Monitor *m)
 {
-        Monitor *m = userdata;
         Op *op = m->op;
 
-        if (r < 0) {
-                /* The number is given up all the same, so that the VM can be started again. */
-                monitor_drop_vm(m);
-                monitor_set_state(m, STATE_SHUTDOWN);
-                op_fail(m, "%s", text);
-                return;
-        }
         monitor_drop_vm(m);
         if (op->then == STATE_REBOOTED && op->kind == OP_REBOOT) {
                 monitor_set_state(m, STATE_REBOOTING);
@@ -311,6 +322,22 @@ static void on_killed(void *userdata, int r, const char *text)
         op_start_begin(m);
 }
 
+static void on_killed(void *userdata, int r, const char *text)
+{
+        Monitor *m = userdata;
+
+        if (!op_answered(m, on_killed))
+                return;
+        if (r >= 0) {
+                vm_ended(m);
+                return;
+        }
+        /* The number is given up all the same, so that the VM can be started again. */
+        monitor_drop_vm(m);
+        monitor_set_state(m, STATE_SHUTDOWN);
+        op_fail(m, "%s", text);
+}
+
 /* Expects m->op. */
 void op_kill_begin(Monitor *m, bool gently, VmState then, bool restart)
 {
@@ -326,7 +353,7 @@ void op_kill_begin(Monitor *m, bool gently, VmState then, bool restart)
                               : then == STATE_SUSPENDED ? "suspend"
                                                         : "destroy");
         (void) channel_record_remove(&m->paths, m->uuid);
-        r = m->backend->kill(m->vm, gently, on_killed, m);
+        r = m->backend->kill(m->vm, gently, op_await(m, on_killed), m);
         if (r < 0)
                 on_killed(m, r, strerror(-r));
 }
@@ -523,7 +550,7 @@ static void act(Monitor *m, VmEnd end)
         else {
                 m->op->then = STATE_SHUTDOWN;
                 m->op->restart = restart;
-                on_killed(m, 0, NULL);
+                vm_ended(m);
         }
 }
 
@@ -551,7 +578,7 @@ void op_resume(Monitor *m)
         else {
                 m->op->then = then;
                 m->op->restart = restart;
-                on_killed(m, 0, NULL);
+                vm_ended(m);
         }
 }
 
@@ -580,8 +607,11 @@ static void on_ended(void *userdata, VmEnd end)
         }
         if (m->op && (m->op->kind == OP_START || m->op->kind == OP_RESTORE))
                 op_done(m, NULL); /* it was started; that it ended at once is another matter */
-        else if (m->op)
+        else if (m->op) {
+                if (m->state == STATE_SUSPENDING) /* where the VM is preserved, it is as it was before */
+                        monitor_set_state(m, m->op->before);
                 op_fail(m, "Vm_shutdown_wrong_reason: the guest %s", words[end]);
+        }
         act(m, end);
 }
 
@@ -605,7 +635,7 @@ static void on_gone(void *userdata, const char *why)
                 acknowledged(m);
                 op->then = op->kind == OP_REBOOT ? STATE_REBOOTED : STATE_SHUTDOWN;
                 op->restart = op->kind == OP_REBOOT && op->auto_start;
-                on_killed(m, 0, NULL);
+                vm_ended(m);
                 return;
         }
         if (op)

@@ -8,6 +8,13 @@ Op *op_new(Monitor *m, OpKind kind, Request *q, bool forced);
 /* End m->op and answer. */
 void op_done(Monitor *m, const char *text);
 void op_fail(Monitor *m, const char *fmt, ...) _printf_(2, 3);
+/*
+ * An operation that goes on when the back end has answered is given up when the guest ends, or `destroy` comes, before
+ * that. So it says whose answer it awaits (returns by, to hand to the back end), and the callback does nothing unless
+ * op_answered(), once, says that it is still awaited.
+ */
+VmDone op_await(Monitor *m, VmDone by);
+bool op_answered(Monitor *m, VmDone by);
 /* Expect m->op. */
 void op_start_begin(Monitor *m);
 /* What a start needs and cannot be read, in words (to free), or NULL. */

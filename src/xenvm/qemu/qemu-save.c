@@ -54,6 +54,8 @@ static void on_running_again(void *userdata, _unused_ int r, _unused_ json_objec
 
 static void save_failed(Vm *vm, const char *why)
 {
+        if (!vm->save.done) /* given up by kill() */
+                return;
         vm->saving.poll = sd_event_source_disable_unref(vm->saving.poll);
         free(vm->saving.why);
         vm->saving.why = strdup(why);
@@ -84,6 +86,8 @@ static void on_status(void *userdata, int r, json_object *value, const char *tex
         json_object *ram;
         const char *word;
 
+        if (!vm->save.done)
+                return;
         if (r < 0 || !json_object_is_type(value, json_type_object)) {
                 save_failed(vm, r < 0 ? text : "QEMU does not say how far it is");
                 return;

@@ -418,6 +418,8 @@ static int qemu_kill(Vm *vm, bool gently, VmDone done, void *userdata)
 
         vm->kill = (Operation) { done, userdata };
         vm->ending = true;
+        vm->save = (Operation) { 0 };
+        qemu_save_release(vm);
         if (vm->launching) /* its end is told once it is known */
                 return 0;
         if (vm->pidfd < 0) {
