@@ -116,6 +116,7 @@ def destroyed_meanwhile():
     monitor = m.pid("monitor")
     start = command(m, "start")
     m.wait_status("created")
+    assert "start is under way" in m.fails("cd-eject", "hdc")
     m.cmd("destroy")
     assert start.wait(60) == 1 and "interrupted by destroy" in start.stderr.read()
     assert m.status() == "shutdown" and m.pid("monitor") == monitor

@@ -191,6 +191,31 @@ def power_states():
 
 
 @oxt.case
+def unplugging():
+    """While an unplugging waits for a guest that does not let go: pausing and questions go on, a save is refused"""
+    extra = os.path.join(stack.root, "held.img")
+    with open(extra, "wb") as f:
+        f.truncate(1 << 20)
+    m = machine(display="vnc")
+    m.cmd("start")
+    m.cmd("device", "disk", "add", extra + ":file:xvdb:w:disk")
+    removal = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "device", "disk", "del", "xvdb"], env=stack.env,
+                               stderr=subprocess.PIPE, text=True)
+    oxt.wait_for(lambda: "under way" in m.fails("device", "disk", "del", "hda"), 5, "the removal")
+    assert removal.poll() is None, "it did not wait for the guest"
+    assert m.cmd("get-vnc") is not None
+    m.cmd("pause")
+    assert m.status() == "paused"
+    m.cmd("unpause")
+    assert "under way" in m.fails("checkpoint", os.path.join(stack.root, "never"))
+    assert m.status() == "running" and removal.poll() is None, "it did not wait for the guest"
+    m.cmd("trigger", "s3resume")
+    assert removal.wait(60) == 1 and "does not let go" in removal.stderr.read()
+    assert "xvdb" in m.cmd("disk-list")
+    done(m)
+
+
+@oxt.case
 def crash_of_qemu():
     """QEMU's death is a crash"""
     m = machine()

@@ -37,12 +37,19 @@ static void on_simple(void *userdata, int r, const char *text)
         request_unref(q);
 }
 
+static const char *refusal(int r)
+{
+        return r == -EBUSY      ? "Vm_bad_state: another change is under way"
+               : r == -ENOTCONN ? "Vm_bad_state: the device model cannot be asked now"
+                                : strerror(-r);
+}
+
 /* Gives on_simple() a reference of its own; takes it back where the call failed at once. */
 #define ASYNC(q, call)                                                                             \
         do {                                                                                       \
                 int _r = ((void) request_ref(q), (call));                                          \
                 if (_r < 0)                                                                        \
-                        on_simple(q, _r, _r == -EBUSY ? "Vm_bad_state: another change is under way" : strerror(-_r)); \
+                        on_simple(q, _r, refusal(_r));                                             \
         } while (0)
 
 static bool running(Monitor *m, Request *q)
@@ -51,6 +58,17 @@ static bool running(Monitor *m, Request *q)
                 return true;
         request_fail(q, REQUEST_FAILED, "Vm_bad_state: no domain id: the state is %s, a running VM is expected",
                      vm_state_to_text(m->state));
+        return false;
+}
+
+/* What is being built, saved or ended is not changed. */
+static bool changeable(Monitor *m, Request *q)
+{
+        if (!running(m, q))
+                return false;
+        if (!op_holds_vm(m))
+                return true;
+        request_fail(q, REQUEST_FAILED, "Vm_bad_state: %s is under way (state %s)", op_name(m->op->kind), vm_state_to_text(m->state));
         return false;
 }
 
@@ -91,7 +109,7 @@ static void change_state(Monitor *m, Request *q, int (*call)(Vm *, VmDone, void 
         *c = (StateChange) { m, request_ref(q), to };
         r = call(m->vm, on_state_changed, c);
         if (r < 0)
-                on_state_changed(c, r, r == -EBUSY ? "Vm_bad_state: another change is under way" : strerror(-r));
+                on_state_changed(c, r, refusal(r));
 }
 
 static void run_pause(Monitor *m, Request *q, _unused_ const Values *a)
@@ -208,7 +226,7 @@ static void run_get_acpi_state(Monitor *m, Request *q, _unused_ const Values *a)
 
 static void run_get_vnc(Monitor *m, Request *q, _unused_ const Values *a)
 {
-        if (!m->vm || m->config->display.kind != VM_DISPLAY_VNC)
+        if (!m->vm || m->state == STATE_CREATING_DOMAIN || m->config->display.kind != VM_DISPLAY_VNC)
                 request_done(q, "");
         else
                 ASYNC(q, m->backend->vnc_port(m->vm, on_simple, q));
@@ -357,19 +375,19 @@ static void run_device(Monitor *m, Request *q, const Values *a)
 
 static void run_cd_eject(Monitor *m, Request *q, const Values *a)
 {
-        if (running(m, q))
+        if (changeable(m, q))
                 devices_set_medium(m, q, a->v[0].text, NULL);
 }
 
 static void run_cd_insert(Monitor *m, Request *q, const Values *a)
 {
-        if (running(m, q))
+        if (changeable(m, q))
                 devices_set_medium(m, q, a->v[0].text, a->v[1].text);
 }
 
 static void run_nic_network_switch(Monitor *m, Request *q, const Values *a)
 {
-        if (running(m, q))
+        if (changeable(m, q))
                 devices_switch_network(m, q, a->v[0].number, a->v[1].text);
 }
 

@@ -142,6 +142,8 @@ void op_sleep(Monitor *m, Request *q, OpKind kind, int64_t timeout);
 void op_resume(Monitor *m);
 void op_cancel(Monitor *m, Request *q);
 const char *op_name(OpKind kind);
+/* One is under way that others must not interfere with; while a halt or sleep waits for the guest, that goes on as before. */
+bool op_holds_vm(const Monitor *m);
 /* The agent's answer to a request that monitor_bus_ask_agent() carried. */
 void op_agent_answered(Monitor *m, bool accepted);
 

@@ -76,6 +76,11 @@ static bool interruptible(const Op *op)
         return op->kind == OP_HALT || op->kind == OP_REBOOT || op->kind == OP_S3 || op->kind == OP_S4;
 }
 
+bool op_holds_vm(const Monitor *m)
+{
+        return m->op && !interruptible(m->op);
+}
+
 /* Begins an operation; NULL: the request was answered. forced: may interrupt. */
 Op *op_new(Monitor *m, OpKind kind, Request *q, bool forced)
 {

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Changes to a running VM: running, pausing, its buttons, devices, media, memory, links. One at a time (vm->change). */
+/* Changes of a running VM's devices: plugging, unplugging, media, links. One at a time (vm->change). */
 #include <fcntl.h>
 
 #include "log.h"
 #include "parse.h"
 #include "qemu-vm.h"
 #include "strbuf.h"
-
-static void on_changed(void *userdata, int r, _unused_ json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-
-        operation_done(&vm->change, r, r < 0 ? text : NULL);
-}
 
 /* arguments is taken over. */
 static int change(Vm *vm, const char *command, json_object *arguments, QmpDone next, VmDone done, void *userdata)
@@ -47,24 +40,6 @@ static json_object *object(const char *name, json_object *value)
 static void set_text(json_object *o, const char *name, const char *value)
 {
         json_object_object_add(o, name, json_object_new_string(value));
-}
-
-static void on_memory_set(void *userdata, int r, json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-
-        if (r >= 0)
-                qemu_tell_number(vm, "memory/target", vm->target_kib);
-        on_changed(vm, r, value, text);
-}
-
-int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata)
-{
-        int r = change(vm, "balloon", object("value", json_object_new_int64((int64_t) (kib * 1024))), on_memory_set, done, userdata);
-
-        if (r >= 0)
-                vm->target_kib = (int64_t) kib;
-        return r;
 }
 
 /* What went wrong is kept while sets are taken back. */
@@ -165,35 +140,6 @@ int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, 
         if (args)
                 json_object_object_add(args, "force", json_object_new_boolean(true));
         return change(vm, "eject", args, on_medium_changed, done, userdata);
-}
-
-static void on_vnc(void *userdata, int r, json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-        const char *service = "";
-        uint64_t port;
-
-        /* A list of servers, each with a list of addresses; the TCP one is looked for. */
-        for (size_t i = 0; r >= 0 && json_object_is_type(value, json_type_array) && i < json_object_array_length(value); i++) {
-                json_object *server = json_object_array_get_idx(value, i), *list = NULL;
-
-                if (json_object_is_type(server, json_type_object))
-                        list = json_get_member(server, "server", json_type_array);
-                for (size_t k = 0; list && k < json_object_array_length(list); k++) {
-                        json_object *a = json_object_array_get_idx(list, k);
-
-                        if (json_object_is_type(a, json_type_object) && streq(json_get_text(a, "family", ""), "ipv4"))
-                                service = json_get_text(a, "service", "");
-                }
-        }
-        if (r >= 0 && parse_u64(service, &port) < 0)
-                service = "";
-        operation_done(&vm->change, r, r < 0 ? text : service);
-}
-
-int qemu_vnc_port(Vm *vm, VmDone done, void *userdata)
-{
-        return change(vm, "query-vnc-servers", json_object_new_object(), on_vnc, done, userdata);
 }
 
 /*
@@ -728,100 +674,4 @@ void qemu_hotplug_release(Vm *vm)
         qemu_image_forget(vm);
         free(TAKE_PTR(vm->plug.why));
         vm->plug.call = helper_call_cancel(vm->plug.call);
-}
-
-/* Running, pausing, asking */
-
-static int simple_change(Vm *vm, const char *command, VmDone done, void *userdata)
-{
-        int r;
-
-        if (vm->change.done)
-                return -EBUSY;
-        r = vm_request(vm, command, NULL, on_changed, vm);
-        if (r >= 0)
-                vm->change = (Operation) { done, userdata };
-        return r;
-}
-
-void qemu_on_running(void *userdata, int r, json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-
-        vm->cont_sent = false;
-        if (r >= 0) /* the event may have been heard before the answer to what was asked first */
-                vm->status = VM_STATUS_RUNNING;
-        on_changed(vm, r, value, text);
-}
-
-int qemu_run(Vm *vm, VmDone done, void *userdata)
-{
-        if (vm->cont_sent) {
-                vm->change = (Operation) { done, userdata };
-                return 0;
-        }
-        return simple_change(vm, "cont", done, userdata);
-}
-
-int qemu_pause(Vm *vm, VmDone done, void *userdata)
-{
-        return simple_change(vm, "stop", done, userdata);
-}
-
-/*
- * Does the guest listen to its power button? A PC's ACPI register says so: PM1_EN (port 0x602 with SeaBIOS and
- * OVMF), bit 8. The answer is a text for people, `portw[0x0602] = 0x0120`.
- */
-#define READ_PM1_EN "i /h 0x602"
-#define PWRBTN_EN 0x100
-
-static void on_pm1_en(void *userdata, int r, json_object *value, _unused_ const char *text)
-{
-        Vm *vm = userdata;
-        const char *words = r >= 0 && json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
-        const char *equals = strchr(words, '=');
-        unsigned long enabled = equals ? strtoul(equals + 1, NULL, 16) : 0;
-
-        /* All ones: the firmware has not yet put the register there. */
-        operation_done(&vm->change, 0, enabled != 0xffff && enabled & PWRBTN_EN ? "acknowledged" : NULL);
-}
-
-static void on_button_pressed(void *userdata, int r, _unused_ json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-        json_object *args = r >= 0 && vm->machine != QEMU_MACHINE_MICROVM ? json_object_new_object() : NULL;
-
-        if (args) {
-                json_object_object_add(args, "command-line", json_object_new_string(READ_PM1_EN));
-                if (vm_request(vm, "human-monitor-command", args, on_pm1_en, vm) >= 0)
-                        return;
-        }
-        operation_done(&vm->change, r, r < 0 ? text : NULL);
-}
-
-static int press_button(Vm *vm, VmDone done, void *userdata)
-{
-        int r;
-
-        if (vm->change.done)
-                return -EBUSY;
-        r = vm_request(vm, "system_powerdown", NULL, on_button_pressed, vm);
-        if (r >= 0)
-                vm->change = (Operation) { done, userdata };
-        return r;
-}
-
-int qemu_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
-{
-        switch (what) {
-        case VM_ASK_POWEROFF:
-        case VM_ASK_REBOOT: /* a PC has no reboot button that asks */
-                return press_button(vm, done, userdata);
-        case VM_ASK_WAKE:
-                return simple_change(vm, "system_wakeup", done, userdata);
-        case VM_ASK_SLEEP:
-        case VM_ASK_HIBERNATE:
-                break;
-        }
-        return -EOPNOTSUPP;
 }

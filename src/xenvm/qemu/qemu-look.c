@@ -59,80 +59,53 @@ char *qemu_console(const Vm *vm, char **ret_why)
         return NULL;
 }
 
-/* The rest asks QEMU, several at a time. */
-
-static QemuLook *look_new(Vm *vm, VmDone done, void *userdata)
-{
-        for (size_t i = 0; i < ELEMENTSOF(vm->looks); i++)
-                if (!vm->looks[i].operation.done) {
-                        vm->looks[i] = (QemuLook) { vm, { done, userdata } };
-                        return &vm->looks[i];
-                }
-        return NULL;
-}
-
-static int look(Vm *vm, const char *command, json_object *args, QmpDone answer, VmDone done, void *userdata)
-{
-        QemuLook *l = look_new(vm, done, userdata);
-        int r;
-
-        if (!l) {
-                json_object_put(args);
-                return -EBUSY;
-        }
-        r = vm_request(vm, command, args, answer, l);
-        if (r < 0)
-                l->operation = (Operation) { 0 };
-        return r;
-}
-
 /* The screen */
 
 static void on_picture(void *userdata, int r, _unused_ json_object *value, const char *text)
 {
-        QemuLook *l = userdata;
+        QemuQuestion *q = userdata;
         json_object *args = json_object_new_object();
 
         if (args)
-                json_object_object_add(args, "fdset-id", json_object_new_int64(l->set));
-        (void) vm_request(l->vm, "remove-fd", args, NULL, NULL);
-        operation_done(&l->operation, r < 0 ? -EIO : 0, r < 0 ? text : NULL);
+                json_object_object_add(args, "fdset-id", json_object_new_int64(q->number));
+        (void) vm_request(q->vm, "remove-fd", args, NULL, NULL);
+        operation_done(&q->operation, r < 0 ? -EIO : 0, r < 0 ? text : NULL);
 }
 
 static void on_picture_fd(void *userdata, int r, json_object *value, const char *text)
 {
-        QemuLook *l = userdata;
+        QemuQuestion *q = userdata;
         json_object *args = json_object_new_object();
         char name[40];
 
-        l->set = r >= 0 && json_object_is_type(value, json_type_object) ? json_get_int(value, "fdset-id", -1) : -1;
-        snprintf(name, sizeof name, "/dev/fdset/%d", (int) l->set);
-        if (r >= 0 && args && l->set >= 0) {
+        q->number = r >= 0 && json_object_is_type(value, json_type_object) ? json_get_int(value, "fdset-id", -1) : -1;
+        snprintf(name, sizeof name, "/dev/fdset/%d", (int) q->number);
+        if (r >= 0 && args && q->number >= 0) {
                 json_object_object_add(args, "filename", json_object_new_string(name));
                 json_object_object_add(args, "format", json_object_new_string("png"));
-                r = vm_request(l->vm, "screendump", TAKE_PTR(args), on_picture, l);
+                r = vm_request(q->vm, "screendump", TAKE_PTR(args), on_picture, q);
                 text = strerror(-r);
         }
         json_object_put(args);
-        if (r < 0 || l->set < 0)
-                operation_done(&l->operation, -EIO, r < 0 ? text : "QEMU takes no file for the picture");
+        if (r < 0 || q->number < 0)
+                operation_done(&q->operation, -EIO, r < 0 ? text : "QEMU takes no file for the picture");
 }
 
 /* QEMU gets the file as a descriptor: it can make none there. */
 int qemu_screenshot(Vm *vm, const char *path, VmDone done, void *userdata)
 {
         _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-        QemuLook *l;
+        QemuQuestion *q;
         int r;
 
         if (fd < 0)
                 return -errno;
-        l = look_new(vm, done, userdata);
-        if (!l)
+        q = qemu_question_new(vm, done, userdata);
+        if (!q)
                 return -EBUSY;
-        r = vm->qmp ? qmp_send(vm->qmp, "add-fd", NULL, fd, QMP_TIMEOUT, on_picture_fd, l) : -ENOTCONN;
+        r = vm->qmp ? qmp_send(vm->qmp, "add-fd", NULL, fd, QMP_TIMEOUT, on_picture_fd, q) : -ENOTCONN;
         if (r < 0)
-                l->operation = (Operation) { 0 };
+                q->operation = (Operation) { 0 };
         return r;
 }
 
@@ -176,16 +149,16 @@ static int64_t sum(int64_t so_far, json_object *stats, const char *name)
 
 static void on_blockstats(void *userdata, int r, json_object *value, const char *text)
 {
-        QemuLook *l = userdata;
+        QemuQuestion *q = userdata;
         VmUsage u = VM_USAGE_UNKNOWN;
         _cleanup_free_ char *json = NULL;
 
         if (r < 0) {
-                operation_done(&l->operation, r, text);
+                operation_done(&q->operation, r, text);
                 return;
         }
-        read_process(l->vm->process.pid, &u);
-        read_cards(l->vm, &u);
+        read_process(q->vm->process.pid, &u);
+        read_cards(q->vm, &u);
         u.disk_read = u.disk_written = 0;
         for (size_t i = 0; json_object_is_type(value, json_type_array) && i < json_object_array_length(value); i++) {
                 json_object *stats = json_get_member(json_object_array_get_idx(value, i), "stats", json_type_object);
@@ -194,10 +167,10 @@ static void on_blockstats(void *userdata, int r, json_object *value, const char 
                 u.disk_written = sum(u.disk_written, stats, "wr_bytes");
         }
         json = usage_text(&u);
-        operation_done(&l->operation, json ? 0 : -ENOMEM, json ? json : "out of memory");
+        operation_done(&q->operation, json ? 0 : -ENOMEM, json ? json : "out of memory");
 }
 
 int qemu_usage(Vm *vm, VmDone done, void *userdata)
 {
-        return look(vm, "query-blockstats", NULL, on_blockstats, done, userdata);
+        return qemu_ask_for(vm, "query-blockstats", NULL, on_blockstats, done, userdata);
 }

@@ -220,6 +220,8 @@ char *qemu_cannot_save(const Vm *vm)
 {
         const VmConfig *c = vm->spec.config;
 
+        if (vm->go.done || vm->change.done)
+                return strdup(vm->go.done ? "it is being paused or unpaused" : "a change of its devices is under way");
         if (c->disable_migrate)
                 return strdup("disable-migrate is set");
         for (size_t i = 0; i < c->disk.n; i++) {

@@ -35,12 +35,12 @@ typedef struct Helper {
 #define NICS_MAX 32
 #define PCI_MAX 32
 
-/* A question of somebody who looks at the VM. */
-typedef struct QemuLook {
+/* A question to QEMU, or a wish; several can be under way. */
+typedef struct QemuQuestion {
         Vm *vm;
         Operation operation;
-        int64_t set; /* of a picture's file */
-} QemuLook;
+        int64_t number; /* the set of a picture's file; the target of the memory */
+} QemuQuestion;
 
 typedef struct HostSide {
         QemuLink *links;      /* one for each nic */
@@ -74,13 +74,14 @@ struct Vm {
         int acpi_state;
         int64_t clock_base;         /* time-offset of the config: RTC_CHANGE counts from there */
         bool suspend_disk;
-        int64_t target_kib; /* of the balloon, while it is being set */
         bool ending;                /* we have told it to end */
         bool gone, greeted;
         bool cont_sent;             /* it runs as soon as it is created; run() has only to wait for the answer */
         unsigned round_trips;       /* of connections that are closed */
-        Operation create, kill, save, change;
-        QemuLook looks[8];
+        Operation create, kill, save;
+        Operation go;               /* run() or pause() */
+        Operation change;           /* of its devices */
+        QemuQuestion questions[8];
         struct {
                 int fd;
                 bool was_running, cancelled;
@@ -192,17 +193,23 @@ char *qemu_shape(const Vm *vm);
 /* qemu-events.c */
 void qemu_tell_number(Vm *vm, const char *node, int64_t value); /* as what a guest shows there */
 
-/* qemu-hotplug.c */
+/* qemu-run.c */
 void qemu_on_running(void *userdata, int r, json_object *value, const char *text); /* the answer to cont */
 int qemu_run(Vm *vm, VmDone done, void *userdata);
 int qemu_pause(Vm *vm, VmDone done, void *userdata);
 int qemu_ask(Vm *vm, VmAsk what, VmDone done, void *userdata);
+int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
+int qemu_vnc_port(Vm *vm, VmDone done, void *userdata);
+/* Room for one more question; NULL: there is none. */
+QemuQuestion *qemu_question_new(Vm *vm, VmDone done, void *userdata);
+/* Puts it: answer gets it as userdata, and ends its operation. args is taken over. */
+int qemu_ask_for(Vm *vm, const char *command, json_object *args, QmpDone answer, VmDone done, void *userdata);
+
+/* qemu-hotplug.c */
 int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
 int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
 int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata);
 int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
-int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
-int qemu_vnc_port(Vm *vm, VmDone done, void *userdata);
 void qemu_hotplug_release(Vm *vm);
 void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
 

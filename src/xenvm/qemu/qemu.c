@@ -34,7 +34,7 @@ void operation_done(Operation *o, int r, const char *text)
 
 int vm_request(Vm *vm, const char *command, json_object *arguments, QmpDone done, void *userdata)
 {
-        if (!vm->qmp) {
+        if (!vm->qmp || !vm->greeted) {
                 json_object_put(arguments);
                 return -ENOTCONN;
         }
