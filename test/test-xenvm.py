@@ -212,6 +212,18 @@ def unplugging():
     m.cmd("trigger", "s3resume")
     assert removal.wait(60) == 1 and "does not let go" in removal.stderr.read()
     assert "xvdb" in m.cmd("disk-list")
+    # A second removal of another disk, which the end of the VM answers.
+    m.cmd("device", "nic", "add", "bridge=user,model=e1000")
+    for words, status in ((("destroy",), "shutdown"), (("halt", "force"), "shutdown")):
+        if m.status() == "shutdown":
+            m.cmd("start")
+            m.cmd("device", "nic", "add", "bridge=user,model=e1000")
+        removal = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "device", "nic", "del", "0"], env=stack.env,
+                                   stderr=subprocess.PIPE, text=True)
+        oxt.wait_for(lambda: "under way" in m.fails("device", "nic", "del", "7"), 5, "the removal")
+        m.cmd(*words)
+        assert removal.wait(5) == 1 and "given up" in removal.stderr.read(), words
+        assert m.status() == status
     done(m)
 
 

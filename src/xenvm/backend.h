@@ -6,7 +6,8 @@
  *
  * A Vm is one start of the VM: from create() or adopt() until free(). Everything is asynchronous: where
  * there is a VmDone, it is called exactly once, never from within the call that was given it, unless
- * that call fails or the Vm is freed first.
+ * that call fails. At the latest free() calls it, with -ECANCELED, but for those of create(), adopt(),
+ * save() and kill(), which may come no more.
  */
 #include <systemd/sd-event.h>
 
@@ -86,7 +87,7 @@ typedef struct Backend {
         int (*create)(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why); /* why: to free, may be NULL */
         /* Takes on one that runs, as the record says. Pending events are delivered before done. -ESRCH: it is gone. */
         int (*adopt)(const VmSpec *spec, const MonitorRecord *record, VmDone done, void *userdata, Vm **ret);
-        /* Ends the handle, not the VM. No callback is called any more. */
+        /* Ends the handle, not the VM. After it no callback is called any more. */
         Vm *(*free)(Vm *vm);
         VmStatus (*status)(const Vm *vm); /* from memory */
         ProcessRef (*process)(const Vm *vm);
@@ -116,8 +117,8 @@ typedef struct Backend {
         /* Asks the guest. Success says that it was told; text "acknowledged" that it listens. */
         int (*ask)(Vm *vm, VmAsk what, VmDone done, void *userdata);
         /*
-         * Ends it, at any moment; gently: caches are written first (the guest is not asked). Whatever else
-         * is under way is given up, without its VmDone. done: all is gone.
+         * Ends it, at any moment; gently: caches are written first (the guest is not asked). What else is
+         * under way is given up: its VmDone comes with -ECANCELED, or at free(), or none as said above. done: all is gone.
          */
         int (*kill)(Vm *vm, bool gently, VmDone done, void *userdata);
 

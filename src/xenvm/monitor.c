@@ -116,15 +116,20 @@ void monitor_announce(Monitor *m)
                 log_errno(r, "The guest channel could not be announced");
 }
 
-void monitor_drop_vm(Monitor *m)
+static void free_vm(Monitor *m)
 {
         Vm *vm = TAKE_PTR(m->vm);
 
-        (void) channel_record_remove(&m->paths, m->uuid);
         if (m->op) /* there is nobody left to answer it */
                 m->op->awaits = NULL;
         if (vm)
                 (void) m->backend->free(vm);
+}
+
+void monitor_drop_vm(Monitor *m)
+{
+        (void) channel_record_remove(&m->paths, m->uuid);
+        free_vm(m);
         devices_forget(m);
         m->domid = -1;
         m->acpi_state = 5;
@@ -336,10 +341,9 @@ Monitor *monitor_free(Monitor *m)
 {
         if (!m)
                 return NULL;
+        free_vm(m); /* first, since who waits for it is answered */
         monitor_bus_stop(m);
         monitor_socket_stop(m);
-        if (m->vm)
-                m->backend->free(m->vm);
         notify_free(m->notify);
         vmconfig_free(m->config);
         vmconfig_free(m->next);

@@ -407,9 +407,9 @@ static void on_asked(void *userdata, int r, const char *text)
 
         if (!m->op || (m->op->kind != OP_HALT && m->op->kind != OP_REBOOT))
                 return;
-        if (r < 0)
+        if (r < 0 && r != -ECANCELED)
                 log_warning("The power button could not be pressed: %s", text);
-        else if (text && streq(text, "acknowledged"))
+        else if (r >= 0 && text && streq(text, "acknowledged"))
                 acknowledged(m);
 }
 

@@ -72,10 +72,22 @@ void qemu_remove_files(Vm *vm)
         }
 }
 
+/* Commands that wait for QEMU are answered; the monitor's own operations know of the end. */
+static void give_up(Vm *vm)
+{
+        static const char why[] = "given up: the VM, or its monitor, has ended";
+
+        operation_done(&vm->go, -ECANCELED, why);
+        operation_done(&vm->change, -ECANCELED, why);
+        for (size_t i = 0; i < ELEMENTSOF(vm->questions); i++)
+                operation_done(&vm->questions[i].operation, -ECANCELED, why);
+}
+
 Vm *qemu_free(Vm *vm)
 {
         if (!vm)
                 return NULL;
+        give_up(vm);
         qemu_save_release(vm);
         qemu_hotplug_release(vm);
         qemu_close(vm);

@@ -190,12 +190,24 @@ static const XenHostEvents host_events = { .domain = on_domain, .progress = on_p
 
 /* Life */
 
+/* Who waits for what is under way gets an answer; the monitor's own operations do not listen any more. */
+static void give_up(Vm *vm)
+{
+        VmDone done = vm->killing ? NULL : TAKE_PTR(vm->done);
+
+        if (!done)
+                return;
+        AS_USER;
+        done(vm->userdata, -ECANCELED, "given up: the VM, or its monitor, has ended");
+}
+
 static Vm *xen_free(Vm *vm)
 {
         bool held;
 
         if (!vm)
                 return NULL;
+        give_up(vm);
         held = vm->held && vm->op; /* by libxl, in the middle of something that only ends with the process */
         if (vm->death)
                 libxl_evdisable_domain_death(xenhost_ctx(vm->host), vm->death);
@@ -658,6 +670,7 @@ static void vm_kill(Vm *vm)
 
 static int xen_kill(Vm *vm, _unused_ bool gently, VmDone done, void *userdata)
 {
+        give_up(vm);
         vm->killing = true;
         if (vm->op) {
                 /* What is under way does not matter any more, but libxl must be through with it first: with a destruction wholly. */
