@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 
 mode = sys.argv[sys.argv.index("-name") + 1][len("guest="):]
@@ -21,6 +22,12 @@ def say(c, o):
 def events():
     path = [a for a in sys.argv if a.startswith("pipe,id=events,path=")][0]
     return open(path[len("pipe,id=events,path="):] + ".out", "wb")
+
+
+def flood():
+    with events() as f:
+        while True:
+            f.write(b'{"event": "SUSPEND"}\r\n{"event": "WAKEUP"}\r\n' * 1000)
 
 
 if mode == "die":
@@ -80,6 +87,8 @@ for line in client.makefile():
         time.sleep(1)
     if mode == "mute-cont" and name == "cont":
         continue
+    if mode == "flood-events" and name == "cont":
+        threading.Thread(target=flood, daemon=True).start()
     if mode == "ends-first" and name == "cont":
         with events() as f:
             f.write(b'{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}\r\n')

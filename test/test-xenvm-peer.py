@@ -74,6 +74,20 @@ def odd_but_usable():
 
 
 @oxt.case
+def flood_of_events():
+    """Events without end where they are read before all else: commands are answered, and destroy ends it"""
+    m = machine("flood-events", "30")
+    m.cmd("start")
+    pid, qemu = m.pid("monitor"), m.pid()
+    for _ in range(5):
+        assert m.status() == "running"
+    assert memory(pid) < 6144, memory(pid)
+    m.cmd("destroy")
+    assert m.status() == "shutdown" and not alive(qemu) and m.pid("monitor") == pid
+    m.cmd("quit")
+
+
+@oxt.case
 def stopped_process():
     """A QEMU that is stopped: short commands answer, destroy kills it at once"""
     m = machine("honest", "30")

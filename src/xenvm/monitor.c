@@ -217,6 +217,8 @@ static void on_goes_on(void *userdata, int r, const char *text)
 {
         Monitor *m = userdata;
 
+        if (r == -ECANCELED)
+                return;
         if (r < 0)
                 log_warning("The VM stays paused: %s", text);
         else if (!m->op) /* else it has ended meanwhile */

@@ -12,6 +12,7 @@
 #define PEEK_MAX (64 * KIB)
 #define JSON_DEPTH_MAX 32
 #define RETRY_USEC (20 * USEC_PER_MSEC)
+#define DRAIN_MAX (256 * KIB)
 #define NEGOTIATION "{\"execute\":\"qmp_capabilities\"}\n"
 
 struct Journal {
@@ -19,6 +20,7 @@ struct Journal {
         sd_event_source *io, *retry;
         int in, out;    /* the FIFOs; in is open only until QEMU has it open too */
         int peek[2];    /* tee(2) copies from out to here */
+        size_t taken;   /* since the last rest */
         const JournalHandlers *handlers;
         void *userdata;
         unsigned busy;
@@ -83,6 +85,7 @@ static void consume(Journal *j, size_t n)
 {
         char waste[4096];
 
+        j->taken += n;
         while (n > 0) {
                 ssize_t k = read(j->out, waste, MIN2(n, sizeof waste));
 
@@ -154,8 +157,12 @@ static int on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t
         j->busy++;
         j->in = safe_close(j->in); /* QEMU has spoken: it has the other FIFO open as well */
         r = step(j);
-        if (!j->freed && r < 0) {
-                /* Half a line stays where it is, and would wake us again and again. */
+        if (!j->freed && (r < 0 || j->taken >= PEEK_MAX)) {
+                /*
+                 * Half a line stays where it is, and would wake us again and again. So would a QEMU that talks without
+                 * end, and this is read before all else: after so much others have their turn.
+                 */
+                j->taken = 0;
                 (void) sd_event_source_set_enabled(j->io, SD_EVENT_OFF);
                 j->retry = sd_event_source_disable_unref(j->retry);
                 (void) sd_event_add_time_relative(j->event, &j->retry, CLOCK_MONOTONIC, RETRY_USEC, 0, on_retry, j);
@@ -166,8 +173,10 @@ static int on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t
 
 int journal_drain(Journal *j)
 {
+        size_t begin = j->taken;
+
         j->busy++;
-        while (!j->freed && step(j) > 0)
+        while (!j->freed && j->taken - begin < DRAIN_MAX && step(j) > 0)
                 ;
         return leave(j);
 }

@@ -24,7 +24,7 @@ void journal_fds(const Journal *j, int *ret_in, int *ret_out);
 /* Opens those of a QEMU that runs. Events that waited are delivered from the event loop. */
 int journal_open(sd_event *event, const char *prefix, const JournalHandlers *handlers, void *userdata, Journal **ret);
 /*
- * Delivers what waits right now. To be called when QEMU is gone, so that its last words are heard before
+ * Delivers what waits right now, as far as a pipe holds it. To be called when QEMU is gone, so that its last words are heard before
  * its end is judged. The journal may be freed by a handler; then 1 is returned.
  */
 int journal_drain(Journal *j);
