@@ -191,6 +191,34 @@ def power_states():
 
 
 @oxt.case
+def adopted_while_stopped():
+    """A monitor that comes back to a QEMU that does not answer keeps the VM, controls it once it answers, and destroys it when told"""
+    m = machine()
+    m.cmd("start")
+    qemu = m.pid()
+
+    def come_back():
+        m.kill_monitor()
+        m.monitor(wait=False)
+        oxt.wait_for(lambda: stack.owned(m.name), 60, "the monitor")
+        assert m.status() == "running" and alive(qemu) and m.pid() == qemu
+        assert "cannot be asked" in m.fails("pause") and m.status() == "running"
+
+    os.kill(qemu, signal.SIGSTOP)
+    come_back()
+    os.kill(qemu, signal.SIGCONT)
+    oxt.wait_for(lambda: "Found the VM running" in m.log(), 30, "QEMU's answer")
+    m.cmd("pause")
+    m.cmd("unpause")
+    os.kill(qemu, signal.SIGSTOP)
+    come_back()
+    m.cmd("destroy")
+    assert not alive(qemu) and m.status() == "shutdown"
+    m.served_by = m.pid("monitor")
+    done(m)
+
+
+@oxt.case
 def unplugging():
     """While an unplugging waits for a guest that does not let go: pausing and questions go on, a save is refused"""
     extra = os.path.join(stack.root, "held.img")

@@ -38,6 +38,8 @@ typedef struct VmEvents {
         void (*ended)(void *userdata, VmEnd end);
         /* The VM is gone though nobody asked for it: a crash. Only free() is left to do. */
         void (*gone)(void *userdata, const char *why);
+        /* In adopt(): it does not answer for now, and is kept. done comes when it answers; until then kill() alone can do something. */
+        void (*silent)(void *userdata);
         void (*power_state)(void *userdata, int acpi_state);
         void (*node)(void *userdata, const char *untrusted_node, const char *untrusted_value); /* as in xenstore */
         void (*clock_changed)(void *userdata, int64_t offset); /* seconds against UTC */

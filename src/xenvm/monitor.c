@@ -231,11 +231,11 @@ static void on_adopted(void *userdata, int r, const char *text)
         Monitor *m = userdata;
         bool go_on;
 
-        if (r < 0 && !m->op) {
+        if (r < 0 && !(m->op && m->op->awaits)) {
                 monitor_vm_events.gone(m, text);
                 return;
         }
-        if (m->op) { /* an event from the journal has led to an operation */
+        if (m->op) { /* an event from the journal has led to an operation, or a command while it was silent */
                 m->adopted(m);
                 return;
         }

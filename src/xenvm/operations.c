@@ -661,6 +661,14 @@ static void on_phase(void *userdata, TimelinePhase phase)
                 monitor_set_state(m, STATE_CREATING_DEVICES);
 }
 
+static void on_silent(void *userdata)
+{
+        Monitor *m = userdata;
+
+        log_warning("The VM is there, but its QEMU does not answer; it is kept, in the state %s that was written down", vm_state_to_text(m->state));
+        m->adopted(m);
+}
+
 static void on_power_state(void *userdata, int state)
 {
         Monitor *m = userdata;
@@ -714,6 +722,7 @@ const VmEvents monitor_vm_events = {
         .phase = on_phase,
         .ended = on_ended,
         .gone = on_gone,
+        .silent = on_silent,
         .power_state = on_power_state,
         .clock_changed = on_clock_changed,
         .stopped = on_stopped,

@@ -9,6 +9,8 @@
 #include "qmp.h"
 
 #define QMP_TIMEOUT (10 * USEC_PER_SEC)
+/* With one that was silent for so long while it was taken on. */
+#define PATIENCE (3600 * USEC_PER_SEC)
 /* How long a process may take to be gone after SIGKILL, and to end by itself after `quit`. */
 #define KILL_TIMEOUT (30 * USEC_PER_SEC)
 #define QUIT_TIMEOUT (5 * USEC_PER_SEC)
@@ -76,6 +78,7 @@ struct Vm {
         bool suspend_disk;
         bool ending;                /* we have told it to end */
         bool gone, greeted;
+        bool silent;                /* adopted, and does not answer */
         bool cont_sent;             /* it runs as soon as it is created; run() has only to wait for the answer */
         unsigned round_trips;       /* of connections that are closed */
         Operation create, kill, save;

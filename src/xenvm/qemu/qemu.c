@@ -34,7 +34,7 @@ void operation_done(Operation *o, int r, const char *text)
 
 int vm_request(Vm *vm, const char *command, json_object *arguments, QmpDone done, void *userdata)
 {
-        if (!vm->qmp || !vm->greeted) {
+        if (!vm->qmp) {
                 json_object_put(arguments);
                 return -ENOTCONN;
         }
@@ -261,6 +261,17 @@ Vm *qemu_new(const VmSpec *spec, VmDone done, void *userdata)
 
 /* Taking on one that runs */
 
+/*
+ * One whose QEMU does not answer in time lives on: it may have been stopped, wait for its disk, or serve another client.
+ * Its events and its end are noticed as ever, and the answer to what was asked is waited for.
+ */
+static void adoption_late(Vm *vm)
+{
+        if (!vm->silent)
+                vm->spec.events->silent(vm->spec.userdata);
+        vm->silent = true;
+}
+
 /* One that cannot be controlled must not live on. */
 static void adoption_failed(Vm *vm, int r, const char *text)
 {
@@ -275,6 +286,12 @@ static void on_adopted_status(void *userdata, int r, json_object *value, const c
 {
         Vm *vm = userdata;
 
+        if (r == -ETIMEDOUT) {
+                adoption_late(vm);
+                r = qmp_send(vm->qmp, "query-status", NULL, -EBADF, PATIENCE, on_adopted_status, vm);
+                if (r >= 0)
+                        return;
+        }
         if (r < 0) {
                 adoption_failed(vm, r, text);
                 return;
@@ -287,6 +304,11 @@ static void on_adopted_greeting(void *userdata, int r, _unused_ json_object *val
 {
         Vm *vm = userdata;
 
+        if (r == -ETIMEDOUT) {
+                adoption_late(vm);
+                (void) qmp_greet(vm->qmp, PATIENCE, on_adopted_greeting, vm);
+                return;
+        }
         vm->greeted = r >= 0;
         if (vm->greeted)
                 qemu_find_terminal(vm);

@@ -43,8 +43,8 @@ struct Qmp {
         int64_t last_id;
         QmpDone greet_done;
         void *greet_userdata;
-        uint64_t greet_deadline; /* 0: greeted */
-        bool closed;
+        uint64_t greet_deadline; /* 0: none */
+        bool greeted, closed;
         unsigned busy; /* callbacks are running: freeing waits */
         bool freed;
 };
@@ -255,6 +255,8 @@ int qmp_send(Qmp *q, const char *command, json_object *arguments, int fd, uint64
 
         if (q->closed)
                 return -ECONNRESET;
+        if (!q->greeted)
+                return -ENOTCONN;
         if (q->n_requests >= QMP_PENDING_MAX)
                 return -EBUSY;
         message = json_object_new_object();
@@ -341,8 +343,9 @@ static const char *dispatch_line(Qmp *q, const char *line, size_t length)
         if (json_get_member(o, "QMP", json_type_object)) {
                 QmpDone greet = TAKE_PTR(q->greet_done);
 
-                if (!q->greet_deadline)
+                if (q->greeted)
                         return "QEMU greeted twice";
+                q->greeted = true;
                 q->greet_deadline = 0;
                 /* What follows need not wait for the answer: QEMU takes requests in order, and refuses them all if this fails. */
                 if (qmp_send(q, "qmp_capabilities", NULL, -EBADF, CAPABILITIES_USEC, NULL, NULL) < 0)
@@ -351,7 +354,7 @@ static const char *dispatch_line(Qmp *q, const char *line, size_t length)
                         greet(q->greet_userdata, 0, NULL, NULL);
                 return NULL;
         }
-        if (q->greet_deadline)
+        if (!q->greeted)
                 return "QEMU did not begin with a greeting";
         if (json_object_object_get_ex(o, "return", NULL) || json_object_object_get_ex(o, "error", NULL)) {
                 dispatch_reply(q, o);

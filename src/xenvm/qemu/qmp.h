@@ -35,7 +35,10 @@ int qmp_new(sd_event *event, int fd, const QmpHandlers *handlers, void *userdata
 Qmp *qmp_free(Qmp *q);
 DEFINE_CLEANUP(Qmp *, qmp_free)
 
-/* Waits for the greeting and leaves negotiation mode; once done was called, commands can be sent. To be called once, first. */
+/*
+ * Waits for the greeting and leaves negotiation mode; once done was called, commands can be sent (before: -ENOTCONN). To
+ * be called first, and again after -ETIMEDOUT by who waits longer.
+ */
 int qmp_greet(Qmp *q, uint64_t timeout_usec, QmpDone done, void *userdata);
 
 /*
