@@ -8,7 +8,7 @@ import struct
 import subprocess
 
 import oxt
-from xenvm import Machine, Monitors, Watcher, done
+from xenvm import Machine, Monitors, Watcher, done, places
 
 stack = Monitors()
 watcher = Watcher(stack)
@@ -180,12 +180,6 @@ def startup_restore():
     m.wait_status("running")
     assert os.path.exists(save)
     done(m)
-
-
-def places(m):
-    """Where each device is on the bus that the guest sees."""
-    buses, = m.ask_qemu("query-pci")
-    return {d["qdev_id"]: d["slot"] for d in buses[0]["devices"] if d["qdev_id"]}
 
 
 @oxt.case

@@ -14,7 +14,7 @@ import time
 
 import oxt
 from processes import alive
-from xenvm import Machine, Monitors, Watcher, done, sector
+from xenvm import Machine, Monitors, Watcher, done, places, sector
 
 STARTED = ["creating-domain", "creating-devices", "created", "running"]
 stack = Monitors()
@@ -252,6 +252,57 @@ def unplugging():
         m.cmd(*words)
         assert removal.wait(5) == 1 and "given up" in removal.stderr.read(), words
         assert m.status() == status
+    done(m)
+
+
+@oxt.case
+def let_go():
+    """What a guest lets go of unasked, after the time for it, or while no monitor is there, is gone and can be plugged in again"""
+    extra = os.path.join(stack.root, "ejected.img")
+    with open(extra, "wb") as f:
+        f.truncate(1 << 20)
+    line = os.path.join(stack.root, "eject.serial")
+    m = machine("eject", serial="unix:%s,server,nowait" % line)
+    m.cmd("start")
+    guest = socket.socket(socket.AF_UNIX)
+    guest.connect(line)
+
+    def eject(slot, name, command, back=lambda: None):
+        guest.sendall(bytes([slot]))
+        back()
+        oxt.wait_for(lambda: name not in m.cmd(command), 20, "the end of " + name)
+
+    def add(kind, value):
+        def added():  # what the host had for the one before goes a moment after it
+            r = stack.run([oxt.program("xenvm-cmd"), m.uuid, "device", kind, "add", value])
+            assert r.returncode == 0 or "under way" in r.stderr, r.stderr
+            return r.returncode == 0
+
+        oxt.wait_for(added, 20, "the device")
+
+    def plug():
+        add("disk", extra + ":file:xvdb:w:disk")
+        assert extra in m.cmd("disk-list")
+        files = [f for s in m.ask_qemu("query-fdsets")[0] for f in s["fds"] if f.get("opaque") == "disk-xvdb"]
+        assert len(files) == 1, files
+
+    plug()
+    slot = places(m)["xvdb"]
+    eject(slot, "xvdb", "disk-list")
+    plug()
+    assert places(m)["xvdb"] == slot
+    assert "does not let go" in m.fails("device", "disk", "del", "xvdb")
+    assert extra in m.cmd("disk-list")
+    eject(slot, "xvdb", "disk-list")
+    plug()
+    m.kill_monitor()
+    eject(slot, "xvdb", "disk-list", m.monitor)
+    plug()
+    for _ in range(2):
+        add("nic", "bridge=user,model=e1000")
+        assert "vif0" in places(m)
+        eject(places(m)["vif0"], "e1000", "nic-list")
+    guest.close()
     done(m)
 
 

@@ -32,6 +32,8 @@ typedef enum VmStatus {
         VM_STATUS_OTHER,   /* in the middle of being made, saved or restored */
 } VmStatus;
 
+typedef enum VmDeviceKind { VM_DEVICE_DISK, VM_DEVICE_NIC, VM_DEVICE_PCI, VM_DEVICE_USB } VmDeviceKind;
+
 typedef struct VmEvents {
         void (*phase)(void *userdata, TimelinePhase phase);
         /* The guest ended. The VM is still there, stopped, until kill(). Can come again after an adoption. */
@@ -40,6 +42,8 @@ typedef struct VmEvents {
         void (*gone)(void *userdata, const char *why);
         /* In adopt(): it does not answer for now, and is kept. done comes when it answers; until then kill() alone can do something. */
         void (*silent)(void *userdata);
+        /* The guest has let go of a device that nobody was waiting for; id as for detach(). It may not be one that is known. */
+        void (*unplugged)(void *userdata, VmDeviceKind kind, const char *id);
         void (*power_state)(void *userdata, int acpi_state);
         void (*node)(void *userdata, const char *untrusted_node, const char *untrusted_value); /* as in xenstore */
         void (*clock_changed)(void *userdata, int64_t offset); /* seconds against UTC */
@@ -65,8 +69,6 @@ typedef struct VmSpec {
 
 /* What a request to the guest asks for. */
 typedef enum VmAsk { VM_ASK_POWEROFF, VM_ASK_REBOOT, VM_ASK_SLEEP, VM_ASK_HIBERNATE, VM_ASK_WAKE } VmAsk;
-
-typedef enum VmDeviceKind { VM_DEVICE_DISK, VM_DEVICE_NIC, VM_DEVICE_PCI, VM_DEVICE_USB } VmDeviceKind;
 
 typedef struct VmDevice {
         VmDeviceKind kind;

@@ -124,6 +124,15 @@ static const Kind kinds[] = {
         { "usb", "usb", VM_DEVICE_USB, _XENVM_KEY_MAX, list_usb },
 };
 
+static const Kind *find_kind(VmDeviceKind kind)
+{
+        const Kind *k = kinds;
+
+        while (k->kind != kind)
+                k++;
+        return k;
+}
+
 /*
  * Changes to a running VM, a line each: "+disk VALUE", "-nic ID", "=disk VIRTPATH PATH" (another medium) and
  * "=nic ID BRIDGE". The current configuration follows them, the next one does not. They are in m->changes, in the file
@@ -468,14 +477,23 @@ static void del(Monitor *m, Request *q, const Kind *k, const char *id)
         change_begun(q, change, change ? m->backend->detach(m->vm, k->kind, id, on_changed, change) : -ENOMEM);
 }
 
+void devices_unplugged(Monitor *m, VmDeviceKind kind, const char *id)
+{
+        const Kind *k = find_kind(kind);
+        _cleanup_free_ char *line = strformat("-%s %s", k->name, id);
+
+        if (!line || (kind == VM_DEVICE_USB && !strv_contains(m->usb, id)))
+                return;
+        log_notice("The guest has let go of %s %s", k->name, id);
+        apply(m, line);
+        write_down(m, line);
+}
+
 static Change *change_element_new(Monitor *m, Request *q, VmDeviceKind kind, const char *id, const char *value)
 {
         _cleanup_free_ char *text = strformat("%s %s", id, value);
-        const Kind *k = kinds;
 
-        while (k->kind != kind)
-                k++;
-        return text ? change_new(m, q, k, '=', text) : NULL;
+        return text ? change_new(m, q, find_kind(kind), '=', text) : NULL;
 }
 
 void devices_set_medium(Monitor *m, Request *q, const char *virtpath, const char *path)

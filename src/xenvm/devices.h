@@ -22,4 +22,6 @@ int devices_saved_config(const Monitor *m, const char *devices, VmConfig **ret, 
 void devices_restore(Monitor *m, const char *devices);
 /* Cards that were plugged in, a bit for each id. */
 uint32_t devices_plugged_nics(const Monitor *m);
+/* One that the guest has let go of by itself. */
+void devices_unplugged(Monitor *m, VmDeviceKind kind, const char *id);
 void devices_forget(Monitor *m);

@@ -669,6 +669,11 @@ static void on_silent(void *userdata)
         m->adopted(m);
 }
 
+static void on_unplugged(void *userdata, VmDeviceKind kind, const char *id)
+{
+        devices_unplugged(userdata, kind, id);
+}
+
 static void on_power_state(void *userdata, int state)
 {
         Monitor *m = userdata;
@@ -723,6 +728,7 @@ const VmEvents monitor_vm_events = {
         .ended = on_ended,
         .gone = on_gone,
         .silent = on_silent,
+        .unplugged = on_unplugged,
         .power_state = on_power_state,
         .clock_changed = on_clock_changed,
         .stopped = on_stopped,

@@ -21,6 +21,8 @@ SERIAL_A = bytes([0xba, 0xf8, 0x03, 0xb0, 0x41, 0xee])
 WAIT = bytes([0xfb, 0xf4, 0xeb, 0xfc])
 # again: waits for a byte on the serial port and sends it back
 ECHO = bytes.fromhex("bafd03eca80174f8baf803eceeebf1")
+# Lets go of the PCI device in the slot whose number comes on the serial port (by the registers of ACPI hot-plug), again and again.
+EJECT = bytes.fromhex("bafd03eca80174f8baf803ec" "88c1" "6631c0ba10ae66ef" "66b80100000066d3e0" "ba08ae66ef" "ebda")
 # Letters A to Z in turn, one with each tick of the timer (18 a second).
 COUNT = bytes([0xb0, 0x41, 0xba, 0xf8, 0x03, 0xee, 0xfb, 0xf4, 0xfe, 0xc0, 0x3c, 0x5b, 0x75, 0xf4, 0xb0, 0x41, 0xeb, 0xf0])
 
@@ -38,8 +40,8 @@ def ticks(n):
 def sector(kind, after=0):
     if kind == "loop":
         code = SERIAL_A + WAIT
-    elif kind in ("count", "echo"):
-        code = COUNT if kind == "count" else ECHO
+    elif kind in ("count", "echo", "eject"):
+        code = {"count": COUNT, "echo": ECHO, "eject": EJECT}[kind]
     elif kind == "listens":  # switches the ACPI power button on (PM1_EN)
         code = out(0x602, 0x120, 2) + SERIAL_A + WAIT
     elif kind == "clock":  # sets the hour of the CMOS clock to 1
@@ -47,6 +49,12 @@ def sector(kind, after=0):
     else:
         code = SERIAL_A + (ticks(after) if after else b"") + out(*OUT[kind]) + WAIT
     return code.ljust(510, b"\0") + b"\x55\xaa"
+
+
+def places(m):
+    """Where each device is on the bus that the guest sees."""
+    buses, = m.ask_qemu("query-pci")
+    return {d["qdev_id"]: d["slot"] for d in buses[0]["devices"] if d["qdev_id"]}
 
 
 class Machine:

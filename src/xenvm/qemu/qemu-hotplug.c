@@ -52,11 +52,20 @@ static void keep_result(Vm *vm, int r, const char *text)
         vm->plug.why = TAKE_PTR(why);
 }
 
+/* Each change ends here. */
+static void change_done(Vm *vm, int r, const char *text)
+{
+        vm->plug.id[0] = '\0';
+        vm->plug.unplugging = false;
+        qemu_hotplug_go_on(vm);
+        operation_done(&vm->change, r, text);
+}
+
 static void finish_with_result(Vm *vm)
 {
         _cleanup_free_ char *why = TAKE_PTR(vm->plug.why);
 
-        operation_done(&vm->change, vm->plug.result, vm->plug.result < 0 ? (why ? why : "out of memory") : NULL);
+        change_done(vm, vm->plug.result, vm->plug.result < 0 ? (why ? why : "out of memory") : NULL);
 }
 
 static void on_medium_changed(void *userdata, int r, _unused_ json_object *value, const char *text)
@@ -149,12 +158,6 @@ int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, 
 #define UNPLUG_MAX (10 * USEC_PER_SEC)
 #define CABLE_OUT_USEC (500 * USEC_PER_MSEC)
 
-static void plug_ended(Vm *vm)
-{
-        vm->plug.id[0] = '\0';
-        finish_with_result(vm);
-}
-
 static void plug_finished(Vm *vm, int r, const char *text)
 {
         vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
@@ -163,10 +166,10 @@ static void plug_finished(Vm *vm, int r, const char *text)
         vm->plug.device = vm->plug.controller = NULL;
         keep_result(vm, r, text);
         if (r < 0 && vm->plug.names.n > 0)
-                qemu_image_drop(vm, vm->plug.id, true, plug_ended);
+                qemu_image_drop(vm, vm->plug.id, true, finish_with_result);
         else {
                 qemu_image_forget(vm);
-                plug_ended(vm);
+                finish_with_result(vm);
         }
 }
 
@@ -545,7 +548,7 @@ static void on_device_del(void *userdata, int r, _unused_ json_object *value, co
                 plug_finished(vm, r, text);
                 return;
         }
-        if (!vm->plug.id[0] || vm->plug.deadline)
+        if (!vm->plug.unplugging)
                 return; /* the event came before the answer */
         if (sd_event_add_time_relative(vm->spec.event, &vm->plug.deadline, CLOCK_MONOTONIC, UNPLUG_MAX, 0, on_unplug_deadline,
                                        vm) < 0)
@@ -554,26 +557,105 @@ static void on_device_del(void *userdata, int r, _unused_ json_object *value, co
 
 int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata)
 {
+        int r;
+
         if (vm->change.done)
                 return -EBUSY;
         if (vm->machine == QEMU_MACHINE_MICROVM)
                 return -EOPNOTSUPP;
         vm->plug.kind = kind;
         snprintf(vm->plug.id, sizeof vm->plug.id, "%s%s", kind == VM_DEVICE_NIC ? "vif" : kind == VM_DEVICE_USB ? "usb" : "", id);
-        return change(vm, "device_del", object("id", json_object_new_string(vm->plug.id)), on_device_del, done, userdata);
+        r = change(vm, "device_del", object("id", json_object_new_string(vm->plug.id)), on_device_del, done, userdata);
+        vm->plug.unplugging = r >= 0;
+        return r;
 }
 
-void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data)
+/*
+ * A guest can let go of a device long after it was asked, or without: that is told, and the host's side goes then. It waits
+ * until no other change is under way, and QEMU can be asked.
+ */
+
+/* As for detach(). false: it is none of the VM's, or of a kind that cannot be unplugged. */
+static bool find_device(const Vm *vm, const char *untrusted_id, VmDeviceKind *ret_kind, char ret_name[static 40])
 {
-        if (!data || !vm->plug.id[0])
-                return;
-        if (streq(name, "DEVICE_UNPLUG_GUEST_ERROR") && streq(json_get_text(data, "device", ""), vm->plug.id) && vm->plug.deadline)
+        const VmConfig *c = vm->spec.config;
+        const char *usb = startswith(untrusted_id, "usb");
+        char id[40];
+
+        for (size_t i = 0; i < c->disk.n; i++)
+                if (streq(qemu_disk_id(&c->disk.items[i], id), untrusted_id)) {
+                        *ret_kind = VM_DEVICE_DISK;
+                        snprintf(ret_name, 40, "%.39s", c->disk.items[i].virtpath);
+                        return true;
+                }
+        for (size_t i = 0; i < c->nic.n; i++) {
+                snprintf(id, sizeof id, "vif%lld", (long long) c->nic.items[i].id);
+                if (streq(id, untrusted_id)) {
+                        *ret_kind = VM_DEVICE_NIC;
+                        snprintf(ret_name, 40, "%s", id + strlen("vif"));
+                        return true;
+                }
+        }
+        if (!usb || !usb_name_valid(usb))
+                return false;
+        *ret_kind = VM_DEVICE_USB;
+        snprintf(ret_name, 40, "%.39s", usb);
+        return true;
+}
+
+static void on_late_end(_unused_ void *userdata, int r, const char *text)
+{
+        if (r < 0)
+                log_warning("What the host has for a device that is gone stays: %s", text);
+}
+
+static int on_let_go(_unused_ sd_event_source *s, void *userdata)
+{
+        Vm *vm = userdata;
+        char id[sizeof vm->plug.id], name[40];
+        VmDeviceKind kind;
+
+        vm->plug.late_source = sd_event_source_disable_unref(vm->plug.late_source);
+        while (vm->plug.n_late > 0 && !vm->change.done && vm->greeted && !vm->ending) {
+                memcpy(id, vm->plug.late[0], sizeof id);
+                memmove(vm->plug.late, vm->plug.late + 1, --vm->plug.n_late * sizeof vm->plug.late[0]);
+                if (!find_device(vm, id, &kind, name))
+                        continue;
+                vm->spec.events->unplugged(vm->spec.userdata, kind, name);
+                qemu_image_forget(vm);
+                vm->plug.kind = kind;
+                memcpy(vm->plug.id, id, sizeof id);
+                vm->change = (Operation) { on_late_end, vm };
+                if (remove_host_side(vm, on_host_side_removed) < 0)
+                        plug_finished(vm, 0, NULL);
+        }
+        return 0;
+}
+
+void qemu_hotplug_go_on(Vm *vm)
+{
+        if (vm->plug.n_late > 0 && !vm->plug.late_source)
+                (void) sd_event_add_defer(vm->spec.event, &vm->plug.late_source, on_let_go, vm);
+}
+
+void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *untrusted_data)
+{
+        const char *untrusted_id = untrusted_data ? json_get_text(untrusted_data, "device", "") : "";
+        bool awaited = vm->plug.unplugging && streq(untrusted_id, vm->plug.id);
+
+        if (streq(name, "DEVICE_UNPLUG_GUEST_ERROR") && awaited && vm->plug.deadline)
                 plug_finished(vm, -EIO, "the guest refuses to let go of the device");
-        if (!streq(name, "DEVICE_DELETED") || !streq(json_get_text(data, "device", ""), vm->plug.id))
+        if (!streq(name, "DEVICE_DELETED") || !untrusted_id[0])
                 return;
-        vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
-        if (remove_host_side(vm, on_host_side_removed) < 0)
-                plug_finished(vm, 0, NULL);
+        if (awaited) {
+                vm->plug.unplugging = false;
+                vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
+                if (remove_host_side(vm, on_host_side_removed) < 0)
+                        plug_finished(vm, 0, NULL);
+        } else if (vm->plug.n_late < ELEMENTSOF(vm->plug.late) && strlen(untrusted_id) < sizeof vm->plug.late[0]) {
+                memcpy(vm->plug.late[vm->plug.n_late++], untrusted_id, strlen(untrusted_id) + 1);
+                (void) on_let_go(NULL, vm);
+        }
 }
 
 /* Cards: the cable is pulled, the tap device moved, and the cable put in again, so that the guest asks for a new address. */
@@ -592,7 +674,7 @@ static void on_link_up(void *userdata, int r, _unused_ json_object *value, const
         Vm *vm = userdata;
         _cleanup_free_ char *why = TAKE_PTR(vm->plug.why);
 
-        operation_done(&vm->change, why ? -EIO : r, why ? why : r < 0 ? text : NULL);
+        change_done(vm, why ? -EIO : r, why ? why : r < 0 ? text : NULL);
 }
 
 static int on_cable_out(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
@@ -630,7 +712,7 @@ static void on_link_down(void *userdata, int r, _unused_ json_object *value, con
         const char *const parameters[] = { "tap", vm->plug.tap, "bridge", vm->plug.bridge, NULL };
 
         if (r < 0) {
-                operation_done(&vm->change, -EIO, text);
+                change_done(vm, -EIO, text);
                 return;
         }
         if (!vm->plug.tap[0]) {
@@ -667,6 +749,7 @@ int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, voi
 
 void qemu_hotplug_release(Vm *vm)
 {
+        vm->plug.late_source = sd_event_source_disable_unref(vm->plug.late_source);
         vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
         json_object_put(vm->plug.device);
         json_object_put(vm->plug.controller);

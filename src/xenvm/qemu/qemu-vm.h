@@ -105,6 +105,10 @@ struct Vm {
                 void (*image_next)(Vm *vm, int r, const char *text), (*dropped)(Vm *vm);
                 char label[48];        /* of sets that are being taken back */
                 bool drop_new, writable;
+                bool unplugging;       /* the guest is to let go of it */
+                char late[32][64];     /* ids of devices that the guest has let go of by itself, to be cleared up after */
+                size_t n_late;
+                sd_event_source *late_source;
                 int result;
                 json_object *controller; /* of a USB device, to add before it */
                 char node[40];         /* of a USB device */
@@ -214,6 +218,7 @@ int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *us
 int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata);
 int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
 void qemu_hotplug_release(Vm *vm);
+void qemu_hotplug_go_on(Vm *vm); /* with what waited for the end of a change, or for QEMU */
 void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
 
 /* qemu-look.c */

@@ -297,6 +297,7 @@ static void on_adopted_status(void *userdata, int r, json_object *value, const c
                 return;
         }
         vm->status = qemu_status_of_word(json_object_is_type(value, json_type_object) ? json_get_text(value, "status", "") : "");
+        qemu_hotplug_go_on(vm);
         operation_done(&vm->create, 0, NULL);
 }
 
