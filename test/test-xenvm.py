@@ -183,7 +183,22 @@ def power_states():
     m = machine()
     m.cmd("start")
     assert "failed to put domain into s3" in m.fails("s3suspend", "timeout=1")
+    # QEMU's own end is neither.
+    for word in ("s3", "s4"):
+        if m.status() == "shutdown":
+            m.cmd("start")
+        sleep = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, word + "suspend", "timeout=60"], env=stack.env, stderr=subprocess.PIPE, text=True)
+        oxt.wait_for(lambda: m.cmd("progress").startswith(word), 10, "the sleep")
+        os.kill(m.pid(), signal.SIGKILL)
+        assert sleep.wait(60) == 1 and "failed to put domain into " + word in sleep.stderr.read()
+        m.wait_status("shutdown")
     done(m)
+    for kind, words in (("poweroff", ("s3suspend", "timeout=60")), ("panic", ("s4suspend", "timeout=60"))):
+        m = machine(kind, after=54)
+        m.cmd("start")
+        assert "failed to put domain into " + words[0][:2] in m.fails(*words)
+        m.wait_status("shutdown")
+        done(m)
     m = machine("clock", **{"time-offset": "3600"})
     m.cmd("start")
     oxt.wait_for(lambda: [x for x in watcher.messages(m) if x.startswith("rtc:")], 10, "the clock's change")

@@ -589,11 +589,21 @@ void op_resume(Monitor *m)
 
 static bool accepts(const Op *op, VmEnd end, bool vanished)
 {
-        if (op->kind == OP_HALT || op->kind == OP_S4)
+        if (op->kind == OP_S4)
+                return end == VM_END_POWEROFF;
+        if (op->kind == OP_HALT)
                 return end == VM_END_POWEROFF || vanished;
         if (op->kind == OP_REBOOT)
                 return end == VM_END_POWEROFF || end == VM_END_REBOOT || vanished;
         return false;
+}
+
+/* How the contract tells that the VM's end ended an operation. */
+static const char *op_ended_text(const Op *op)
+{
+        return op->kind == OP_S3   ? "failed to put domain into s3"
+               : op->kind == OP_S4 ? "failed to put domain into s4"
+                                   : "Vm_shutdown_wrong_reason";
 }
 
 static void on_ended(void *userdata, VmEnd end)
@@ -615,7 +625,7 @@ static void on_ended(void *userdata, VmEnd end)
         else if (m->op) {
                 if (m->state == STATE_SUSPENDING) /* where the VM is preserved, it is as it was before */
                         monitor_set_state(m, m->op->before);
-                op_fail(m, "Vm_shutdown_wrong_reason: the guest %s", words[end]);
+                op_fail(m, "%s: the guest %s", op_ended_text(m->op), words[end]);
         }
         act(m, end);
 }
@@ -643,7 +653,9 @@ static void on_gone(void *userdata, const char *why)
                 vm_ended(m);
                 return;
         }
-        if (op)
+        if (op && (op->kind == OP_S3 || op->kind == OP_S4))
+                op_fail(m, "%s: the VM is gone: %s", op_ended_text(op), strempty(text));
+        else if (op)
                 op_fail(m, "the VM is gone: %s", strempty(text));
         act(m, VM_END_CRASH);
 }
