@@ -232,10 +232,23 @@ def tpm():
         assert m.ask_qemu("query-tpm")[0][0]["model"] == "tpm-tis"
         swtpm, = [h["pid"] for h in m.record()["details"]["helpers"] if h["name"] == "swtpm"]
         assert alive(swtpm)
+        assert "swtpm has ended" not in m.log()
         m.cmd("destroy")
         oxt.wait_for(lambda: not alive(swtpm), 5, "swtpm's end")
         kept = [f for d, _, files in os.walk(stack.state) for f in files if d.endswith("tpm-" + m.uuid)]
         assert any(f.startswith("tpm2") for f in kept), kept
+    # One that ends before its VM is told of, also by a monitor that has not started it.
+    for adopted in (False, True):
+        m.cmd("start")
+        if adopted:
+            m.kill_monitor()
+            m.monitor()
+        swtpm, = [h["pid"] for h in m.record()["details"]["helpers"] if h["name"] == "swtpm"]
+        told = m.log().count("swtpm has ended")
+        os.kill(swtpm, 9)
+        oxt.wait_for(lambda: m.log().count("swtpm has ended") == told + 1, 10, "the word of swtpm's end")
+        assert m.status() == "running"
+        m.cmd("destroy")
     m.cmd("quit")
 
 

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -54,10 +55,34 @@ void qemu_helpers_kill(Vm *vm)
                         (void) poll(&(struct pollfd) { .fd = h->pidfd, .events = POLLIN }, 1, REAP_MAX_MSEC);
                         (void) waitid(P_PIDFD, (id_t) h->pidfd, &(siginfo_t) { 0 }, WEXITED | WNOHANG);
                 }
+                sd_event_source_disable_unref(h->watch);
                 h->pidfd = safe_close(h->pidfd);
                 free(h->name);
         }
         vm->n_helpers = 0;
+}
+
+/* The VM goes on, without what it served; nobody can give QEMU another in its place. */
+static int on_helper_ended(sd_event_source *s, int fd, _unused_ uint32_t revents, void *userdata)
+{
+        const Helper *h = userdata;
+
+        (void) waitid(P_PIDFD, (id_t) fd, &(siginfo_t) { 0 }, WEXITED | WNOHANG);
+        (void) sd_event_source_set_enabled(s, SD_EVENT_OFF);
+        if (h->vm->ending)
+                return 0;
+        log_warning("%s has ended while the VM that it serves runs: %s", h->name,
+                    streq(h->name, "swtpm") ? "the guest has no TPM any more" : "a network card has no network any more");
+        return 0;
+}
+
+void qemu_helper_watch(Vm *vm, Helper *h)
+{
+        h->vm = vm;
+        if (sd_event_add_io(vm->spec.event, &h->watch, h->pidfd, EPOLLIN, on_helper_ended, h) < 0)
+                log_warning("The end of %s will not be noticed", h->name);
+        else /* they end with QEMU, whose end is to be heard first */
+                (void) sd_event_source_set_priority(h->watch, SD_EVENT_PRIORITY_IDLE);
 }
 
 static int start_helper(Vm *vm, const char *name, SpawnProgram program, char *const args[], int fd)
@@ -81,6 +106,7 @@ static int start_helper(Vm *vm, const char *name, SpawnProgram program, char *co
         }
         (void) process_start_time(h->process.pid, &h->process.start);
         vm->n_helpers++;
+        qemu_helper_watch(vm, h);
         return 0;
 }
 

@@ -30,6 +30,8 @@ typedef struct Helper {
         char *name;
         ProcessRef process;
         int pidfd;
+        sd_event_source *watch;
+        Vm *vm; /* for the watch */
 } Helper;
 
 #define HELPERS_MAX 40
@@ -246,5 +248,7 @@ void qemu_image_forget(Vm *vm);
 int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char *why));
 void host_side_done(HostSide *h);
 void qemu_helpers_kill(Vm *vm);
+/* Warns when it ends before the VM does. */
+void qemu_helper_watch(Vm *vm, Helper *h);
 /* Why oxt-helper made, or moved, no tap device: its own words, or what the call failed of. */
 const char *qemu_no_bridge(int r, const char *why);

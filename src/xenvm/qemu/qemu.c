@@ -102,6 +102,7 @@ Vm *qemu_free(Vm *vm)
         for (unsigned i = 0; i < vm->n_errors; i++)
                 free(vm->errors[i]);
         for (unsigned i = 0; i < vm->n_helpers; i++) {
+                sd_event_source_disable_unref(vm->helpers[i].watch);
                 free(vm->helpers[i].name);
                 safe_close(vm->helpers[i].pidfd);
         }
@@ -356,7 +357,10 @@ static int adopt_details(Vm *vm, const char *details)
                 if (helper->pidfd < 0)
                         continue;
                 helper->name = strdup(json_get_text(h, "name", ""));
+                if (!helper->name)
+                        return -ENOMEM;
                 vm->n_helpers++;
+                qemu_helper_watch(vm, helper);
         }
         return 0;
 }
