@@ -89,6 +89,9 @@ for line in client.makefile():
         continue
     if mode == "flood-events" and name == "cont":
         threading.Thread(target=flood, daemon=True).start()
+    if name == "device_del":
+        with events() as f:
+            f.write(json.dumps({"event": "DEVICE_DELETED", "data": {"device": request["arguments"]["id"], "path": "/"}}).encode() + b"\r\n")
     if mode == "ends-first" and name == "cont":
         with events() as f:
             f.write(b'{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}\r\n')

@@ -11,7 +11,7 @@ import subprocess
 import oxt
 import whole
 from processes import alive
-from xenvm import SERIAL_A, WAIT, Machine, Monitors
+from xenvm import SERIAL_A, WAIT, Machine, Monitors, done, places
 
 # What the guest finds is said once; then it serves: echoes on a port, and says what lies in its CD drive.
 SCRIPT = """
@@ -211,6 +211,92 @@ def end():
     helpers = [h["pid"] for h in m.record()["details"]["helpers"]]
     World.end()
     oxt.wait_for(lambda: not any(alive(p) for p in helpers), 5, "the end of %s" % helpers)
+
+
+@oxt.case
+def unplugging():
+    """While an unplugging waits for a guest that does not let go: pausing and questions go on, a save is refused"""
+    extra = os.path.join(stack.root, "held.img")
+    with open(extra, "wb") as f:
+        f.truncate(1 << 20)
+    m = stack.machine(display="vnc")
+    m.cmd("start")
+    m.cmd("device", "disk", "add", extra + ":file:xvdb:w:disk")
+    removal = m.begin("device", "disk", "del", "xvdb")
+    oxt.wait_for(lambda: "under way" in m.fails("device", "disk", "del", "hda"), 5, "the removal")
+    assert removal.poll() is None, "it did not wait for the guest"
+    assert m.cmd("get-vnc") is not None
+    m.cmd("pause")
+    assert m.status() == "paused"
+    m.cmd("unpause")
+    assert "under way" in m.fails("checkpoint", os.path.join(stack.root, "never"))
+    assert m.status() == "running" and removal.poll() is None, "it did not wait for the guest"
+    m.cmd("trigger", "s3resume")
+    assert removal.wait(60) == 1 and "does not let go" in removal.stderr.read()
+    assert "xvdb" in m.cmd("disk-list")
+    # A second removal of another disk, which the end of the VM answers.
+    m.cmd("device", "nic", "add", "bridge=user,model=e1000")
+    for words, status in ((("destroy",), "shutdown"), (("halt", "force"), "shutdown")):
+        if m.status() == "shutdown":
+            m.cmd("start")
+            m.cmd("device", "nic", "add", "bridge=user,model=e1000")
+        removal = m.begin("device", "nic", "del", "0")
+        oxt.wait_for(lambda: "under way" in m.fails("device", "nic", "del", "7"), 5, "the removal")
+        m.cmd(*words)
+        assert removal.wait(5) == 1 and "given up" in removal.stderr.read(), words
+        assert m.status() == status
+    done(m)
+
+
+@oxt.case
+def let_go():
+    """What a guest lets go of unasked, after the time for it, or while no monitor is there, is gone and can be plugged in again"""
+    extra = os.path.join(stack.root, "ejected.img")
+    with open(extra, "wb") as f:
+        f.truncate(1 << 20)
+    line = os.path.join(stack.root, "eject.serial")
+    m = stack.machine("eject", serial="unix:%s,server,nowait" % line)
+    m.cmd("start")
+    guest = socket.socket(socket.AF_UNIX)
+    guest.connect(line)
+
+    def eject(slot, name, command, back=lambda: None):
+        guest.sendall(bytes([slot]))
+        back()
+        oxt.wait_for(lambda: name not in m.cmd(command), 20, "the end of " + name)
+
+    def add(kind, value):
+        def added():  # what the host had for the one before goes a moment after it
+            r = stack.run([oxt.program("xenvm-cmd"), m.uuid, "device", kind, "add", value])
+            assert r.returncode == 0 or "under way" in r.stderr, r.stderr
+            return r.returncode == 0
+
+        oxt.wait_for(added, 20, "the device")
+
+    def plug():
+        add("disk", extra + ":file:xvdb:w:disk")
+        assert extra in m.cmd("disk-list")
+        files = [f for s in m.ask_qemu("query-fdsets")[0] for f in s["fds"] if f.get("opaque") == "disk-xvdb"]
+        assert len(files) == 1, files
+
+    plug()
+    slot = places(m)["xvdb"]
+    eject(slot, "xvdb", "disk-list")
+    plug()
+    assert places(m)["xvdb"] == slot
+    assert "does not let go" in m.fails("device", "disk", "del", "xvdb")
+    assert extra in m.cmd("disk-list")
+    eject(slot, "xvdb", "disk-list")
+    plug()
+    m.kill_monitor()
+    eject(slot, "xvdb", "disk-list", m.monitor)
+    plug()
+    for _ in range(2):
+        add("nic", "bridge=user,model=e1000")
+        assert "vif0" in places(m)
+        eject(places(m)["vif0"], "e1000", "nic-list")
+    guest.close()
+    done(m)
 
 
 @oxt.case

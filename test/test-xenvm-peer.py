@@ -3,12 +3,12 @@
 """A QEMU that lies (fake-qemu.py): the monitor neither hangs nor grows, says what is wrong, and leaves nothing."""
 import os
 import shutil
-import subprocess
+import signal
 import time
 
 import oxt
 from processes import alive
-from xenvm import Machine, Monitors
+from xenvm import Machine, Monitors, done
 
 stack = Monitors()
 # A copy, since who it runs as may not be able to pass through the folders of the source.
@@ -44,7 +44,7 @@ def bad_starts():
         m = machine(mode, str(timeout))
         pid = m.pid("monitor")
         before = descriptors(pid)
-        start = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "start"], env=stack.env, stderr=subprocess.PIPE, text=True)
+        start = m.begin("start")
         time.sleep(0.1)
         m.status()
         assert mode != "silent" or start.poll() is None, "the monitor answers only when the start has failed"
@@ -94,7 +94,7 @@ def stopped_process():
     m.cmd("start")
     qemu = m.pid()
     os.kill(qemu, 19)
-    pause = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "pause"], env=stack.env, stderr=subprocess.PIPE, text=True)
+    pause = m.begin("pause")
     time.sleep(0.2)
     begin = time.monotonic()
     assert m.status() == "running"
@@ -104,8 +104,55 @@ def stopped_process():
     m.cmd("quit")
 
 
-def command(m, *words):
-    return subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, *words], env=stack.env, stderr=subprocess.PIPE, text=True)
+@oxt.case
+def adopted_while_stopped():
+    """A monitor that comes back to a QEMU that does not answer keeps the VM, controls it once it answers, and destroys it when told"""
+    m = stack.machine()
+    m.cmd("start")
+    qemu = m.pid()
+
+    def come_back():
+        m.kill_monitor()
+        m.monitor(wait=False)
+        oxt.wait_for(lambda: stack.owned(m.name), 60, "the monitor")
+        assert m.status() == "running" and alive(qemu) and m.pid() == qemu
+        assert "cannot be asked" in m.fails("pause") and m.status() == "running"
+
+    os.kill(qemu, signal.SIGSTOP)
+    come_back()
+    os.kill(qemu, signal.SIGCONT)
+    oxt.wait_for(lambda: "Found the VM running" in m.log(), 30, "QEMU's answer")
+    m.cmd("pause")
+    m.cmd("unpause")
+    os.kill(qemu, signal.SIGSTOP)
+    come_back()
+    m.cmd("destroy")
+    assert not alive(qemu) and m.status() == "shutdown"
+    m.served_by = m.pid("monitor")
+    done(m)
+
+
+@oxt.case
+def pci_devices():
+    """A PCI device is unplugged by the id that the list shows, and is in no list then, so that the VM can be saved again"""
+    m = machine("honest", "30")
+    m.cmd("start")
+    m.cmd("device", "pci", "add", "3,0000:00:1b.0")
+    m.cmd("device", "pci", "add", "4,0000:02:00.1")
+    assert [l for l in m.cmd("device", "pci", "list").splitlines() if l.startswith("id")] == ["id:3", "id:4"]
+    for wrong in ("5", "pci3-00-1b-0", "x"):
+        assert "no such PCI device" in m.fails("device", "pci", "del", wrong)
+    m.cmd("device", "pci", "del", "3")
+    assert m.cmd("device", "pci", "list").splitlines() == ["id:4", "  domain:0, bus:2, slot: 0, func: 1"]
+    save = os.path.join(stack.root, "never")
+    assert "given to the VM" in m.fails("checkpoint", save)
+    m.cmd("device", "pci", "del", "4")
+    assert m.cmd("device", "pci", "list") == ""
+    saving = m.begin("checkpoint", save)
+    m.wait_status("suspending")
+    m.cmd("destroy")
+    assert saving.wait(60) == 1
+    m.cmd("quit")
 
 
 @oxt.case
@@ -119,7 +166,7 @@ def destroyed_meanwhile():
         m.cmd("start")
         qemu = m.pid()
         os.kill(qemu, 19)
-        waiting = command(m, *words)
+        waiting = m.begin(*words)
         m.wait_status(state)
         m.cmd("destroy")
         assert waiting.wait(60) == 1 and "interrupted by destroy" in waiting.stderr.read(), words
@@ -128,7 +175,7 @@ def destroyed_meanwhile():
     m.cmd("quit")
     m = machine("mute-cont", "30")
     monitor = m.pid("monitor")
-    start = command(m, "start")
+    start = m.begin("start")
     m.wait_status("created")
     assert "start is under way" in m.fails("cd-eject", "hdc")
     m.cmd("destroy")

@@ -108,7 +108,7 @@ def cancelled_saves():
         f.write("an older one")
     for command in ("suspend", "checkpoint"):
         watcher.clear()
-        saving = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, command, save], env=stack.env, stderr=subprocess.PIPE, text=True)
+        saving = m.begin(command, save)
         oxt.wait_for(lambda: os.path.exists(save + ".tmp"), 20, "the file")
         assert m.cmd("progress").startswith(command)
         assert "Vm_bad_state" in m.fails("pause")

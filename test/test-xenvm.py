@@ -14,7 +14,7 @@ import time
 
 import oxt
 from processes import alive
-from xenvm import Machine, Monitors, Watcher, done, places, sector
+from xenvm import Machine, Monitors, Watcher, done, sector
 
 STARTED = ["creating-domain", "creating-devices", "created", "running"]
 stack = Monitors()
@@ -125,7 +125,7 @@ def halts():
     m.cmd("restart", "force")
     assert watcher.states(m) == ["shutdowning", "rebooting"] + STARTED
     # This guest does not listen; destroy interrupts the waiting halt, which fails.
-    halt = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "halt"], env=stack.env, stderr=subprocess.PIPE, text=True)
+    halt = m.begin("halt")
     oxt.wait_for(lambda: m.cmd("progress").startswith("halt"), 5, "the halt")
     assert "Vm_bad_state" in m.fails("suspend", "/tmp/never")
     m.cmd("destroy")
@@ -187,7 +187,7 @@ def power_states():
     for word in ("s3", "s4"):
         if m.status() == "shutdown":
             m.cmd("start")
-        sleep = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, word + "suspend", "timeout=60"], env=stack.env, stderr=subprocess.PIPE, text=True)
+        sleep = m.begin(word + "suspend", "timeout=60")
         oxt.wait_for(lambda: m.cmd("progress").startswith(word), 10, "the sleep")
         os.kill(m.pid(), signal.SIGKILL)
         assert sleep.wait(60) == 1 and "failed to put domain into " + word in sleep.stderr.read()
@@ -202,122 +202,6 @@ def power_states():
     m = machine("clock", **{"time-offset": "3600"})
     m.cmd("start")
     oxt.wait_for(lambda: [x for x in watcher.messages(m) if x.startswith("rtc:")], 10, "the clock's change")
-    done(m)
-
-
-@oxt.case
-def adopted_while_stopped():
-    """A monitor that comes back to a QEMU that does not answer keeps the VM, controls it once it answers, and destroys it when told"""
-    m = machine()
-    m.cmd("start")
-    qemu = m.pid()
-
-    def come_back():
-        m.kill_monitor()
-        m.monitor(wait=False)
-        oxt.wait_for(lambda: stack.owned(m.name), 60, "the monitor")
-        assert m.status() == "running" and alive(qemu) and m.pid() == qemu
-        assert "cannot be asked" in m.fails("pause") and m.status() == "running"
-
-    os.kill(qemu, signal.SIGSTOP)
-    come_back()
-    os.kill(qemu, signal.SIGCONT)
-    oxt.wait_for(lambda: "Found the VM running" in m.log(), 30, "QEMU's answer")
-    m.cmd("pause")
-    m.cmd("unpause")
-    os.kill(qemu, signal.SIGSTOP)
-    come_back()
-    m.cmd("destroy")
-    assert not alive(qemu) and m.status() == "shutdown"
-    m.served_by = m.pid("monitor")
-    done(m)
-
-
-@oxt.case
-def unplugging():
-    """While an unplugging waits for a guest that does not let go: pausing and questions go on, a save is refused"""
-    extra = os.path.join(stack.root, "held.img")
-    with open(extra, "wb") as f:
-        f.truncate(1 << 20)
-    m = machine(display="vnc")
-    m.cmd("start")
-    m.cmd("device", "disk", "add", extra + ":file:xvdb:w:disk")
-    removal = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "device", "disk", "del", "xvdb"], env=stack.env,
-                               stderr=subprocess.PIPE, text=True)
-    oxt.wait_for(lambda: "under way" in m.fails("device", "disk", "del", "hda"), 5, "the removal")
-    assert removal.poll() is None, "it did not wait for the guest"
-    assert m.cmd("get-vnc") is not None
-    m.cmd("pause")
-    assert m.status() == "paused"
-    m.cmd("unpause")
-    assert "under way" in m.fails("checkpoint", os.path.join(stack.root, "never"))
-    assert m.status() == "running" and removal.poll() is None, "it did not wait for the guest"
-    m.cmd("trigger", "s3resume")
-    assert removal.wait(60) == 1 and "does not let go" in removal.stderr.read()
-    assert "xvdb" in m.cmd("disk-list")
-    # A second removal of another disk, which the end of the VM answers.
-    m.cmd("device", "nic", "add", "bridge=user,model=e1000")
-    for words, status in ((("destroy",), "shutdown"), (("halt", "force"), "shutdown")):
-        if m.status() == "shutdown":
-            m.cmd("start")
-            m.cmd("device", "nic", "add", "bridge=user,model=e1000")
-        removal = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "device", "nic", "del", "0"], env=stack.env,
-                                   stderr=subprocess.PIPE, text=True)
-        oxt.wait_for(lambda: "under way" in m.fails("device", "nic", "del", "7"), 5, "the removal")
-        m.cmd(*words)
-        assert removal.wait(5) == 1 and "given up" in removal.stderr.read(), words
-        assert m.status() == status
-    done(m)
-
-
-@oxt.case
-def let_go():
-    """What a guest lets go of unasked, after the time for it, or while no monitor is there, is gone and can be plugged in again"""
-    extra = os.path.join(stack.root, "ejected.img")
-    with open(extra, "wb") as f:
-        f.truncate(1 << 20)
-    line = os.path.join(stack.root, "eject.serial")
-    m = machine("eject", serial="unix:%s,server,nowait" % line)
-    m.cmd("start")
-    guest = socket.socket(socket.AF_UNIX)
-    guest.connect(line)
-
-    def eject(slot, name, command, back=lambda: None):
-        guest.sendall(bytes([slot]))
-        back()
-        oxt.wait_for(lambda: name not in m.cmd(command), 20, "the end of " + name)
-
-    def add(kind, value):
-        def added():  # what the host had for the one before goes a moment after it
-            r = stack.run([oxt.program("xenvm-cmd"), m.uuid, "device", kind, "add", value])
-            assert r.returncode == 0 or "under way" in r.stderr, r.stderr
-            return r.returncode == 0
-
-        oxt.wait_for(added, 20, "the device")
-
-    def plug():
-        add("disk", extra + ":file:xvdb:w:disk")
-        assert extra in m.cmd("disk-list")
-        files = [f for s in m.ask_qemu("query-fdsets")[0] for f in s["fds"] if f.get("opaque") == "disk-xvdb"]
-        assert len(files) == 1, files
-
-    plug()
-    slot = places(m)["xvdb"]
-    eject(slot, "xvdb", "disk-list")
-    plug()
-    assert places(m)["xvdb"] == slot
-    assert "does not let go" in m.fails("device", "disk", "del", "xvdb")
-    assert extra in m.cmd("disk-list")
-    eject(slot, "xvdb", "disk-list")
-    plug()
-    m.kill_monitor()
-    eject(slot, "xvdb", "disk-list", m.monitor)
-    plug()
-    for _ in range(2):
-        add("nic", "bridge=user,model=e1000")
-        assert "vif0" in places(m)
-        eject(places(m)["vif0"], "e1000", "nic-list")
-    guest.close()
     done(m)
 
 

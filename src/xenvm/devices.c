@@ -218,6 +218,9 @@ static int change_element(VmConfig *c, const Kind *k, char sign, const char *tex
 
         if (!id)
                 return -ENOMEM;
+        for (size_t i = 0; k->kind == VM_DEVICE_PCI && sign == '-' && parse_i64(id, &number) >= 0 && i < c->pci.n; i++)
+                if (c->pci.items[i].devid == number)
+                        return vmconfig_remove(c, k->key, i);
         if (!d && !n)
                 return -ENOENT;
         if (sign == '-')
@@ -269,7 +272,7 @@ static void apply(Monitor *m, const char *line)
         if (!m->next && vmconfig_copy(m->config, &m->next) < 0) /* the next start is without it */
                 log_oom();
         r = change_config(m->config, line, &why);
-        if (r < 0 && k->kind != VM_DEVICE_PCI)
+        if (r < 0)
                 log_warning("A change of devices is not listed: %s", why ? why : strerror(-r));
 }
 

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import uuid
 
@@ -106,6 +107,10 @@ class Machine:
 
     def fails(self, *words, **kwargs):
         return self.cmd(*words, status=1, **kwargs)
+
+    def begin(self, *words):
+        """A command that is not waited for."""
+        return subprocess.Popen([oxt.program("xenvm-cmd"), self.uuid, *words], env=self.stack.env, stderr=subprocess.PIPE, text=True)
 
     def status(self):
         return self.cmd("get-status")

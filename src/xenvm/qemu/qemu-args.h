@@ -53,6 +53,8 @@ int qemu_args(const VmConfig *c, const QemuEnv *env, char ***ret_args, QemuFiles
 const char *qemu_disk_id(const VmDisk *d, char buf[static 40]);
 /* DDDD:BB:SS.F */
 const char *qemu_pci_name(const VmPci *p, char buf[static 16]);
+/* Its name in QEMU. */
+const char *qemu_pci_id(const VmPci *p, char buf[static 40]);
 /* The -device model of a card: config names, with the default. */
 const char *qemu_nic_model(const VmConfig *c, const VmNic *n, QemuMachine machine);
 /* A forward in QEMU's words: tcp:127.0.0.1:2222-:22. */

@@ -266,18 +266,24 @@ const char *qemu_pci_name(const VmPci *p, char buf[static 16])
         return buf;
 }
 
+const char *qemu_pci_id(const VmPci *p, char buf[static 40])
+{
+        snprintf(buf, 40, "pci%lld-%02x-%02x-%x", (long long) p->devid, p->bus, p->slot, p->func);
+        return buf;
+}
+
 void qemu_add_pci(ArgList *l, const VmConfig *c, _unused_ QemuMachine machine)
 {
         for (size_t i = 0; i < c->pci.n; i++) {
                 const VmPci *p = &c->pci.items[i];
-                char place[40] = "", name[16];
+                char place[40] = "", name[16], id[40];
 
                 if (p->guest_slot != XENVM_UNSET)
                         snprintf(place, sizeof place, ",addr=0x%llx", (unsigned long long) p->guest_slot);
                 else if (p->vdevfn != XENVM_UNSET)
                         snprintf(place, sizeof place, ",addr=0x%llx.%llu", (unsigned long long) p->vdevfn / 8,
                                  (unsigned long long) p->vdevfn % 8);
-                arg_add(l, "-device", "vfio-pci,host=%s,id=pci%lld-%zu%s", qemu_pci_name(p, name), (long long) p->devid, i, place);
+                arg_add(l, "-device", "vfio-pci,host=%s,id=%s%s", qemu_pci_name(p, name), qemu_pci_id(p, id), place);
         }
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Changes of a running VM's devices: plugging, unplugging, media, links. One at a time (vm->change). */
+/* Changes of a running VM's devices: plugging, unplugging, media. One at a time (vm->change). */
 #include <fcntl.h>
 
 #include "log.h"
@@ -52,8 +52,7 @@ static void keep_result(Vm *vm, int r, const char *text)
         vm->plug.why = TAKE_PTR(why);
 }
 
-/* Each change ends here. */
-static void change_done(Vm *vm, int r, const char *text)
+void qemu_change_done(Vm *vm, int r, const char *text)
 {
         vm->plug.id[0] = '\0';
         vm->plug.unplugging = false;
@@ -65,7 +64,7 @@ static void finish_with_result(Vm *vm)
 {
         _cleanup_free_ char *why = TAKE_PTR(vm->plug.why);
 
-        change_done(vm, vm->plug.result, vm->plug.result < 0 ? (why ? why : "out of memory") : NULL);
+        qemu_change_done(vm, vm->plug.result, vm->plug.result < 0 ? (why ? why : "out of memory") : NULL);
 }
 
 static void on_medium_changed(void *userdata, int r, _unused_ json_object *value, const char *text)
@@ -156,7 +155,6 @@ int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, 
  * A guest without a driver for hot-plug never lets go: then there is an error after a while, and nothing changed.
  */
 #define UNPLUG_MAX (10 * USEC_PER_SEC)
-#define CABLE_OUT_USEC (500 * USEC_PER_MSEC)
 
 static void plug_finished(Vm *vm, int r, const char *text)
 {
@@ -410,11 +408,11 @@ static int attach_nic(Vm *vm, const VmNic *n, VmDone done, void *userdata)
 static int attach_pci(Vm *vm, const VmPci *p, VmDone done, void *userdata)
 {
         json_object *device = object("driver", json_object_new_string("vfio-pci"));
-        char host[16];
+        char host[16], id[40];
 
         if (!device)
                 return -ENOMEM;
-        snprintf(vm->plug.id, sizeof vm->plug.id, "pci%lld-%02x-%02x-%x", (long long) p->devid, p->bus, p->slot, p->func);
+        snprintf(vm->plug.id, sizeof vm->plug.id, "%s", qemu_pci_id(p, id));
         set_text(device, "host", qemu_pci_name(p, host));
         set_text(device, "id", vm->plug.id);
         return plug(vm, NULL, NULL, device, done, userdata);
@@ -555,8 +553,31 @@ static void on_device_del(void *userdata, int r, _unused_ json_object *value, co
                 plug_finished(vm, -ENOMEM, NULL);
 }
 
+/* The id is that of the lists, and all functions that have it are one device; QEMU unplugs one function at a time. */
+static const VmPci *find_pci(const VmConfig *c, const char *id, const char **ret_why)
+{
+        const VmPci *found = NULL;
+        int64_t devid;
+
+        if (parse_i64(id, &devid) < 0)
+                devid = -1;
+        *ret_why = "the VM has no such PCI device; 'list' shows those that it has";
+        for (size_t i = 0; i < c->pci.n; i++)
+                if (c->pci.items[i].devid == devid) {
+                        if (found)
+                                *ret_why = "a device of several functions cannot be unplugged from a running VM";
+                        found = found ? NULL : &c->pci.items[i];
+                        if (!found)
+                                break;
+                }
+        return found;
+}
+
 int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata)
 {
+        const VmPci *pci = NULL;
+        const char *why;
+        char pci_id[40];
         int r;
 
         if (vm->change.done)
@@ -564,6 +585,15 @@ int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *us
         if (vm->machine == QEMU_MACHINE_MICROVM)
                 return -EOPNOTSUPP;
         vm->plug.kind = kind;
+        if (kind == VM_DEVICE_PCI) {
+                pci = find_pci(vm->spec.config, id, &why);
+                r = pci ? 0 : refuse_later(vm, why);
+                if (!pci && r >= 0)
+                        vm->change = (Operation) { done, userdata };
+                if (!pci)
+                        return r;
+                id = qemu_pci_id(pci, pci_id);
+        }
         snprintf(vm->plug.id, sizeof vm->plug.id, "%s%s", kind == VM_DEVICE_NIC ? "vif" : kind == VM_DEVICE_USB ? "usb" : "", id);
         r = change(vm, "device_del", object("id", json_object_new_string(vm->plug.id)), on_device_del, done, userdata);
         vm->plug.unplugging = r >= 0;
@@ -596,6 +626,12 @@ static bool find_device(const Vm *vm, const char *untrusted_id, VmDeviceKind *re
                         return true;
                 }
         }
+        for (size_t i = 0; i < c->pci.n; i++)
+                if (streq(qemu_pci_id(&c->pci.items[i], id), untrusted_id)) {
+                        *ret_kind = VM_DEVICE_PCI;
+                        snprintf(ret_name, 40, "%lld", (long long) c->pci.items[i].devid);
+                        return true;
+                }
         if (!usb || !usb_name_valid(usb))
                 return false;
         *ret_kind = VM_DEVICE_USB;
@@ -656,95 +692,6 @@ void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *untrusted_data
                 memcpy(vm->plug.late[vm->plug.n_late++], untrusted_id, strlen(untrusted_id) + 1);
                 (void) on_let_go(NULL, vm);
         }
-}
-
-/* Cards: the cable is pulled, the tap device moved, and the cable put in again, so that the guest asks for a new address. */
-
-static int set_link_args(Vm *vm, const char *name, bool up, QmpDone next)
-{
-        json_object *args = object("name", json_object_new_string(name));
-
-        if (args)
-                json_object_object_add(args, "up", json_object_new_boolean(up));
-        return vm_request(vm, "set_link", args, next, vm);
-}
-
-static void on_link_up(void *userdata, int r, _unused_ json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-        _cleanup_free_ char *why = TAKE_PTR(vm->plug.why);
-
-        change_done(vm, why ? -EIO : r, why ? why : r < 0 ? text : NULL);
-}
-
-static int on_cable_out(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
-{
-        Vm *vm = userdata;
-
-        vm->plug.deadline = sd_event_source_disable_unref(vm->plug.deadline);
-        if (set_link_args(vm, vm->plug.id, true, on_link_up) < 0)
-                on_link_up(vm, -EIO, NULL, "QEMU cannot be asked");
-        return 0;
-}
-
-/* Guests look at the cable when they are told that something changed: one that is out for less time was never out. */
-static void put_link_up(Vm *vm)
-{
-        if (sd_event_add_time_relative(vm->spec.event, &vm->plug.deadline, CLOCK_MONOTONIC, CABLE_OUT_USEC, 0, on_cable_out, vm) < 0)
-                (void) on_cable_out(NULL, 0, vm);
-}
-
-/* Where the device could not be moved the card stays where it was, with its cable. */
-static void on_moved(void *userdata, int r, const char *why, _unused_ const char *name, int fd)
-{
-        Vm *vm = userdata;
-
-        vm->plug.call = NULL;
-        safe_close(fd);
-        if (r < 0)
-                vm->plug.why = strformat("the card is left on its network: %s", qemu_no_bridge(r, why));
-        put_link_up(vm);
-}
-
-static void on_link_down(void *userdata, int r, _unused_ json_object *value, const char *text)
-{
-        Vm *vm = userdata;
-        const char *const parameters[] = { "tap", vm->plug.tap, "bridge", vm->plug.bridge, NULL };
-
-        if (r < 0) {
-                change_done(vm, -EIO, text);
-                return;
-        }
-        if (!vm->plug.tap[0]) {
-                put_link_up(vm);
-                return;
-        }
-        r = helper_call(vm->spec.event, vm->spec.paths, "tap-move", parameters, on_moved, vm, &vm->plug.call);
-        if (r < 0)
-                on_moved(vm, r, NULL, NULL, -EBADF);
-}
-
-int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata)
-{
-        const char *tap = nic->id >= 0 && nic->id < NICS_MAX ? vm->taps[nic->id] : "";
-        int r;
-
-        if (vm->change.done)
-                return -EBUSY;
-        /*
-         * A card with a tap device goes to any bridge that oxt-helper lets it, also back to the config's. Another can
-         * only stay where it is.
-         */
-        if (tap[0] ? strlen(bridge) >= sizeof vm->plug.bridge : !streq(nic->bridge, bridge) && !streq(nic->network, bridge))
-                return -ENETUNREACH;
-        snprintf(vm->plug.id, sizeof vm->plug.id, "vif%lld", (long long) nic->id);
-        snprintf(vm->plug.tap, sizeof vm->plug.tap, "%s", tap);
-        snprintf(vm->plug.bridge, sizeof vm->plug.bridge, "%.15s", bridge);
-        free(TAKE_PTR(vm->plug.why));
-        r = set_link_args(vm, vm->plug.id, false, on_link_down);
-        if (r >= 0)
-                vm->change = (Operation) { done, userdata };
-        return r;
 }
 
 void qemu_hotplug_release(Vm *vm)

@@ -218,10 +218,14 @@ int qemu_ask_for(Vm *vm, const char *command, json_object *args, QmpDone answer,
 int qemu_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata);
 int qemu_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata);
 int qemu_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata);
-int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
 void qemu_hotplug_release(Vm *vm);
+/* Each change of devices ends here. */
+void qemu_change_done(Vm *vm, int r, const char *text);
 void qemu_hotplug_go_on(Vm *vm); /* with what waited for the end of a change, or for QEMU */
 void qemu_hotplug_on_event(Vm *vm, const char *name, json_object *data);
+
+/* qemu-link.c */
+int qemu_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata);
 
 /* qemu-look.c */
 char *qemu_console(const Vm *vm, char **ret_why);
