@@ -2,8 +2,11 @@
 /*
  * For LD_PRELOAD in tests: a disk that is slow or fails. The file that OXT_DISK_FAULTS names holds what
  * is wrong with it at the moment: "sync-delay MILLISECONDS", "sync EIO", "write ENOSPC", "write EIO" or
- * "write EROFS"; empty or missing: nothing. Only regular files are concerned.
+ * "write EROFS"; empty or missing: nothing. Only regular files are concerned. "isos there": folders of that name are on NFS;
+ * "isos hang": and their server does not answer; "release hang": giving back the room of a file whose last name and
+ * descriptor has gone does not end.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -111,4 +115,70 @@ __attribute__((visibility("default"))) int ftruncate64(int fd, off64_t n)
         if (e)
                 FAIL(e);
         return NEXT(ftruncate64)(fd, n);
+}
+
+static void hang(const char *while_it_says)
+{
+        char buf[64];
+
+        for (read_fault(buf); strncmp(buf, while_it_says, strlen(while_it_says)) == 0; read_fault(buf))
+                nanosleep(&(struct timespec) { 0, 10000000 }, NULL);
+}
+
+static int is_isos(const char *path)
+{
+        size_t n = strlen(path);
+
+        return n > 5 && strcmp(path + n - 5, "/isos") == 0;
+}
+
+__attribute__((visibility("default"))) int statfs64(const char *path, struct statfs64 *s)
+{
+        char buf[64];
+        int r;
+
+        if (is_isos(path))
+                hang("isos hang");
+        r = NEXT(statfs64)(path, s);
+        read_fault(buf);
+        if (r == 0 && is_isos(path) && strncmp(buf, "isos ", 5) == 0)
+                s->f_type = 0x6969;
+        return r;
+}
+
+__attribute__((visibility("default"))) DIR *opendir(const char *path)
+{
+        if (is_isos(path))
+                hang("isos hang");
+        return NEXT(opendir)(path);
+}
+
+/* Whether this process has the file open by another descriptor. */
+static int is_open(const struct stat *file, int but)
+{
+        for (int fd = 3; fd < 256; fd++) {
+                struct stat st;
+
+                if (fd != but && fstat(fd, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino)
+                        return 1;
+        }
+        return 0;
+}
+
+__attribute__((visibility("default"))) int unlink(const char *path)
+{
+        struct stat st;
+
+        if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && !is_open(&st, -1))
+                hang("release hang");
+        return NEXT(unlink)(path);
+}
+
+__attribute__((visibility("default"))) int close(int fd)
+{
+        struct stat st;
+
+        if (fd > 2 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0 && !is_open(&st, fd))
+                hang("release hang");
+        return NEXT(close)(fd);
 }

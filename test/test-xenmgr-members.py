@@ -160,6 +160,41 @@ def plugins(host):
 
 
 @with_host
+def slow_files(host):
+    """A folder of ISOs whose server does not answer, and an image whose room is given back slowly: only who asked for them waits."""
+    faults = os.path.join(host.stack.root, "faults")
+
+    def fault(text):
+        with open(faults + ".new", "w") as f:
+            f.write(text)
+        os.rename(faults + ".new", faults)
+    fault("isos there")
+    host.stack.env.update(oxt.preloaded("libdisk-faults.so", host.stack.env), OXT_DISK_FAULTS=faults)
+    host.manager.terminate()
+    host.manager.wait()
+    host.manager = host.stack.daemon("xenmgr", XM, "--no-autostart")
+    isos = lambda **kwargs: host.call("/host", HOST, "list_isos", **kwargs)
+    folder, answers = os.path.join(host.stack.state, "storage/isos"), []
+    os.makedirs(folder, exist_ok=True)
+    for name in ("a.iso", "b.iso"):
+        open(os.path.join(folder, name), "w").close()
+        assert [str(n) for n in isos()][-1] == name, "what is there is read at each question"
+    fault("isos hang")
+    isos(timeout=60, reply_handler=lambda l: answers.append([str(n) for n in l]), error_handler=answers.append)
+    vm = host.create()
+    assert host.call("/", XM, "list_vms") and not answers
+    fault("isos there")
+    oxt.wait_for(lambda: (host.turn(), answers == [["a.iso", "b.iso"]])[1], 20, "the list")
+    disk, image = str(host.call(vm, VM, "add_disk")), str(host.call("/", XM, "create_vhd", 1))
+    host.call(disk, "com.citrix.xenclient.vmdisk", "attach_vhd", image)
+    fault("release hang")
+    host.call(vm, VM, "delete")
+    assert not os.path.exists(host.stack.state + image)
+    host.create()
+    fault("")
+
+
+@with_host
 def license(host):
     """A licence is believed until its date; that it begins or ends is told."""
     changed = told(host, HOST, "license_changed")

@@ -3,8 +3,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "fs.h"
 #include "hooks.h"
 #include "intent.h"
@@ -115,11 +117,33 @@ static int disk_files(Vm *vm, unsigned id, char ***l)
         return strv_extend(l, image) < 0 ? -ENOMEM : key_file(vm->manager, image, l);
 }
 
-static void remove_files(char *const *l)
+static void close_work(void *data)
+{
+        safe_close(*(int *) data);
+}
+
+static void remove_file(Manager *m, const char *path)
+{
+        int *fd = malloc(sizeof *fd);
+        struct stat st;
+
+        /* The room of a large image is given back with its last descriptor: that takes a while, and is for a thread. */
+        if (fd)
+                *fd = lstat(path, &st) >= 0 && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+        if (unlink(path) < 0 && errno != ENOENT)
+                log_errno_full(LOG_WARNING, errno, "Cannot remove %s", path);
+        if (!fd || *fd < 0 || background_run(m->event, close_work, free, fd) < 0) {
+                if (fd)
+                        safe_close(*fd);
+                free(fd);
+        }
+}
+
+static void remove_files(Manager *m, char *const *l)
 {
         for (; l && *l; l++)
-                if ((*l)[0] == '/' && unlink(*l) < 0 && errno != ENOENT)
-                        log_errno_full(LOG_WARNING, errno, "Cannot remove %s", *l);
+                if ((*l)[0] == '/')
+                        remove_file(m, *l);
 }
 
 /* Disks of VMs that stay */
@@ -153,7 +177,7 @@ static void settle_disks(Manager *m, const char *uuid, int64_t which)
                         strbuf_addf(&rest, "%s\n", *l);
                 else if (!has_disk(m, uuid, (unsigned) id) && !is_disk_of_another(m, NULL, image) &&
                          strv_extend(&files, image) >= 0 && key_file(m, image, &files) >= 0)
-                        remove_files(files);
+                        remove_files(m, files);
         }
         if (rest.len == 0 || intent_set(manager_paths(m), uuid, INTENT_DISKS, rest.data) < 0)
                 intent_clear(manager_paths(m), uuid, INTENT_DISKS);
@@ -269,7 +293,7 @@ void delete_files(Manager *m, const char *uuid)
         if (intent_read(p, uuid, INTENT_DELETE, &text) < 0)
                 return;
         if (strv_split(text, '\n', &l) >= 0)
-                remove_files(l);
+                remove_files(m, l);
         if (ovf)
                 (void) remove_tree_at(AT_FDCWD, ovf, 16);
         delete_runtime(m, uuid); /* the intent goes with the folder, last of all */

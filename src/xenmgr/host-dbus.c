@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "caps.h"
 #include "fs.h"
 #include "host-events.h"
@@ -33,23 +34,86 @@ static int method_power(Call *c)
 
 /* Folders */
 
+typedef struct IsoWork {
+        Manager *manager;
+        Call *call;
+        char *folder, **list;
+        bool remote;
+        int result;
+} IsoWork;
+
+static int read_isos(const char *folder, char ***ret)
+{
+        _cleanup_strv_ char **all = NULL;
+        int r = host_folder(folder, ".iso", &all);
+
+        for (char **n = all; r >= 0 && n && *n; n++)
+                if (!streq(*n, "null.iso"))
+                        r = strv_extend(ret, *n);
+        return r;
+}
+
+static int answer_isos(Manager *m, const char *folder, Call *c)
+{
+        int r = 0;
+
+        if (!host_kept(HOST_ISOS)) {
+                m->host->isos = strv_free(m->host->isos);
+                r = read_isos(folder, &m->host->isos);
+        }
+        return r < 0 ? r : call_reply_strv(c, 's', m->host->isos);
+}
+
+static void iso_work(void *data)
+{
+        IsoWork *w = data;
+
+        w->remote = host_folder_is_remote(w->folder);
+        if (w->remote)
+                w->result = read_isos(w->folder, &w->list);
+}
+
+static void iso_work_free(IsoWork *w)
+{
+        strv_free(w->list);
+        free(w->folder);
+        call_unref(w->call);
+        free(w);
+}
+
+static void iso_done(void *data)
+{
+        IsoWork *w = data;
+        int r = w->result;
+
+        if (!w->remote)
+                r = host_isos_watch(w->folder);
+        if (r >= 0)
+                r = w->remote ? call_reply_strv(w->call, 's', w->list) : answer_isos(w->manager, w->folder, w->call);
+        if (r < 0)
+                (void) call_fail_code(w->call, ERROR_IO, strerror(-r));
+        iso_work_free(w);
+}
+
 static int method_list_isos(Call *c)
 {
         Manager *m = c->userdata;
-        _cleanup_free_ char *dir = paths_map(manager_paths(m), db_text(m, "/xenmgr/isos", "/storage/isos"));
-        _cleanup_strv_ char **all = NULL;
-        int r = 0;
+        _cleanup_free_ char *folder = paths_map(manager_paths(m), db_text(m, "/xenmgr/isos", "/storage/isos"));
+        IsoWork *w;
+        int r;
 
-        if (!dir)
+        if (!folder)
                 return -ENOMEM;
-        if (!host_kept_isos(dir)) {
-                m->host->isos = strv_free(m->host->isos);
-                r = host_folder(dir, ".iso", &all);
-                for (char **n = all; r >= 0 && n && *n; n++)
-                        if (!streq(*n, "null.iso"))
-                                r = strv_extend(&m->host->isos, *n);
-        }
-        return r < 0 ? r : call_reply_strv(c, 's', m->host->isos);
+        if (host_isos_watched(folder))
+                return answer_isos(m, folder, c);
+        w = calloc(1, sizeof *w);
+        if (!w)
+                return -ENOMEM;
+        *w = (IsoWork) { .manager = m, .call = call_ref(c), .folder = TAKE_PTR(folder) };
+        r = background_run(m->event, iso_work, iso_done, w);
+        if (r < 0)
+                iso_work_free(w);
+        return r;
 }
 
 static int method_list_plugins(Call *c)

@@ -134,7 +134,7 @@ static int on_folder(_unused_ sd_event_source *s, const struct inotify_event *e,
 }
 
 /* What others change in it is not told here. */
-static bool is_remote(const char *folder)
+bool host_folder_is_remote(const char *folder)
 {
         static const unsigned types[] = { AFS_SUPER_MAGIC, CEPH_SUPER_MAGIC, CIFS_SUPER_MAGIC, FUSE_SUPER_MAGIC,
                                           NFS_SUPER_MAGIC, SMB2_SUPER_MAGIC, SMB_SUPER_MAGIC,  V9FS_MAGIC };
@@ -148,16 +148,22 @@ static bool is_remote(const char *folder)
         return false;
 }
 
-bool host_kept_isos(const char *folder)
+bool host_isos_watched(const char *folder)
 {
-        if (!streq(folder, strempty(watch.folder))) {
-                forget_folder();
-                if (is_remote(folder) ||
-                    sd_event_add_inotify(watch.event, &watch.inotify, folder,
-                                         IN_CREATE | IN_DELETE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
-                                         on_folder, NULL) < 0)
-                        return false;
-                watch.folder = strdup(folder);
-        }
-        return watch.folder && host_kept(HOST_ISOS);
+        return watch.folder && streq(folder, watch.folder);
+}
+
+int host_isos_watch(const char *folder)
+{
+        int r;
+
+        if (host_isos_watched(folder))
+                return 0;
+        forget_folder();
+        r = sd_event_add_inotify(watch.event, &watch.inotify, folder,
+                                 IN_CREATE | IN_DELETE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR, on_folder, NULL);
+        if (r < 0)
+                return r;
+        watch.folder = strdup(folder);
+        return watch.folder ? 0 : -ENOMEM;
 }

@@ -23,5 +23,10 @@ void host_events_end(void);
  * dropped but by the event loop, so that what a function was given stays for as long as it runs.
  */
 bool host_kept(unsigned what);
-/* The same for the list of ISOs, whose folder is watched from now on. */
-bool host_kept_isos(const char *folder);
+/*
+ * The folder of ISOs is watched: the list of them is kept. On a network file system, whose server may not answer, it cannot be: to find
+ * that out is for a thread, and so is reading it then. watch: 0, or a negative errno.
+ */
+bool host_isos_watched(const char *folder);
+int host_isos_watch(const char *folder);
+bool host_folder_is_remote(const char *folder);
