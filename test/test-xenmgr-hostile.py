@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import uuid
 import xml.etree.ElementTree
 
 import dbus
@@ -117,6 +118,39 @@ def user_interface(host):
         assert host.fails(vm, PROPERTIES, "Set", XM + ".vm", name, value, bus=guest)[0] == "AccessDenied", name
     for bus in (guest, other):
         bus.close()
+
+
+@with_host
+def templates(host):
+    """A guest makes VMs of the templates for users' VMs, and by none of the others one that is more than its own; by no way of asking."""
+    vm = victim(host)
+    guest = guest_of(host, vm)
+    folder = os.path.join(oxt.SOURCE, "data/templates/default")
+    own = os.path.join(host.stack.state, "templates/default")
+    plain = {"new-vm", "new-vm-empty", "new-vm-linux", "new-vm-windows8", "new-vm-xp"}
+    os.makedirs(own)
+    os.chmod(os.path.dirname(own), 0o755)
+    for name, tree in (("child-x", {"type": "svm"}), ("fixed", {"uuid": str(uuid.uuid4())}), ("usb", {"usb-control": "true"}),
+                       ("ports", {"config": {"pci": {"0": {"class": "0x0c03"}}}}), ("net", {"provides-default-network-backend": "true"})):
+        with open(os.path.join(own, name), "w") as file:
+            json.dump(tree, file)
+    os.chmod(own, 0o755)
+    shipped = set(os.listdir(folder))
+    assert plain | {"service-uivm", "new-vm-sync", "new-vm-ndvm-hvm", "oxt-demo"} <= shipped
+    for name in sorted(shipped - plain) + os.listdir(own):
+        for call in ("create_vm_with_template", name), ("create_vm_with_template_and_json", name, ""), \
+                ("create_vm_with_template_and_uuid", name, str(uuid.uuid4())), ("create_vm_with_ui", name, "n", "d", "i"):
+            assert host.fails("/", XM, *call, bus=guest)[0] == "AccessDenied", call
+    for name in sorted(plain):
+        made = str(host.call("/", XM, "create_vm_with_template", name, bus=guest))
+        tree = host.db("dump", "/vm/" + uuid_of(made))
+        assert host.get(made, XM + ".vm", "type") == "svm" and not re.search("rpc-firewall|provides-|pci|domstore", tree), tree
+    assert host.fails(vm, XM + ".vm", "create_child_service_vm", "x", bus=guest)[0] == "AccessDenied"
+    for u in ("00000000-0000-0000-0000-000000000003", "00000000-0000-0000-0000-000000000000", uuid_of(vm).upper()):
+        assert host.fails("/", XM, "create_vm_with_template_and_uuid", "new-vm", u, bus=guest)[0] == "AccessDenied", u
+        assert not host.db("exists", "/vm/" + u), u
+    host.call("/", XM, "create_vm_with_template", "oxt-demo")
+    guest.close()
 
 
 # What a guest with such rules is meant to do with VMs; it ends or makes one, and is no way to the host.

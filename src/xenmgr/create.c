@@ -291,6 +291,13 @@ static int make_tree(Manager *m, const CreateRequest *q, Call *c, json_object **
         r = template_load(m, q->template, &tree);
         if (r < 0)
                 return fail_template(c, q->template, r);
+        if (c->caller.guest) {
+                _cleanup_free_ char *denied = template_denied_to_guests(q->template, tree);
+
+                if (denied)
+                        return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "The template %s can be used by the host alone: %s",
+                                         q->template, denied);
+        }
         if (q->json && *q->json) {
                 if (strlen(q->json) > JSON_MAX_BYTES)
                         return call_fail(c, DBUS_ERROR_FAILED, "The JSON text is longer than %d bytes",
@@ -356,6 +363,9 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
                 return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES);
         if (q->uuid && !uuid_valid(q->uuid))
                 return call_fail(c, DBUS_ERROR_FAILED, "'%s' is not a uuid", q->uuid);
+        /* Those of the service VMs, there or not, and of the host; and another spelling of one that is there. */
+        if (q->uuid && c->caller.guest && (startswith(q->uuid, "00000000-") || strpbrk(q->uuid, "ABCDEF")))
+                return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "The uuid %s can be chosen by the host alone", q->uuid);
         r = make_tree(m, q, c, &tree);
         if (r < 0 || !tree)
                 return r;

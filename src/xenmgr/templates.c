@@ -188,7 +188,7 @@ int tree_normalise(json_object *tree, int depth)
         return 0;
 }
 
-static char *find_denied(json_object *tree, const char *prefix)
+static char *find_denied(json_object *tree, const char *prefix, bool (*allowed)(const char *path, const char *value))
 {
         json_object_object_foreach(tree, key, value)
         {
@@ -198,10 +198,10 @@ static char *find_denied(json_object *tree, const char *prefix)
                 if (!path)
                         return NULL;
                 if (json_object_is_type(value, json_type_object)) {
-                        denied = find_denied(value, path);
+                        denied = find_denied(value, path, allowed);
                         if (denied)
                                 return denied;
-                } else if (!vm_path_guest_may_write(path, json_object_get_string(value)))
+                } else if (!allowed(path, json_object_get_string(value)))
                         return TAKE_PTR(path);
         }
         return NULL;
@@ -209,7 +209,32 @@ static char *find_denied(json_object *tree, const char *prefix)
 
 char *tree_denied_to_guests(json_object *tree)
 {
-        return find_denied(tree, "");
+        return find_denied(tree, "", vm_path_guest_may_write);
+}
+
+/*
+ * What a template that the host wrote may hold for a guest's VM: programs, files and labels of the host's choice, but
+ * nothing that makes the VM more than a user's.
+ */
+static bool is_plain(const char *path, const char *value)
+{
+        static const char *const never[] = { "uuid", "rpc-firewall-rules", "config/pci", "parent-override" };
+        const VmKey *k = vm_key_of_path(path);
+
+        for (size_t i = 0; i < ELEMENTSOF(never); i++) {
+                const char *rest = startswith(path, never[i]);
+
+                if (rest && (!*rest || *rest == '/'))
+                        return false;
+        }
+        if (streq(path, "type"))
+                return streq(value, "svm") || streq(value, "pvm");
+        return !k || !(k->flags & VMKEY_ADMIN) || startswith(path, "policies/") || streq(value, k->fallback);
+}
+
+char *template_denied_to_guests(const char *name, json_object *tree)
+{
+        return startswith(name, "service-") || startswith(name, "child-") ? strdup(name) : find_denied(tree, "", is_plain);
 }
 
 /* Service VMs */

@@ -26,6 +26,8 @@ int tree_set(json_object *tree, const char *path, const char *value);
 int tree_normalise(json_object *tree, int depth);
 /* The first path in it that a guest may not write; NULL: none. To free. */
 char *tree_denied_to_guests(json_object *tree);
+/* The same for a template of the host: what in it a guest's VM may not have, or its name where it is for services. */
+char *template_denied_to_guests(const char *name, json_object *tree);
 
 /* Puts the reference hashes of disks that are stored for that uuid into the tree. */
 int tree_keep_sums(Manager *m, const char *uuid, json_object *tree);
