@@ -121,6 +121,32 @@ def user_interface(host):
 
 
 @with_host
+def service_vms(host):
+    """A guest changes nothing of a service VM, whose disks and boot order decide who speaks with its rights; the user interface does."""
+    disk = {"disk": {"0": {"path": "/storage/a", "type": "vhd", "mode": "r", "device": "hda", "devtype": "disk"}},
+            "nic": {"0": {"network": "/wired/0/bridged"}}}
+    vm, ui, sync = victim(host), host.create(tree={"type": "uivm", "config": disk}), host.create(tree={"type": "syncvm", "config": disk})
+    calls = [(PROPERTIES, "Set", XM + ".vm", "boot", "n"), (PROPERTIES, "Set", XM + ".vm.unrestricted", "cmd-line", "x"),
+             (XM + ".vm", "set_db_key", "config.disk.0.path", "/storage/b"), (XM + ".vm", "set_domstore_key", "a", "b"),
+             (XM + ".vm", "add_disk"), (XM + ".vm", "add_nic"), (XM + ".vm", "delete")]
+    of_disk = [(PROPERTIES, "Set", DISK, "phys-path", "/storage/b"), (DISK, "attach_vhd", "/storage/b"), (DISK, "delete")]
+    guest, other = guest_of(host, vm), guest_of(host, ui)
+    for service in (ui, sync):
+        before = host.db("dump", "/vm/" + uuid_of(service))
+        for path, call in [(service, c) for c in calls] + [(service + "/disk/0", c) for c in of_disk] + [
+                (service + "/nic/0", (PROPERTIES, "Set", "com.citrix.xenclient.vmnic", "network", "/x"))]:
+            assert host.fails(path, *call, bus=guest)[0] == "AccessDenied", call
+        assert host.db("dump", "/vm/" + uuid_of(service)) == before and not host.db("exists", "/dom-store/" + uuid_of(service))
+        assert host.get(service, XM + ".vm", "type") == host.call(service, PROPERTIES, "Get", XM + ".vm", "type", bus=guest)
+    for bus, service in ((other, sync), (other, ui)):
+        host.set(service, XM + ".vm.unrestricted", "boot", "n", bus=bus)
+        host.call(service, XM + ".vm", "set_domstore_key", "a", "b", bus=bus)
+        assert host.get(service, XM + ".vm", "boot") == "n" and host.db("read", "/dom-store/%s/a" % uuid_of(service)) == "b"
+    for bus in (guest, other):
+        bus.close()
+
+
+@with_host
 def templates(host):
     """A guest makes VMs of the templates for users' VMs, and by none of the others one that is more than its own; by no way of asking."""
     vm = victim(host)

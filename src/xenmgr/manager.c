@@ -712,11 +712,26 @@ static int list_children(void *userdata, const char *path, char ***ret)
         return r;
 }
 
-/* A record that was removed from the database while a client still holds its path. */
+/*
+ * What a service VM boots decides who speaks with its rights, so that its settings are not another guest's, but that
+ * of the user interface.
+ */
+static bool refuse_service_vm(Manager *m, Call *c)
+{
+        static const char changes[] = "Set set_db_key set_domstore_key add_disk add_nic attach_vhd attach_phy delete";
+        Vm *vm = c->object == m ? NULL : c->object == &m->record ? m->record.vm : c->object;
+
+        return c->caller.guest && vm && vm_is_service(vm) && !streq(c->caller.uuid, vm->uuid) &&
+               words_contain(changes, sd_bus_message_get_member(c->message)) && refuse_guest_but_ui(c, "A service VM");
+}
+
+/* A record may have been removed from the database while a client still holds its path. */
 static int check_object(Call *c, void *userdata)
 {
         Manager *m = userdata;
 
+        if (refuse_service_vm(m, c))
+                return -EACCES;
         if (c->object == &m->record && !m->record.exists) {
                 (void) call_fail_code(c, missing_record(m->record.kind), NULL);
                 return -ENOENT;
