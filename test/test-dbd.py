@@ -127,7 +127,8 @@ def transactions():
         first = d.db1.Transact([("write", "/a", "1"), ("write", "/b/c", "2"), ("inject", "/d", '{"e":5}')])
         assert d.db.dump("/") == '{\n  "a": "1",\n  "b": {\n    "c": "2"\n  },\n  "d": {\n    "e": 5\n  }\n}\n'
         second = d.db1.Transact([("equals", "/a", "1"), ("exists", "/b", ""), ("absent", "/x", ""), ("rm", "/a", ""),
-                                 ("absent", "/a", ""), ("equals", "/d/e", "5"), ("equals-json", "/d", '{\n  "e": 5\n}')])
+                                 ("absent", "/a", ""), ("equals", "/d/e", "5"), ("equals-json", "/d", '{\n  "e": 5\n}'),
+                                 ("within", "/b", "2 3"), ("within", "/none", "0 0"), ("within", "/d", "")])
         assert second > first and not d.db.exists("/a")
         before = d.db.dump("/")
         for operations, where in [
@@ -136,6 +137,9 @@ def transactions():
                 ([("absent", "/d", ""), ("write", "/n", "1")], "0: "),
                 ([("write", "/n/m", "1"), ("inject", "/o", "{")], "1: "),
                 ([("write", "/n", "1"), ("equals-json", "/d", "{ }")], "1: "),
+                ([("within", "/d", "2 100"), ("write", "/d/f", "1"), ("within", "/d", "2 100")], "2: At most 2 nodes"),
+                ([("write", "/d/e", "x" * 100), ("within", "/d", "2 100")], "1: At most 2 nodes with 100 bytes"),
+                ([("within", "/d", "many")], "0: "),
                 ([("jump", "/n", "1")], "0: ")]:
             name, text = error_of(d.db1.Transact, operations)
             assert name == "org.oxt.Db1.Error.Failed" and text.startswith(where), (operations, text)

@@ -6,13 +6,14 @@ import os
 import re
 import uuid
 import xml.etree.ElementTree
+from unittest.mock import patch
 
 import dbus
 
 import oxt
 import rawbus
 from rpcproxy import RULES, UUID, GuestProxy
-from xenmgr import DB, PROPERTIES, XM, key_table, uuid_of, with_host
+from xenmgr import DB, PROPERTIES, XM, Host, key_table, uuid_of, with_host
 
 VALUES = {"s": ("/bin/sh", ""), "b": (True, False)}
 DISK = "com.citrix.xenclient.vmdisk"
@@ -176,6 +177,55 @@ def templates(host):
         assert host.fails("/", XM, "create_vm_with_template_and_uuid", "new-vm", u, bus=guest)[0] == "AccessDenied", u
         assert not host.db("exists", "/vm/" + u), u
     host.call("/", XM, "create_vm_with_template", "oxt-demo")
+    guest.close()
+
+
+def with_small_stores():
+    with patch.dict(os.environ, {"OXT_DB_GUEST_NODES": "20", "OXT_DB_GUEST_BYTES": "5000"}):
+        return Host("--no-autostart")
+
+
+@oxt.case_with(with_small_stores, Host.show_log)
+def budget(host):
+    """A guest fills the database in no way: a VM's records, nodes and bytes are bounded, and so is what xenmgr writes into a store for it."""
+    vm = victim(host)
+    guest, here = guest_of(host, vm), "/vm/" + uuid_of(vm)
+    set_key = lambda key, value: host.call(vm, XM + ".vm", "set_db_key", key, value, bus=guest)
+    refused = lambda *args: host.fails(*args, bus=guest)[1]
+    for kind, leaf, most in (("disk", "path", 64), ("nic", "network", 32)):
+        for n in range(1, most):
+            set_key("config.%s.%d.%s" % (kind, n, leaf), "/storage/x")
+        text = refused(vm, XM + ".vm", "set_db_key", "config.%s.%d.%s" % (kind, most, leaf), "/storage/x")
+        assert "at most %d records" % most in text, text
+        set_key("config.%s.1.enable" % kind, "false")
+        for n in ("01", "00", "1234567890", "9" * 30):
+            assert "by the host alone" in refused(vm, XM + ".vm", "set_db_key", "config.%s.%s.%s" % (kind, n, leaf), "/storage/x"), n
+        assert len(host.db("list", here + "/config/" + kind)) == most
+        text = refused("/", XM, "create_vm_with_template_and_json", "new-vm-empty",
+                       json.dumps({"config": {kind: {str(n): {leaf: "/storage/x"} for n in range(most + 1)}}}))
+        assert "at most %d records" % most in text, text
+    keys = ("description", "image_path", "s3-mode", "realm", "sync-uuid", "pv-addons-version", "boot-sentinel", "cpuid")
+    vms = sorted(map(str, host.call("/", XM, "list_vms")))
+    for tree, why in (({k: "x" * 65536 for k in keys}, "524288 bytes"), ({"name": "x" * 257}, "256 bytes")):
+        text = refused("/", XM, "create_vm_with_template_and_json", "new-vm-empty", json.dumps(tree))
+        assert why in text and sorted(map(str, host.call("/", XM, "list_vms"))) == vms, text
+    assert "256 bytes" in refused(vm, XM + ".vm", "set_db_key", "name", "x" * 257)
+    assert "a value 65536" in refused(vm, XM + ".vm", "set_db_key", "realm", "x" * 65537)
+    assert "65536 bytes" in refused("/", XM, "create_vm_with_ui", "new-vm", "n", "x" * 65537, "")
+    for key in keys[:-1]:
+        set_key(key, "x" * 65536)
+    assert "524288 bytes" in refused(vm, XM + ".vm", "set_db_key", keys[-1], "x" * 65536)
+    assert "524288 bytes" in refused(vm, PROPERTIES, "Set", XM + ".vm", "long_form_vg", "x" * 65536)
+    assert len(host.db("dump", here)) < 600000 and not host.db("exists", here + "/config/long-form")
+    set_key("realm", "")
+    host.set(vm, XM + ".vm", "long_form_vg", "x" * 1000, bus=guest)
+    # The store of a VM, which has its guest's limits whoever of the guests writes there, and by xenmgr too; the host has none.
+    for n in range(18):
+        host.call(vm, XM + ".vm", "set_domstore_key", "n.%d" % n, "1", bus=guest)
+    assert "db.guest-nodes" in refused(vm, XM + ".vm", "set_domstore_key", "n.18", "1")
+    host.call(vm, XM + ".vm", "set_domstore_key", "n.18", "x" * 5000)
+    assert "db.guest-" in refused(vm, XM + ".vm", "set_domstore_key", "n.1", "x" * 5000)
+    assert host.db("read", "/dom-store/%s/n/1" % uuid_of(vm)) == "1" and len(host.db("list", "/dom-store/%s/n" % uuid_of(vm))) == 19
     guest.close()
 
 

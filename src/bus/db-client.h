@@ -15,7 +15,8 @@
  *         (the subtree is now that JSON) or rm (value "").
  *
  * Operations are (kind, path, value): write, rm, inject, and the preconditions equals (value), equals-json
- * (the whole subtree, as Snapshot gives it), exists, absent. A missing node's Snapshot is "". Last_revision 0
+ * (the whole subtree, as Snapshot gives it), exists, absent, within (after the operations before it, the subtree has at most
+ * so many nodes and bytes, "NODES BYTES", or "" for what a guest's own tree may have). A missing node's Snapshot is "". Last_revision 0
  * means a new watch. A Changed signal is sent before the writer has its reply. Paths are those that the caller sees.
  *
  * For the host alone there is org.oxt.Db1.Host:
@@ -84,7 +85,7 @@ DbTx *db_tx_new(void); /* NULL: out of memory; all below then return -ENOMEM */
 int db_tx_write(DbTx *t, const char *path, const char *value);
 int db_tx_rm(DbTx *t, const char *path);
 int db_tx_inject(DbTx *t, const char *path, const char *json);
-int db_tx_require(DbTx *t, const char *kind /* equals exists absent */, const char *path, const char *value);
+int db_tx_require(DbTx *t, const char *kind /* equals exists absent within */, const char *path, const char *value);
 int db_tx_commit(DbTx *t, sd_bus *bus, DbDone done, void *userdata);
 /* For one that is not committed after all. */
 DbTx *db_tx_free(DbTx *t);

@@ -9,7 +9,7 @@
 const char *const operation_names[_OPERATION_MAX] = {
         [OPERATION_WRITE] = "write",   [OPERATION_RM] = "rm",         [OPERATION_INJECT] = "inject",
         [OPERATION_EQUALS] = "equals", [OPERATION_SAME] = "equals-json", [OPERATION_EXISTS] = "exists",
-        [OPERATION_ABSENT] = "absent",
+        [OPERATION_ABSENT] = "absent", [OPERATION_WITHIN] = "within",
 };
 
 static int refuse(Refusal *ret, const char *text)
@@ -151,6 +151,27 @@ static void operation_log(const Request *r, const Operation *o)
                   db_path_secret(o->full) ? "(secret)" : log_untrusted(value, sizeof value, strempty(o->value)));
 }
 
+/* "NODES BYTES", or "": what a guest's own tree may have. */
+static int check_within(const Node *n, const char *value, Refusal *ret)
+{
+        size_t nodes = 0, bytes = 0;
+        unsigned long long max_nodes, max_bytes;
+        Guest g;
+
+        if (n)
+                node_measure(n, &nodes, &bytes);
+        g = (Guest) { .nodes = nodes, .bytes = bytes };
+        if (!*value)
+                return check_size(&g, 0, 0, ret);
+        if (sscanf(value, "%llu %llu", &max_nodes, &max_bytes) != 2)
+                return refuse(ret, "the limits are two numbers");
+        if (nodes <= max_nodes && bytes <= max_bytes)
+                return 0;
+        (void) refuse(ret, "");
+        snprintf(ret->text, sizeof ret->text, "At most %llu nodes with %llu bytes in all", max_nodes, max_bytes);
+        return -1;
+}
+
 int operation_run(Server *s, Request *r, Operation *o, Refusal *ret)
 {
         const Node *n;
@@ -172,6 +193,8 @@ int operation_run(Server *s, Request *r, Operation *o, Refusal *ret)
                 return text_equals(n, o->value) ? 0 : refuse(ret, "the value is another");
         case OPERATION_SAME:
                 return json_equals(n, o->value) ? 0 : refuse(ret, "the value is another");
+        case OPERATION_WITHIN:
+                return check_within(n, o->value, ret);
         case OPERATION_EXISTS:
                 return n ? 0 : refuse(ret, "it does not exist");
         default:

@@ -41,6 +41,7 @@ typedef enum OperationKind {
         OPERATION_SAME, /* equals-json: the subtree is that JSON */
         OPERATION_EXISTS,
         OPERATION_ABSENT,
+        OPERATION_WITHIN, /* the subtree, as the operations before have left it, is within limits */
         _OPERATION_MAX,
 } OperationKind;
 

@@ -372,13 +372,13 @@ bool vm_key_check(const VmKey *k, const char *text, const char **ret_why)
         }
 }
 
-/* "<word>/<n>/<leaf>" with the leaf in choices. */
+/* "<word>/<n>/<leaf>" with the leaf in choices, and n as we write numbers. */
 static bool is_record_leaf(const char *path, const char *record, const char *leaves, const char **ret_leaf)
 {
         const char *n = startswith(path, record);
         size_t digits = n ? strspn(n, "0123456789") : 0;
 
-        if (!digits || n[digits] != '/' || !words_contain(leaves, n + digits + 1))
+        if (!digits || digits > 9 || (digits > 1 && *n == '0') || n[digits] != '/' || !words_contain(leaves, n + digits + 1))
                 return false;
         *ret_leaf = n + digits + 1;
         return true;

@@ -345,6 +345,25 @@ static int fill_tree(const CreateRequest *q, json_object *tree, Create *w)
         return r;
 }
 
+/* Whether it is more than a VM may have, of what is not looked at elsewhere; then c was failed. */
+static bool refuse_sizes(const CreateRequest *q, json_object *tree, Call *c)
+{
+        const char *name = tree_get(tree, "name", strempty(q->name));
+        json_object *config = json_get_member(tree, "config", json_type_object);
+
+        if (strlen(name) > NAME_MAX_BYTES)
+                return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES), true;
+        if (strlen(strempty(q->description)) > VALUE_MAX_BYTES || strlen(strempty(q->image_path)) > VALUE_MAX_BYTES)
+                return call_fail(c, DBUS_ERROR_FAILED, "A value is at most %d bytes long", (int) VALUE_MAX_BYTES), true;
+        for (const RecordKind *k = record_kinds; k->kind; k++) {
+                json_object *l = config ? json_get_member(config, k->kind, json_type_object) : NULL;
+
+                if (l && (size_t) json_object_object_length(l) > k->max)
+                        return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %zu records of kind %s", k->max, k->kind), true;
+        }
+        return false;
+}
+
 int create_vm(Manager *m, const CreateRequest *q, Call *c)
 {
         _cleanup_json_ json_object *tree = NULL;
@@ -359,8 +378,6 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
                 return call_fail_code(c, ERROR_HOST_POLICY, NULL);
         if (m->n_vms >= VMS_MAX || (c->caller.guest && m->n_vms >= VMS_OF_GUESTS_MAX))
                 return call_fail_code(c, ERROR_TOO_MANY_VMS, NULL);
-        if (q->name && strlen(q->name) > NAME_MAX_BYTES)
-                return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES);
         if (q->uuid && !uuid_valid(q->uuid))
                 return call_fail(c, DBUS_ERROR_FAILED, "'%s' is not a uuid", q->uuid);
         /* Those of the service VMs, there or not, and of the host; and another spelling of one that is there. */
@@ -369,6 +386,8 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
         r = make_tree(m, q, c, &tree);
         if (r < 0 || !tree)
                 return r;
+        if (refuse_sizes(q, tree, c))
+                return 0;
         w = calloc(1, sizeof *w);
         if (!w)
                 return -ENOMEM;
@@ -405,6 +424,8 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
         snprintf(path, sizeof path, "/vm/%s", w->uuid);
         if (r >= 0)
                 r = db_tx_inject(tx, path, json_object_to_json_string_ext(tree, JSON_C_TO_STRING_PLAIN));
+        if (r >= 0 && c->caller.guest)
+                r = db_tx_require(tx, "within", path, VM_OF_GUESTS_MAX);
         if (r >= 0 && q->parent)
                 r = override_parent(tx, q->parent, tree, w->uuid);
         if (r < 0) {

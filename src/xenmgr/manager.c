@@ -120,14 +120,27 @@ static void on_committed(const sd_bus_error *error, void *userdata)
         free(w);
 }
 
+/* The VM that the call is to, as such or by one of its records; NULL: none. */
+static Vm *vm_of_call(Manager *m, const Call *c)
+{
+        return c->object == m ? NULL : c->object == &m->record ? m->record.vm : c->object;
+}
+
 static int commit(Manager *m, DbTx *tx, const Commit *how)
 {
+        const Vm *vm = how->call && how->call->caller.guest ? vm_of_call(m, how->call) : NULL;
         Commit *w = m->bus ? calloc(1, sizeof *w) : NULL;
+        char path[64];
         int r;
 
         if (!w) {
                 db_tx_free(tx);
                 return -ENOTCONN;
+        }
+        /* We write as the host, whom the database does not limit. */
+        if (vm) {
+                snprintf(path, sizeof path, "/vm/%s", vm->uuid);
+                (void) db_tx_require(tx, "within", path, VM_OF_GUESTS_MAX);
         }
         *w = *how;
         w->call = how->call ? call_ref(how->call) : NULL;
@@ -719,9 +732,9 @@ static int list_children(void *userdata, const char *path, char ***ret)
 static bool refuse_service_vm(Manager *m, Call *c)
 {
         static const char changes[] = "Set set_db_key set_domstore_key add_disk add_nic attach_vhd attach_phy delete";
-        Vm *vm = c->object == m ? NULL : c->object == &m->record ? m->record.vm : c->object;
+        Vm *vm = c->caller.guest ? vm_of_call(m, c) : NULL;
 
-        return c->caller.guest && vm && vm_is_service(vm) && !streq(c->caller.uuid, vm->uuid) &&
+        return vm && vm_is_service(vm) && !streq(c->caller.uuid, vm->uuid) &&
                words_contain(changes, sd_bus_message_get_member(c->message)) && refuse_guest_but_ui(c, "A service VM");
 }
 

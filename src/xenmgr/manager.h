@@ -25,6 +25,7 @@
 #define NAME_MAX_BYTES 256
 #define VALUE_MAX_BYTES (64 * KIB)
 #define JSON_MAX_BYTES (1 * MIB)
+#define VM_OF_GUESTS_MAX "4096 524288" /* nodes and bytes of a VM's tree that a guest has written in */
 
 typedef struct Vm Vm;
 typedef struct Create Create;

@@ -146,16 +146,22 @@ static void free_device(Vm *vm, char ret[static 4])
         }
 }
 
-static int add_record(Call *c, const char *kind, size_t max, const char *const *leaves)
+static int fail_too_many(Call *c, const RecordKind *k)
+{
+        return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %zu records of kind %s", k->max, k->kind);
+}
+
+static int add_record(Call *c, const RecordKind *k, const char *const *leaves)
 {
         Vm *vm = c->object;
         unsigned ids[DISKS_MAX], id;
+        const char *kind = k->kind;
         size_t n = vm_record_ids(vm, kind, ids, DISKS_MAX);
         char path[VM_PATH_MAX], text[16], object[96];
         DbTx *tx;
 
-        if (n >= max)
-                return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %zu records of kind %s", max, kind);
+        if (n >= k->max)
+                return fail_too_many(c, k);
         id = n ? ids[n - 1] + 1 : 0;
         tx = vm_tx_new(vm, "");
         /* Two calls at once must not write into one record. */
@@ -177,14 +183,14 @@ static int method_add_disk(Call *c)
         };
 
         free_device(c->object, device);
-        return add_record(c, "disk", DISKS_MAX, leaves);
+        return add_record(c, &record_kinds[RECORD_DISK], leaves);
 }
 
 static int method_add_nic(Call *c)
 {
         static const char *const leaves[] = { "id", "", "network", "/wired/0/bridged", "enable", "true", NULL };
 
-        return add_record(c, "nic", NICS_MAX, leaves);
+        return add_record(c, &record_kinds[RECORD_NIC], leaves);
 }
 
 /* Icon: a file below the UI's folder, nothing else. */
@@ -263,6 +269,26 @@ static int read_key_and_value(Call *c, char **ret_path, const char **ret_value)
                                      (int) VALUE_MAX_BYTES);
 }
 
+/* Whether the path is in a record that is not there yet, and of which kind a VM has all that it may have. */
+static bool is_record_too_many(Vm *vm, const char *path, const RecordKind *k)
+{
+        char kind[32], record[64];
+        const DbNode *all;
+        const char *rest;
+        size_t n = 0;
+
+        snprintf(kind, sizeof kind, "config/%s/", k->kind);
+        rest = startswith(path, kind);
+        if (!rest)
+                return false;
+        snprintf(record, sizeof record, "%s%.*s", kind, (int) strcspn(rest, "/"), rest);
+        kind[strlen(kind) - 1] = '\0';
+        all = vm_find(vm, kind);
+        for (const DbNode *d = all ? dbnode_first(all) : NULL; d; d = dbnode_next(d))
+                n++;
+        return n >= k->max && !vm_has(vm, record);
+}
+
 static int method_set_db_key(Call *c)
 {
         _cleanup_free_ char *path = NULL;
@@ -278,6 +304,11 @@ static int method_set_db_key(Call *c)
         /* Empty elements would hide a path from the rule. */
         if (c->caller.guest && (strstr(path, "//") || path[0] == '/' || !vm_path_guest_may_write(path, value)))
                 return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone", path);
+        if (streq(path, "name") && strlen(value) > NAME_MAX_BYTES)
+                return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES);
+        for (const RecordKind *k = record_kinds; c->caller.guest && k->kind; k++)
+                if (is_record_too_many(vm, path, k))
+                        return fail_too_many(c, k);
         tx = vm_tx_new(vm, "");
         (void) db_tx_write(tx, vm_db_path(vm, full, "%s", without_slashes(path)), value);
         return vm_commit(vm, tx, c);
@@ -335,6 +366,9 @@ static int method_set_domstore_key(Call *c)
         snprintf(full, sizeof full, "/dom-store/%s/%s", vm->uuid, without_slashes(path));
         tx = vm_tx_new(vm, "");
         (void) db_tx_write(tx, full, value);
+        snprintf(full, sizeof full, "/dom-store/%s", vm->uuid);
+        if (c->caller.guest)
+                (void) db_tx_require(tx, "within", full, "");
         return vm_commit(vm, tx, c);
 }
 

@@ -288,6 +288,10 @@ void vm_config_touched(Vm *vm)
 
 /* Records */
 
+const RecordKind record_kinds[] = {
+        [RECORD_DISK] = { "disk", DISKS_MAX }, [RECORD_NIC] = { "nic", NICS_MAX }, { "pci", PCI_RULES_MAX }, { 0 },
+};
+
 static int compare_ids(const void *a, const void *b)
 {
         unsigned x = *(const unsigned *) a, y = *(const unsigned *) b;

@@ -145,6 +145,13 @@ const char *vm_public_state(Vm *vm);
 /* vm_config_changed is due half a second after the last change of a burst. */
 void vm_config_touched(Vm *vm);
 
+/* What a VM has by number, below "config/<kind>". Ends with a row without kind. */
+typedef struct RecordKind {
+        const char *kind;
+        size_t max;
+} RecordKind;
+enum { RECORD_DISK, RECORD_NIC };
+extern const RecordKind record_kinds[];
 /* Records: ids of the children of "config/disk" or "config/nic" that are numbers, ascending. */
 size_t vm_record_ids(Vm *vm, const char *kind, unsigned *ret, size_t max);
 /* The MAC address that a nic has: the configured or the derived one; buf has room for 18 bytes. */
