@@ -83,6 +83,9 @@ def hostile_guest(host):
         assert denied("/", XM, "create_vm_with_template_and_json", "new-vm-empty", json.dumps(tree)), tree
     assert denied("/", XM, "create_vm_with_template_and_uuid", "new-vm", uuid_of(vm))
     assert denied("/", XM + ".unrestricted", "unrestricted_delete_vm", uuid_of(vm))
+    assert denied("/", XM + ".unrestricted", "unrestricted_create_vm")
+    assert denied(vm, XM + ".vm", "add_argo_firewall_rule", "myself -> 0:1")
+    assert denied("/host", XM + ".host", "set_license", "2030-01-01 00:00:00 UTC", "a", "b")
     for name in ("boot", "cmd-line", "sound", "timer-mode"):
         assert denied(vm, PROPERTIES, "Set", XM + ".vm", name, "x\nkernel=/etc/shadow"), name
     assert host.db("dump", "/vm/" + uuid_of(vm)) == before
@@ -329,6 +332,48 @@ def through_the_proxy():
         assert guest.call(XM, path, PROPERTIES, "Set", "ssv", (XM + ".vm", "description", ("s", "harmless"))).kind == rawbus.RETURN
         oxt.wait_for(lambda: read("description") == 's "harmless"', what="what does no harm")
         guest.close()
+
+
+@oxt.case
+def synchroniser():
+    """The shipped rules let the VM of type syncvm make and remove users' VMs whatever the host's policy; keys of the host it cannot set."""
+    with open(os.path.join(oxt.SOURCE, "data/rpc-proxy.rules")) as f:
+        rules = f.read()
+    with GuestProxy(rules) as p:
+        p.write("/vm/%s/type" % UUID, "syncvm")
+        p.write("/vm-create-disallowed", "true")
+        p.write("/vm-delete-disallowed", "true")
+        p.stack.daemon("xenmgr", XM, "--no-autostart")
+        sync = p.client()
+        read = lambda path: p.stack.call(DB, "/", DB, "read", "s", path)[1]
+
+        def good(path, interface, member, signature="", *args):
+            r = sync.call(XM, path, interface, member, signature, args)
+            assert r.kind == rawbus.RETURN, (member, r.error_name, r.args)
+            return r.args
+
+        def denied(path, interface, member, signature="", *args):
+            r = sync.call(XM, path, interface, member, signature, args)
+            # By xenmgr itself, not by the rules.
+            return r.kind == rawbus.ERROR and "AccessDenied" in r.error_name and "by the host alone" in r.args[0]
+        free = XM + ".unrestricted"
+        vm, = good("/", free, "unrestricted_create_vm_with_template_and_json", "ss", "new-vm-linux", json.dumps({"name": "synced"}))
+        other, = good("/", free, "unrestricted_create_vm")
+        assert read("/vm/%s/name" % uuid_of(vm)) == 's "synced"'
+        for rule in ("add", "delete"):
+            good(vm, XM + ".vm", rule + "_argo_firewall_rule", "s", "myself -> 0:99")
+            listed, = good(vm, XM + ".vm", "list_argo_firewall_rules")
+            assert ("myself -> 0:99" in listed) == (rule == "add"), listed
+        good("/host", XM + ".host", "set_license", "sss", "2030-01-01 00:00:00 UTC", "device", "hash")
+        for template, tree in (("new-vm", {"run-pre-boot": "/bin/sh"}), ("new-vm", {"type": "uivm"}), ("service-usbvm", {}), ("new-vm-ndvm-hvm", {})):
+            assert denied("/", free, "unrestricted_create_vm_with_template_and_json", "ss", template, json.dumps(tree)), (template, tree)
+        service = "00000000-0000-0000-0000-000000000001"
+        assert denied("/", free, "unrestricted_delete_vm", "s", service)
+        assert denied("/vm/" + service.replace("-", "_"), XM + ".vm", "add_argo_firewall_rule", "s", "myself -> 0:99")
+        for made in (vm, other):
+            good("/", free, "unrestricted_delete_vm", "s", uuid_of(made))
+            assert p.stack.call(DB, "/", DB, "exists", "s", "/vm/" + uuid_of(made))[1] == "b false"
+        sync.close()
 
 
 if __name__ == "__main__":

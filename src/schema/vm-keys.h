@@ -27,7 +27,7 @@ typedef enum VmKeyFlags {
         VMKEY_ALWAYS = 1 << 6,       /* written and told even if equal */
         VMKEY_SILENT = 1 << 7,       /* a change is not told by vm_config_changed */
         VMKEY_INVERTED = 1 << 8,     /* the node holds the opposite */
-        VMKEY_ADMIN = 1 << 9,        /* set by a guest only where it is the host's user interface: vm_administers() */
+        VMKEY_ADMIN = 1 << 9,        /* set by a guest only where it is the host's user interface, of type uivm */
 } VmKeyFlags;
 
 typedef enum VmKeyEffect {

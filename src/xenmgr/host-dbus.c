@@ -189,13 +189,14 @@ static int method_set_license(Call *c)
         DbTx *tx;
         int r;
 
-        if (refuse_guest(c, "The license"))
+        if (refuse_guest_but_synchroniser(c, "The license"))
                 return 0;
         r = sd_bus_message_read(c->message, "sss", &expiry, &device, &hash);
         if (r < 0)
                 return r;
         rest = strptime(expiry, "%Y-%m-%d %H:%M:%S", &tm);
-        if (streq(hash, "local") || !rest || (*rest && *rest != ' '))
+        if (streq(hash, "local") || !rest || (*rest && *rest != ' ') || strlen(expiry) > NAME_MAX_BYTES ||
+            strlen(device) > NAME_MAX_BYTES || strlen(hash) > VALUE_MAX_BYTES)
                 return call_fail(c, DBUS_ERROR_FAILED,
                                  "A license has a date of the form Y-m-d H:M:S zone and a hash of its own");
         tx = db_tx_new();

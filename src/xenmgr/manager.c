@@ -731,7 +731,8 @@ static int list_children(void *userdata, const char *path, char ***ret)
  */
 static bool refuse_service_vm(Manager *m, Call *c)
 {
-        static const char changes[] = "Set set_db_key set_domstore_key add_disk add_nic attach_vhd attach_phy delete";
+        static const char changes[] = "Set set_db_key set_domstore_key add_disk add_nic attach_vhd attach_phy delete "
+                                      "add_argo_firewall_rule delete_argo_firewall_rule";
         Vm *vm = c->caller.guest ? vm_of_call(m, c) : NULL;
 
         return vm && vm_is_service(vm) && !streq(c->caller.uuid, vm->uuid) &&

@@ -38,11 +38,21 @@ bool refuse_guest(Call *c, const char *what)
         return true;
 }
 
-bool refuse_guest_but_ui(Call *c, const char *what)
+static bool refuse_guest_but(Call *c, const char *type, const char *what)
 {
         Vm *caller = c->caller.guest && !c->caller.stubdom ? manager_find_vm(c->userdata, c->caller.uuid) : NULL;
 
-        return !(caller && vm_administers(caller)) && refuse_guest(c, what);
+        return !(caller && streq(vm_text(caller, "type", "svm"), type)) && refuse_guest(c, what);
+}
+
+bool refuse_guest_but_ui(Call *c, const char *what)
+{
+        return refuse_guest_but(c, "uivm", what);
+}
+
+bool refuse_guest_but_synchroniser(Call *c, const char *what)
+{
+        return refuse_guest_but(c, "syncvm", what);
 }
 
 bool vm_refuse_by_policy(Vm *vm, Call *c)

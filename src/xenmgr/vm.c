@@ -193,11 +193,6 @@ bool vm_is_service(Vm *vm)
         return !streq(type, "svm") && !streq(type, "pvm");
 }
 
-bool vm_administers(Vm *vm)
-{
-        return streq(vm_text(vm, "type", "svm"), "uivm");
-}
-
 /* Asked of all VMs at each creation, so it is kept until something of the VM changes. */
 int vm_taken_slot(Vm *vm)
 {

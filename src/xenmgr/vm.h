@@ -125,7 +125,6 @@ void vm_write_quietly(Vm *vm, const char *key, const char *value);
 
 /* Values that need more than the node: the contract's overrides. */
 bool vm_is_service(Vm *vm);
-bool vm_administers(Vm *vm); /* of type uivm: the host's user interface runs in it */
 bool vm_is_hvm(Vm *vm);
 bool vm_native(Vm *vm);
 bool vm_autostarts(Vm *vm);
@@ -170,5 +169,6 @@ extern BusProperty vm_properties_restricted[], vm_properties_unrestricted[];
 bool vm_refuse_by_policy(Vm *vm, Call *c);
 /* Fails when the caller is a guest; what: for the text. true: it did. */
 bool refuse_guest(Call *c, const char *what);
-/* The same, but for the guest that is the host's user interface. */
+/* The same, but for the guest that is the host's user interface (type uivm), or the synchroniser (syncvm). */
 bool refuse_guest_but_ui(Call *c, const char *what);
+bool refuse_guest_but_synchroniser(Call *c, const char *what);
