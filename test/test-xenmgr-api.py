@@ -11,6 +11,7 @@ import xml.etree.ElementTree
 
 import dbus
 import dbus.lowlevel
+import dbus.lowlevel
 
 import oxt
 from xenmgr import DB, PROPERTIES, XM, uuid_of, with_host
@@ -448,6 +449,27 @@ def dispatch(host):
     assert host.call("/", XM + ".testing", "script_dequeue") == "a"
     state = host.call("/host", XM + ".installer", "get_installstate")
     assert set(state.values()) == {"False"} and len(state) == 4
+
+
+@with_host
+def scripts_of_the_gone(host):
+    """Who waits for a script and leaves takes neither a place nor a script from those that wait still."""
+    for _ in range(20):
+        gone = dbus.bus.BusConnection(host.stack.address)
+        gone.send_message(dbus.lowlevel.MethodCallMessage(XM, "/", XM + ".testing", "script_dequeue"))
+        gone.flush()
+        name = gone.get_unique_name()
+        gone.close()
+        oxt.wait_for(lambda: not host.bus.name_has_owner(name), what="the end of a connection")
+    host.call("/", XM, "list_domids")
+    answers = []
+    for _ in range(2):
+        host.call("/", XM + ".testing", "script_dequeue", reply_handler=lambda s: answers.append(str(s)),
+                  error_handler=lambda e: answers.append(e.get_dbus_name()))
+    for text in ("a", "b", "c"):
+        host.call("/", XM + ".testing", "script_queue", text)
+    oxt.wait_for(lambda: host.turn() or answers == ["a", "b"], what="the scripts")
+    assert host.call("/", XM + ".testing", "script_dequeue") == "c"
 
 
 @with_host

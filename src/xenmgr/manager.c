@@ -618,9 +618,7 @@ void manager_bus_down(_unused_ Daemon *d, void *userdata)
         m->networks = networks_free(m->networks);
         for (; m->n_slots > 0; m->n_slots--)
                 m->slots[m->n_slots - 1] = sd_bus_slot_unref(m->slots[m->n_slots - 1]);
-        for (size_t i = 0; i < m->n_script_waiting; i++)
-                call_unref(m->script_waiting[i]);
-        m->n_script_waiting = 0;
+        scripts_drop(m);
         for (size_t i = 0; i < ELEMENTSOF(roots); i++)
                 m->mirrors[i] = dbmirror_free(m->mirrors[i]);
         m->generation++;

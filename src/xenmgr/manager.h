@@ -10,6 +10,7 @@
 #include "daemon.h"
 #include "db-client.h"
 #include "errors.h"
+#include "name-owners.h"
 #include "service.h"
 
 #define XENMGR_SERVICE "com.citrix.xenclient.xenmgr"
@@ -64,7 +65,10 @@ typedef struct Manager {
         size_t n_slots;
         char **names;      /* bus names of services and agents that are of interest, while they have an owner */
         char **script_queue;
-        Call *script_waiting[16];
+        struct {
+                Call *call;
+                NameWatch *watch; /* of who waits: what comes is not for one that has gone */
+        } script_waiting[16];
         size_t n_script_waiting;
         sd_event_source *config_timer;
         struct Job *memory_turn; /* the start that is being found memory for */

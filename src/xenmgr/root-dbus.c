@@ -363,6 +363,33 @@ static const BusSignal guestreq_signals[] = { { "requested_attention", "so", "uu
 
 /* .testing: a fifo of texts; who takes from the empty one waits */
 
+static Call *script_waiting_take(Manager *m, size_t at)
+{
+        Call *c = m->script_waiting[at].call;
+
+        name_watch_free(m->script_waiting[at].watch);
+        memmove(m->script_waiting + at, m->script_waiting + at + 1, (--m->n_script_waiting - at) * sizeof *m->script_waiting);
+        return c;
+}
+
+void scripts_drop(Manager *m)
+{
+        while (m->n_script_waiting > 0)
+                call_unref(script_waiting_take(m, 0));
+}
+
+static void on_waiting_gone(void *userdata)
+{
+        Call *c = userdata;
+        Manager *m = c->userdata;
+
+        for (size_t i = 0; i < m->n_script_waiting; i++)
+                if (m->script_waiting[i].call == c) {
+                        call_unref(script_waiting_take(m, i));
+                        return;
+                }
+}
+
 static int method_script_queue(Call *c)
 {
         Manager *m = c->userdata;
@@ -373,9 +400,8 @@ static int method_script_queue(Call *c)
         if (r < 0)
                 return r;
         if (m->n_script_waiting > 0) {
-                Call *first = m->script_waiting[0];
+                Call *first = script_waiting_take(m, 0);
 
-                memmove(m->script_waiting, m->script_waiting + 1, --m->n_script_waiting * sizeof *m->script_waiting);
                 (void) call_reply(first, "s", script);
                 call_unref(first);
                 return 1;
@@ -391,11 +417,17 @@ static int method_script_dequeue(Call *c)
 {
         Manager *m = c->userdata;
         _cleanup_free_ char *first = NULL;
+        NameWatch *watch;
+        int r;
 
         if (!m->script_queue || !m->script_queue[0]) {
                 if (m->n_script_waiting == ELEMENTSOF(m->script_waiting))
                         return call_fail(c, DBUS_ERROR_LIMITS_EXCEEDED, "Too many callers wait for a script");
-                m->script_waiting[m->n_script_waiting++] = call_ref(c);
+                r = name_watch_new(m->bus, strempty(sd_bus_message_get_sender(c->message)), on_waiting_gone, c, &watch);
+                if (r < 0)
+                        return r;
+                m->script_waiting[m->n_script_waiting].watch = watch;
+                m->script_waiting[m->n_script_waiting++].call = call_ref(c);
                 return 0;
         }
         first = m->script_queue[0];

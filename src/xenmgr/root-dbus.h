@@ -6,6 +6,8 @@
 extern const BusInterface *const root_interfaces[];
 /* Fills the tables of host-wide properties; once. */
 void root_properties_init(void);
+/* Those that wait for a script get none: the bus is going. */
+void scripts_drop(Manager *m);
 /* In config-dbus.c and diag-dbus.c */
 extern const BusInterface config_interface, config_ui_interface, diag_interface;
 void config_properties_init(void);
