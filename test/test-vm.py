@@ -8,6 +8,7 @@ import struct
 import oxt
 from peers import Peers
 
+XM = "com.citrix.xenclient.xenmgr"
 stack = oxt.Stack()
 stack.daemon("dbd", "com.citrix.xenclient.db")
 stack.daemon("xenmgr", "com.citrix.xenclient.xenmgr")
@@ -272,6 +273,33 @@ def delete():
     good("delete", "--keep-disks", uuid)
     assert [f for f in os.listdir(disks) if f.startswith(uuid)]
     assert "there is no VM" in bad("delete", "work")
+    good("create", "kept", "-i", VHD)
+    uuid = uuid_of("kept")
+    good("delete", "--keep-disks", "kept")
+    assert [f for f in os.listdir(disks) if f.startswith(uuid)] == [uuid + "-0.vhd"]
+
+
+@oxt.case
+def delete_what_others_use():
+    """An image that another VM uses, or that is shared, outlives the VM it came with; what cannot be removed is told."""
+    good("create", "first", "-i", QCOW2, "-i", RAW, "-i", VHD, "-i", ISO)
+    images = [os.path.join(disks, f) for f in sorted(os.listdir(disks)) if f.startswith(uuid_of("first"))]
+    assert len(images) == 4
+    good("create", "second", "-i", images[0])
+    status, _, err = stack.call(XM, "/vm/%s/disk/1" % uuid_of("first").replace("-", "_"), "org.freedesktop.DBus.Properties", "Set", "ssv",
+                                "com.citrix.xenclient.vmdisk", "shared", "b", "true")
+    assert status == 0, err
+    stuck = os.path.join(disks, uuid_of("first") + "-stuck")
+    os.mkdir(stuck)
+    status, out, err = vm("delete", "first")
+    assert status == 1 and "cannot remove %s: " % stuck in err, (status, out, err)
+    assert sorted(out.splitlines()) == sorted(["kept %s: it is shared, or another VM uses it" % i for i in images[:2]] +
+                                              ["removed " + i for i in images[2:]]), out
+    assert [os.path.exists(i) for i in images] == [True, True, False, False]
+    assert "first" not in good("list") and show("second")["disks"][0]["phys-path"].endswith(os.path.basename(images[0]))
+    os.rmdir(stuck)
+    good("delete", "second")
+    assert os.path.exists(images[0]), "it came with another VM"
 
 
 @oxt.case

@@ -7,8 +7,6 @@
 #include "parse.h"
 #include "strbuf.h"
 
-#define OWN "org.oxt.Xenmgr1"
-
 typedef struct Action {
         const char *verb, *interface, *method;
         Program program;
@@ -26,7 +24,7 @@ static const Action actions[] = {
         ACTION("destroy", XENMGR_VM, "destroy", "Stops VMs at once, as pulling the plug does."),
         ACTION("pause", XENMGR_VM, "pause", "Stops the virtual CPUs."),
         ACTION("unpause", XENMGR_VM, "unpause", "Lets paused VMs go on."),
-        ACTION("cancel", OWN, "Cancel", "Calls off what is being done with VMs."),
+        ACTION("cancel", XENMGR_OWN, "Cancel", "Calls off what is being done with VMs."),
 };
 
 typedef struct Wait {
@@ -75,7 +73,7 @@ static void advise(const Action *a, const char *vm)
 
 static int act(VmCommand *c, const char *vm, const char *path, const Action *a)
 {
-        _cleanup_free_ char *match = strformat("type='signal',sender='" XENMGR "',path='%s',interface='" OWN "',member='Progress'", path);
+        _cleanup_free_ char *match = strformat("type='signal',sender='" XENMGR "',path='%s',interface='" XENMGR_OWN "',member='Progress'", path);
         sd_bus_slot *progress = NULL, *call = NULL;
         Wait w = { .command = c, .vm = vm, .waiting = 1 };
         sd_bus_message *m = NULL;

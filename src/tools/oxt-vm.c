@@ -2,7 +2,6 @@
 /* oxt vm: VMs without knowing D-Bus. What they can do is in the manager; these commands only ask it. */
 #include "oxt-vm.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -502,24 +501,29 @@ static int vm_rename(int argc, char *argv[], _unused_ void *userdata)
 
 static const Option delete_options[] = {
         { "force", 'f', NULL, OPTION_FLAG, &arg_force, "Stop the VM first if it runs", NULL },
-        { "keep-disks", 0, NULL, OPTION_FLAG, &arg_keep_disks, "Leave the images that 'oxt vm create' has copied", NULL },
+        { "keep-disks", 0, NULL, OPTION_FLAG, &arg_keep_disks, "Leave the images, also those that 'oxt vm create' has copied", NULL },
         { 0 }
 };
 
-/* Images that `oxt vm create` made are named after the VM's uuid. */
-static void remove_images(const VmCommand *c, const char *uuid)
+/* What went with a VM, what stays, and what could not go: -EIO then. */
+static int say_files(const VmCommand *c, sd_bus_message *reply)
 {
-        const char *dir = paths_get(&c->stack.paths, PATH_DISKS);
-        DIR *d = opendir(dir);
+        _cleanup_strv_ char **removed = NULL, **used = NULL, **failed = NULL;
+        int r = sd_bus_message_read_strv(reply, &removed);
 
-        for (struct dirent *e; d && (e = readdir(d)); ) {
-                const char *rest = startswith(e->d_name, uuid);
-
-                if (rest && *rest == '-' && unlinkat(dirfd(d), e->d_name, 0) >= 0)
-                        printf("removed %s/%s\n", dir, e->d_name);
+        if (r >= 0)
+                r = sd_bus_message_read_strv(reply, &used);
+        if (r >= 0)
+                r = sd_bus_message_read_strv(reply, &failed);
+        for (char **f = removed; f && *f; f++)
+                printf("removed %s\n", *f);
+        for (char **f = used; f && *f; f++)
+                printf("kept %s: it is shared, or another VM uses it\n", *f);
+        for (char **f = failed; f && *f; f++) {
+                fprintf(stderr, "%s: cannot remove %s\n", c->name, *f);
+                r = -EIO;
         }
-        if (d)
-                closedir(d);
+        return r;
 }
 
 static int vm_delete(int argc, char *argv[], _unused_ void *userdata)
@@ -528,14 +532,14 @@ static int vm_delete(int argc, char *argv[], _unused_ void *userdata)
                                          .complete = vmcommand_complete,
                                          .flags = PROGRAM_PERMUTE, .summary = "Deletes a VM with its disks." };
         _cleanup_vmcommand_ VmCommand c = { 0 };
-        _cleanup_free_ char *path = NULL, *uuid = NULL, *domid = NULL;
+        _cleanup_free_ char *path = NULL, *domid = NULL;
+        sd_bus_message *reply = NULL;
         int i, status;
 
         i = vmcommand_open(&c, &program, 1, 1, argc, argv, &status);
         if (i < 0)
                 return status;
-        if (vmcommand_choose(&c, argv[i], &path) < 0 || vmcommand_get(&c, path, XENMGR_VM, "uuid", &uuid) < 0 ||
-            vmcommand_get(&c, path, XENMGR_VM, "domid", &domid) < 0)
+        if (vmcommand_choose(&c, argv[i], &path) < 0 || vmcommand_get(&c, path, XENMGR_VM, "domid", &domid) < 0)
                 return 1;
         if (domid[0] != '-' && !arg_force) {
                 fprintf(stderr, "%s: %s runs; shut it down first, or stop and delete it with --force\n", c.name, argv[i]);
@@ -543,11 +547,9 @@ static int vm_delete(int argc, char *argv[], _unused_ void *userdata)
         }
         if (domid[0] != '-' && vmcommand_call(&c, argv[i], path, XENMGR_VM, "destroy", NULL, NULL) < 0)
                 return 1;
-        if (vmcommand_call(&c, argv[i], path, XENMGR_VM, "delete", NULL, NULL) < 0)
-                return 1;
-        if (!arg_keep_disks)
-                remove_images(&c, uuid);
-        return 0;
+        status = vmcommand_call(&c, argv[i], path, XENMGR_OWN, "Delete", &reply, "b", !arg_keep_disks) < 0 || say_files(&c, reply) < 0;
+        sd_bus_message_unref(reply);
+        return status;
 }
 
 static const Verb verbs[] = {

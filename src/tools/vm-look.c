@@ -17,7 +17,6 @@
 #include "strbuf.h"
 #include "vm-table.h"
 
-#define XENMGR_OWN "org.oxt.Xenmgr1"
 #define ESCAPE 0x1d /* ^] */
 #define LOG_TAIL (256 * KIB)
 #define LOG_POLL_MSEC 250

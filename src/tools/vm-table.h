@@ -7,6 +7,7 @@
 
 #define XENMGR "com.citrix.xenclient.xenmgr"
 #define XENMGR_VM XENMGR ".vm"
+#define XENMGR_OWN "org.oxt.Xenmgr1"
 #define BUS_PROPERTIES "org.freedesktop.DBus.Properties"
 
 typedef struct VmEntry {

@@ -18,9 +18,37 @@
 typedef struct Delete {
         Manager *manager;
         char uuid[37];
+        DeleteFiles files;
+        char **listed, **used; /* that are removed, and that stay because they are not this VM's alone */
         Call *call;
         Hook *hook;
 } Delete;
+
+/* What of the files went; "PATH: WHY" of those that could not. */
+static int reply_files(Delete *w)
+{
+        _cleanup_strv_ char **removed = NULL, **failed = NULL;
+        sd_bus_message *reply = NULL;
+        int r = 0;
+
+        for (char **f = w->listed; r >= 0 && f && *f; f++)
+                if (unlink(*f) >= 0 || errno == ENOENT)
+                        r = strv_extend(&removed, *f);
+                else
+                        r = strv_extendf(&failed, "%s: %s", *f, strerror(errno));
+        if (r >= 0)
+                r = call_new_reply(w->call, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append_strv(reply, removed);
+        if (r >= 0)
+                r = sd_bus_message_append_strv(reply, w->used);
+        if (r >= 0)
+                r = sd_bus_message_append_strv(reply, failed);
+        if (r >= 0)
+                return call_reply_message(w->call, reply);
+        sd_bus_message_unref(reply);
+        return r;
+}
 
 static void delete_end(Delete *w, const char *error)
 {
@@ -31,8 +59,10 @@ static void delete_end(Delete *w, const char *error)
         if (error)
                 (void) call_fail_text(w->call, error);
         else
-                (void) call_reply(w->call, NULL);
+                (void) (w->files == DELETE_DISKS ? call_reply(w->call, NULL) : reply_files(w));
         call_unref(w->call);
+        strv_free(w->listed);
+        strv_free(w->used);
         free(w);
 }
 
@@ -347,17 +377,61 @@ static void on_deleted(const sd_bus_error *error, void *userdata)
         delete_end(w, error ? strempty(text) : NULL);
 }
 
+/* Whether one of the VM's disks is of that path, which is mapped, and shared. */
+static bool is_shared_disk(Vm *vm, const char *mapped)
+{
+        unsigned ids[DISKS_MAX];
+        size_t n = vm_record_ids(vm, "disk", ids, DISKS_MAX);
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *own = NULL;
+                char path[64];
+
+                snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
+                own = paths_map(manager_paths(vm->manager), vm_text(vm, path, ""));
+                snprintf(path, sizeof path, "config/disk/%u/shared", ids[i]);
+                if (!own || (streq(own, mapped) && vm_bool(vm, path, false)))
+                        return true;
+        }
+        return false;
+}
+
+/* Images that came into the storage for this VM are named after its uuid, whatever disks it has by now. */
+static int image_files(Vm *vm, char ***l, char ***used)
+{
+        const char *folder = paths_get(manager_paths(vm->manager), PATH_DISKS);
+        DIR *d = opendir(folder);
+        int r = 0;
+
+        for (struct dirent *e = d ? readdir(d) : NULL; r >= 0 && e; e = readdir(d)) {
+                const char *rest = startswith(e->d_name, vm->uuid);
+                _cleanup_free_ char *path = rest && *rest == '-' ? path_join(folder, e->d_name) : NULL;
+
+                if (!path || strv_contains(*l, path))
+                        continue;
+                r = strv_extend(is_disk_of_another(vm->manager, vm, path) || is_shared_disk(vm, path) ? used : l, path);
+        }
+        if (d)
+                (void) closedir(d);
+        return r;
+}
+
 /* The files that go with the VM, one a line. */
-static int list_files(Vm *vm, char **ret)
+static int list_files(Delete *w, Vm *vm, char **ret)
 {
         _cleanup_strv_ char **l = NULL;
         unsigned ids[DISKS_MAX];
-        size_t n = vm_has(vm, "backend") ? 0 : vm_record_ids(vm, "disk", ids, DISKS_MAX);
+        size_t n = vm_has(vm, "backend") || w->files == DELETE_NOTHING ? 0 : vm_record_ids(vm, "disk", ids, DISKS_MAX);
         StrBuf b = STRBUF_INIT;
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < n; i++)
                 r = disk_files(vm, ids[i], &l);
+        if (r >= 0 && w->files == DELETE_IMAGES)
+                r = image_files(vm, &l, &w->used);
+        for (char **f = l; r >= 0 && f && *f; f++)
+                if (access(*f, F_OK) >= 0)
+                        r = strv_extend(&w->listed, *f);
         if (r < 0)
                 return r;
         strbuf_add(&b, "");
@@ -381,7 +455,7 @@ static void delete_go(Delete *w)
                 delete_end(w, vm ? strempty(text) : NULL);
                 return;
         }
-        r = w->manager->bus ? list_files(vm, &files) : -ENOTCONN;
+        r = w->manager->bus ? list_files(w, vm, &files) : -ENOTCONN;
         if (r >= 0)
                 r = intent_set(manager_paths(w->manager), w->uuid, INTENT_DELETE, files);
         if (r < 0) {
@@ -417,7 +491,7 @@ static void on_delete_hook(const char *error, void *userdata)
                 delete_go(w);
 }
 
-int delete_vm(Vm *vm, bool unrestricted, Call *c)
+int delete_vm(Vm *vm, bool unrestricted, DeleteFiles files, Call *c)
 {
         Delete *w;
         int r;
@@ -429,7 +503,7 @@ int delete_vm(Vm *vm, bool unrestricted, Call *c)
         w = calloc(1, sizeof *w);
         if (!w)
                 return -ENOMEM;
-        *w = (Delete) { .manager = vm->manager, .call = call_ref(c) };
+        *w = (Delete) { .manager = vm->manager, .files = files, .call = call_ref(c) };
         memcpy(w->uuid, vm->uuid, sizeof w->uuid);
         vm->deleting = true;
         r = hook_run(vm, "run-pre-delete", NULL, on_delete_hook, w, NULL);

@@ -8,8 +8,14 @@
 #include "manager.h"
 #include "vm.h"
 
-/* Deletes a VM that does not run, with its files by the rules of the contract; answers c. */
-int delete_vm(Vm *vm, bool unrestricted, Call *c);
+typedef enum DeleteFiles {
+        DELETE_DISKS,   /* by the rules of the contract: its VHDs and their keys, but what is shared or another VM's too */
+        DELETE_IMAGES,  /* those, and what came into the storage for it, named after its uuid; the answer tells what went */
+        DELETE_NOTHING, /* its files stay; the answer has the same form */
+} DeleteFiles;
+
+/* Deletes a VM that does not run; answers c. */
+int delete_vm(Vm *vm, bool unrestricted, DeleteFiles files, Call *c);
 /* The VM has left the database: removes the files that go with it. Harmless where there are none. */
 void delete_files(Manager *m, const char *uuid);
 /* Deletes the record of a disk and, once it has left the database, its image and key if nothing else needs them; answers c. */

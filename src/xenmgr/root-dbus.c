@@ -75,7 +75,7 @@ static int method_unrestricted_delete(Call *c)
 
         if (vm && vm_is_service(vm) && refuse_guest(c, "A service VM"))
                 return 0;
-        return vm ? delete_vm(vm, true, c) : r;
+        return vm ? delete_vm(vm, true, DELETE_DISKS, c) : r;
 }
 
 /* The file is made durable before its path is told: on a slow disk that takes a while. */

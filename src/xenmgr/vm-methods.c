@@ -88,7 +88,7 @@ static int method_file_operation(Call *c)
 
 static int method_delete(Call *c)
 {
-        return delete_vm(c->object, false, c);
+        return delete_vm(c->object, false, DELETE_DISKS, c);
 }
 
 /* Focus is the input daemon's; without one there is nothing to switch, and that is no error. */
@@ -412,6 +412,16 @@ static int method_dry_run(Call *c)
                 c, "s", json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
+static int method_delete_files(Call *c)
+{
+        int images, r;
+
+        if (refuse_guest(c, "What goes with a VM"))
+                return 0;
+        r = sd_bus_message_read(c->message, "b", &images);
+        return r < 0 ? r : delete_vm(c->object, false, images ? DELETE_IMAGES : DELETE_NOTHING, c);
+}
+
 /* It names files of the host, so that it is the host's to read. */
 static int method_config(Call *c)
 {
@@ -489,6 +499,7 @@ static const BusMethod own_methods[] = {
         { "Cancel", "", "", "b", "cancelled", method_cancel, NULL },
         { "Config", "", "", "s", "text", method_config, NULL },
         { "Console", "", "", "h", "console", method_console, NULL },
+        { "Delete", "b", "images", "asasas", "removed used failed", method_delete_files, NULL },
         { "DryRun", "", "", "s", "json", method_dry_run, NULL },
         { "Log", "", "", "h", "file", method_log, NULL },
         { "Operations", "", "", "s", "json", method_operations, NULL },
