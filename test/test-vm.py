@@ -3,7 +3,11 @@
 """oxt vm on a live manager and database: creation from images, properties, errors that say what to do."""
 import json
 import os
+import signal
 import struct
+import subprocess
+
+import dbus
 
 import oxt
 from peers import Peers
@@ -193,13 +197,97 @@ def failed_creations():
     assert "no-such" in err and "templates are: " in err and "new-vm-linux" in err, err
     assert "boot" in bad("create", "n", "--set", "boto=c", "-i", RAW, status=2)
     bad("create", "n", "-i", RAW, "--set", "virt-type=vax", status=2)
-    # The manager has made the VM, but the image cannot be copied.
+    # The image cannot be copied; and one that was copied is of no use.
     os.rename(disks, disks + ".away")
     with open(disks, "w"):
         assert "disks" in bad("create", "n", "-i", RAW)
     os.unlink(disks)
     os.rename(disks + ".away", disks)
+    bad("create", "n", "-i", RAW, "-i", QCOW2, "-t", "service-none")
     assert json.loads(good("list", "--json")) == before and sorted(os.listdir(disks)) == files
+
+
+@oxt.case
+def interrupted():
+    """However a creation is ended, it leaves all of the VM or nothing."""
+    files = sorted(os.listdir(disks))
+    big = os.path.join(stack.root, "big.raw")
+    with open(big, "wb") as f:
+        for _ in range(192):
+            f.write(os.urandom(4096) * 256)
+    for how in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
+        for _ in range(2):
+            p = subprocess.Popen([oxt.program("oxt"), "vm", "create", "cut off", "-i", big], env=stack.env, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            oxt.wait_for(lambda: p.poll() is not None or set(os.listdir(disks)) - set(files), what="the copy")
+            p.send_signal(how)
+            p.wait(60)
+            if any(v["name"] == "cut off" for v in json.loads(good("list", "--json"))):
+                d = show("cut off")["disks"]
+                # What nobody can hold back may fall between the VM and its disk.
+                assert how == signal.SIGKILL or os.path.exists(os.path.join(stack.state, d[0]["phys-path"].lstrip("/"))), d
+                good("delete", "cut off")
+            oxt.wait_for(lambda: sorted(os.listdir(disks)) == files, what="the removal of the copy")
+    os.unlink(big)
+
+
+@oxt.case
+def images_of_callers():
+    """What a caller has brought into the storage is a VM's from then on, or goes with the caller."""
+    files, uuid = sorted(os.listdir(disks)), "12345678-1234-1234-1234-123456789abc"
+    call = lambda bus, member, *args: bus.get_object(XM, "/", introspect=False).get_dbus_method(member, "org.oxt.Xenmgr1")(*args)
+
+    def bring(bus, number, path=RAW, suffix="img", mode=os.O_RDONLY):
+        fd = os.open(path, mode)
+        try:
+            return [str(s) for s in call(bus, "Import", dbus.types.UnixFd(fd), uuid, dbus.UInt32(number), suffix)]
+        finally:
+            os.close(fd)
+
+    def refused(*args, **kwargs):
+        try:
+            bring(*args, **kwargs)
+        except dbus.DBusException as e:
+            return e.get_dbus_message()
+        raise AssertionError("taken: %s" % (args,))
+    one, other = dbus.bus.BusConnection(stack.address), dbus.bus.BusConnection(stack.address)
+    names = ["%s-%d.img" % (uuid, n) for n in range(3)]
+    assert [bring(one, n)[0] for n in range(3)] == ["/storage/disks/" + n for n in names]
+    assert "File exists" in refused(one, 0) and "File exists" in refused(other, 0)
+    for suffix in ("", "../x", ".x", "a/b", "IMG", "x" * 17):
+        assert "a suffix" in refused(one, 3, suffix=suffix), suffix
+    assert "can be read" in refused(one, 3, path=stack.root) and "can be read" in refused(one, 3, mode=os.O_WRONLY)
+    call(other, "Discard")
+    assert sorted(os.listdir(disks)) == sorted(files + names)
+    good("create", "takes", "-i", os.path.join(disks, names[1]))
+    one.close()
+    oxt.wait_for(lambda: sorted(os.listdir(disks)) == sorted(files + names[1:2]), what="the removal of what no VM has")
+    bring(other, 0)
+    call(other, "Discard")
+    assert sorted(os.listdir(disks)) == sorted(files + names[1:2])
+    other.close()
+    good("delete", "takes")
+    os.unlink(os.path.join(disks, names[1]))
+
+
+@oxt.case
+def as_another_user():
+    """Who may call the manager needs no right to the folder of the images."""
+    oxt.needs_root()
+    files, mode = sorted(os.listdir(disks)), os.stat(disks).st_mode
+    os.chmod(disks, 0o750)
+    user = make("user-data", b"#cloud-config\n")
+    try:
+        run = lambda *words: stack.run(oxt.as_user("nobody", oxt.program("oxt"), "vm", *words))
+        r = run("create", "theirs", "-i", QCOW2, "--cloud-init", user, "--disk", "1G")
+        assert r.returncode == 0 and "copied to" in r.stdout.replace("cloned", "copied"), r
+        assert len(show("theirs")["disks"]) == 3 and len(os.listdir(disks)) == len(files) + 3
+        r = run("create", "wrong", "-i", QCOW2, "-t", "service-none")
+        assert r.returncode == 1 and len(os.listdir(disks)) == len(files) + 3, r
+        r = run("delete", "theirs")
+        assert r.returncode == 0 and r.stdout.count("removed ") == 3 and sorted(os.listdir(disks)) == files, r
+    finally:
+        os.chmod(disks, mode)
 
 
 @oxt.case

@@ -86,6 +86,9 @@ def hostile_guest(host):
     assert denied("/", XM + ".unrestricted", "unrestricted_create_vm")
     assert denied(vm, XM + ".vm", "add_argo_firewall_rule", "myself -> 0:1")
     assert denied("/host", XM + ".host", "set_license", "2030-01-01 00:00:00 UTC", "a", "b")
+    assert denied(vm, "org.oxt.Xenmgr1", "Delete", True)
+    with open("/dev/null") as f:
+        assert denied("/", "org.oxt.Xenmgr1", "Import", dbus.types.UnixFd(f), uuid_of(vm), dbus.UInt32(0), "img")
     for name in ("boot", "cmd-line", "sound", "timer-mode"):
         assert denied(vm, PROPERTIES, "Set", XM + ".vm", name, "x\nkernel=/etc/shadow"), name
     assert host.db("dump", "/vm/" + uuid_of(vm)) == before

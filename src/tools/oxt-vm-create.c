@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * oxt vm create. The VM itself is made by the manager from a template; then its disks are added. If
- * one of these steps fails, the VM is deleted again, and what was copied for it is removed.
+ * oxt vm create. Images are handed over to the manager, who copies them into the storage and removes them again if we end
+ * before a VM has them. Then it makes the VM from a template, and the disks are added: from here on signals wait, and if a step
+ * fails or one came, the VM is deleted again.
  */
-#include <limits.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include "daemon.h"
 #include "dbus-text.h"
 #include "fs.h"
 #include "iso.h"
@@ -79,7 +83,7 @@ typedef struct Creation {
         const char *name;
         char uuid[37], *path; /* path NULL: the manager does not have it yet */
         char *virt_type;
-        char **files;         /* that were made */
+        char *empty_disk;     /* that was made */
         unsigned n_files;
         unsigned n_disks;
         bool cd_used;         /* the template's own CD drive has an image */
@@ -88,15 +92,17 @@ typedef struct Creation {
 
 static void creation_done(Creation *w)
 {
-        if (!w->finished) {
-                if (w->path && w->c.bus)
-                        (void) vmcommand_call(&w->c, "undoing the creation", w->path, XENMGR_VM, "delete", NULL, NULL);
-                for (char **f = w->files; f && *f; f++)
-                        (void) unlink(*f);
+        if (!w->finished && w->c.bus) {
+                if (w->path)
+                        (void) vmcommand_call(&w->c, "undoing the creation", w->path, XENMGR_OWN, "Delete", NULL, "b", true);
+                if (w->empty_disk)
+                        (void) unlink(w->empty_disk);
+                if (w->n_files > 0)
+                        (void) vmcommand_call(&w->c, "undoing the creation", "/", XENMGR_OWN, "Discard", NULL, NULL);
         }
         free(w->path);
         free(w->virt_type);
-        strv_free(w->files);
+        free(w->empty_disk);
         vmcommand_done(&w->c);
 }
 
@@ -255,34 +261,47 @@ static char **list_templates(VmCommand *c)
         return TAKE_PTR(l);
 }
 
-/* A template may be there without being in the list; so this comes after it could not be used. */
-static void advise_template(Creation *w)
+/* The list leaves out those of service VMs, and what is behind the last dot of a name. */
+static int check_template(Creation *w)
 {
         _cleanup_strv_ char **l = list_templates(&w->c);
+        _cleanup_free_ char *stem = strdup(arg_template);
 
-        if (!l || strv_contains(l, arg_template))
-                return;
-        fprintf(stderr, "%s: templates are:", w->c.name);
+        if (!l || !stem)
+                return -EIO;
+        if (strrchr(stem, '.'))
+                *strrchr(stem, '.') = '\0';
+        if (!*arg_template || strv_contains(l, arg_template) || strv_contains(l, stem) || startswith(arg_template, "service-"))
+                return 0;
+        fprintf(stderr, "%s: there is no template '%s'; templates are:", w->c.name, arg_template);
         for (char **t = l; *t; t++)
                 fprintf(stderr, " %s", *t);
         fputc('\n', stderr);
+        return -ENOENT;
 }
 
-static int make_vm(Creation *w, const Wanted *x)
+/* What the manager would refuse is better said before images are copied. */
+static int check_host(Creation *w)
 {
         _cleanup_vmtable_ VmTable l = { .program = w->c.name };
-        _cleanup_strbuf_ StrBuf json = STRBUF_INIT;
-        sd_bus_message *reply = NULL;
-        const char *path;
         unsigned n;
         int r = vmtable_load(&l, w->c.bus);
 
         if (r < 0)
                 return r;
-        if (vmtable_find_name(&l, w->name, &n)) {
-                fprintf(stderr, "%s: there is a VM named '%s' already; choose another name\n", w->c.name, w->name);
-                return -EEXIST;
-        }
+        if (!vmtable_find_name(&l, w->name, &n))
+                return check_template(w);
+        fprintf(stderr, "%s: there is a VM named '%s' already; choose another name\n", w->c.name, w->name);
+        return -EEXIST;
+}
+
+static int make_vm(Creation *w, const Wanted *x)
+{
+        _cleanup_strbuf_ StrBuf json = STRBUF_INIT;
+        sd_bus_message *reply = NULL;
+        const char *path;
+        int r;
+
         strbuf_add(&json, "{\"name\":");
         json_quote(&json, w->name);
         strbuf_addf(&json, ",\"uuid\":\"%s\",\"config\":{", w->uuid);
@@ -295,20 +314,12 @@ static int make_vm(Creation *w, const Wanted *x)
                 return log_oom();
         r = vmcommand_call(&w->c, arg_template, "/", XENMGR, "create_vm_with_template_and_json", &reply, "ss", arg_template,
                            json.data);
-        if (r < 0)
-                advise_template(w);
-        else
+        if (r >= 0)
                 r = sd_bus_message_read(reply, "o", &path);
         if (r >= 0 && !(w->path = strdup(path)))
                 r = log_oom();
         sd_bus_message_unref(reply);
         return r < 0 ? r : vmcommand_get(&w->c, w->path, XENMGR_VM, "virt-type", &w->virt_type);
-}
-
-static void show_progress(uint64_t done, uint64_t size)
-{
-        fprintf(stderr, "\r%3u%% of %llu MiB%s", (unsigned) (size ? done * 100 / size : 100), (unsigned long long) (size / MIB),
-                done >= size ? "\n" : "");
 }
 
 /* Where the VM will find a file: as the contract names it, so that a stack that moves takes it along. */
@@ -319,23 +330,86 @@ static char *storage_name(const Creation *w, const char *path)
         return rest && *rest == '/' ? strformat("/storage%s", rest) : strdup(path);
 }
 
-static char *new_file(Creation *w, const char *suffix)
-{
-        _cleanup_free_ char *path = paths_format(&w->c.stack.paths, PATH_DISKS, "%s-%u.%s", w->uuid, w->n_files++, suffix);
-        int r = path ? mkdir_parents(paths_get(&w->c.stack.paths, PATH_DISKS), 0755) : -ENOMEM;
+typedef struct Wait {
+        const Creation *creation;
+        size_t waiting;
+        bool shown;
+        int result;
+        char *path, *how;
+} Wait;
 
-        if (r < 0 || strv_extend(&w->files, path) < 0) {
-                say(w, paths_get(&w->c.stack.paths, PATH_DISKS), r < 0 ? r : -ENOMEM);
-                return NULL;
-        }
-        return TAKE_PTR(path);
+static int on_progress(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *error)
+{
+        const char *what, *step;
+        uint64_t done, size;
+        Wait *w = userdata;
+
+        if (sd_bus_message_read(m, "sstt", &what, &step, &done, &size) < 0 || !strstr(step, w->creation->uuid))
+                return 0;
+        w->shown = true;
+        fprintf(stderr, "\r%3u%% of %llu MiB", (unsigned) (size ? done * 100.0 / size : 100), (unsigned long long) (size / MIB));
+        return 0;
+}
+
+static int on_imported(sd_bus_message *m, void *userdata, _unused_ sd_bus_error *unused)
+{
+        const sd_bus_error *error = sd_bus_message_get_error(m);
+        const char *path, *how;
+        Wait *w = userdata;
+
+        w->waiting = 0;
+        if (w->shown)
+                fputs("\r\033[K", stderr);
+        if (error)
+                w->result = vmcommand_fail(&w->creation->c, "an image", -EIO, error);
+        else if (sd_bus_message_read(m, "ss", &path, &how) < 0 || !(w->path = strdup(path)) || !(w->how = strdup(how)))
+                w->result = log_oom();
+        return 0;
+}
+
+/* Has the manager copy a file into the storage, however long that takes; *ret_path is where, as the contract names it. */
+static int import_file(Creation *w, int fd, const char *suffix, char **ret_path, char **ret_how)
+{
+        Wait wait = { .creation = w, .waiting = 1 };
+        sd_bus_slot *progress = NULL, *call = NULL;
+        sd_bus_message *m = NULL;
+        int r = 0;
+
+        if (isatty(STDERR_FILENO))
+                r = sd_bus_add_match(w->c.bus, &progress, "type='signal',sender='" XENMGR "',path='/',interface='" XENMGR_OWN "',member='Progress'",
+                                     on_progress, &wait);
+        if (r >= 0)
+                r = sd_bus_message_new_method_call(w->c.bus, &m, XENMGR, "/", XENMGR_OWN, "Import");
+        if (r >= 0)
+                r = sd_bus_message_append(m, "hsus", fd, w->uuid, w->n_files++, suffix);
+        if (r >= 0)
+                r = sd_bus_call_async(w->c.bus, &call, m, on_imported, &wait, UINT64_MAX);
+        if (r >= 0)
+                r = bus_wait_answers(w->c.bus, &wait.waiting);
+        sd_bus_slot_unref(progress);
+        sd_bus_slot_unref(call);
+        sd_bus_message_unref(m);
+        if (r < 0)
+                vmcommand_fail(&w->c, "an image", r, NULL);
+        *ret_path = wait.path;
+        *ret_how = wait.how;
+        return r < 0 ? r : wait.result;
+}
+
+/* The file that a path of the contract is in this stack; for messages. */
+static char *real_name(const Creation *w, const char *path)
+{
+        char *mapped = paths_map(&w->c.stack.paths, path);
+
+        return mapped ? mapped : strdup(path);
 }
 
 /* Brings an image to where the VM may use it. */
 static int bring_image(Creation *w, const char *path, const Image *image, char **ret)
 {
         const char *inside = startswith(path, paths_get(&w->c.stack.paths, PATH_STORAGE));
-        _cleanup_free_ char *target = NULL;
+        _cleanup_free_ char *how = NULL, *target = NULL;
+        _cleanup_close_ int fd = -EBADF;
         char size[40];
         int r;
 
@@ -346,16 +420,15 @@ static int bring_image(Creation *w, const char *path, const Image *image, char *
                 *ret = storage_name(w, path);
                 return *ret ? 0 : log_oom();
         }
-        target = new_file(w, image_kind_to_suffix(image->kind));
-        if (!target)
-                return -ENOMEM;
-        r = image_copy(path, target, isatty(STDERR_FILENO) ? show_progress : NULL);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return say(w, path, -errno);
+        r = import_file(w, fd, image_kind_to_suffix(image->kind), ret, &how);
         if (r < 0)
-                return say(w, target, r);
-        printf("%s (%s, %s): %s to %s\n", path, image_kind_to_text(image->kind), size,
-               r == IMAGE_CLONED ? "cloned" : "copied", target);
-        *ret = storage_name(w, target);
-        return *ret ? 0 : log_oom();
+                return r;
+        target = real_name(w, *ret);
+        printf("%s (%s, %s): %s to %s\n", path, image_kind_to_text(image->kind), size, how, strempty(target));
+        return 0;
 }
 
 /* hda, hdb, hdd, …: hdc is the CD drive everywhere. Guests without emulated devices have xvda, … */
@@ -422,7 +495,6 @@ static int add_disk(Creation *w, const char *file, const char *phys_type, bool c
 
 static int add_empty_disk(Creation *w, uint64_t mib)
 {
-        _cleanup_free_ char *mapped = NULL;
         sd_bus_message *reply = NULL;
         const char *file;
         int r = vmcommand_call(&w->c, "an empty disk", "/", XENMGR, "create_vhd", &reply, "i", (int32_t) mib);
@@ -430,11 +502,8 @@ static int add_empty_disk(Creation *w, uint64_t mib)
         if (r >= 0)
                 r = sd_bus_message_read(reply, "s", &file);
         if (r >= 0) {
-                mapped = paths_map(&w->c.stack.paths, file);
-                r = mapped ? strv_extend(&w->files, mapped) : -ENOMEM;
-        }
-        if (r >= 0) {
-                printf("empty disk of %llu MiB: %s\n", (unsigned long long) mib, mapped);
+                w->empty_disk = real_name(w, file);
+                printf("empty disk of %llu MiB: %s\n", (unsigned long long) mib, strempty(w->empty_disk));
                 r = add_disk(w, file, "vhd", false);
         }
         sd_bus_message_unref(reply);
@@ -452,9 +521,10 @@ static bool cloud_init_knows(const char *data, size_t size)
         return false;
 }
 
-static int add_seed(Creation *w, const Wanted *x)
+static int bring_seed(Creation *w, const Wanted *x, char **ret)
 {
-        _cleanup_free_ char *meta = NULL, *target = NULL, *name = NULL;
+        _cleanup_free_ char *meta = NULL, *how = NULL, *target = NULL;
+        _cleanup_close_ int fd = -EBADF;
         _cleanup_strbuf_ StrBuf host = STRBUF_INIT;
         _cleanup_free_ uint8_t *image = NULL;
         IsoFile files[3];
@@ -465,9 +535,8 @@ static int add_seed(Creation *w, const Wanted *x)
         for (const char *p = w->name; *p; p++)
                 strbuf_addc(&host, (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ? *p : '-');
         meta = strformat("instance-id: %s\nlocal-hostname: %s\n", w->uuid, strempty(host.data));
-        target = new_file(w, "seed.iso");
-        if (!meta || !target)
-                return -ENOMEM;
+        if (!meta)
+                return log_oom();
         files[0] = (IsoFile) { "meta-data", meta, strlen(meta) };
         files[1] = (IsoFile) { "user-data", x->user_data, x->user_data_size };
         if (x->network_config)
@@ -475,14 +544,17 @@ static int add_seed(Creation *w, const Wanted *x)
         image = iso_image("cidata", files, n, &size);
         if (!image)
                 return log_oom();
-        r = image_write(target, image, size);
+        fd = memfd_create("seed", MFD_CLOEXEC);
+        if (fd < 0 || write(fd, image, size) != (ssize_t) size)
+                return say(w, "a CD for cloud-init", fd < 0 ? -errno : -ENOSPC);
+        r = import_file(w, fd, "seed.iso", ret, &how);
         if (r < 0)
-                return say(w, target, r);
-        printf("%s: for cloud-init, on the CD %s\n", arg_user_data, target);
+                return r;
+        target = real_name(w, *ret);
+        printf("%s: for cloud-init, on the CD %s\n", arg_user_data, strempty(target));
         if (!cloud_init_knows(x->user_data, x->user_data_size))
                 fprintf(stderr, "%s: %s begins with neither #cloud-config nor #!; cloud-init may ignore it\n", w->c.name, arg_user_data);
-        name = storage_name(w, target);
-        return name ? add_disk(w, name, "file", true) : log_oom();
+        return 0;
 }
 
 static int add_nic(Creation *w)
@@ -499,25 +571,54 @@ static int add_nic(Creation *w)
         return r;
 }
 
+/* So that an interrupted command leaves either all of the VM or nothing. */
+static void hold_signals(sigset_t *ret_held)
+{
+        static const int held[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+        sigemptyset(ret_held);
+        for (size_t i = 0; i < ELEMENTSOF(held); i++)
+                sigaddset(ret_held, held[i]);
+        (void) sigprocmask(SIG_BLOCK, ret_held, NULL);
+}
+
+static bool is_interrupted(const sigset_t *held)
+{
+        static const struct timespec now = { 0 };
+
+        return sigtimedwait(held, NULL, &now) > 0;
+}
+
 static int make_all(Creation *w, const Wanted *x)
 {
-        int r = make_vm(w, x);
+        char *files[WORDS_MAX + 1] = { 0 };
+        sigset_t held;
+        int r = check_host(w);
 
-        for (size_t i = 0; r >= 0 && i < n_images; i++) {
-                _cleanup_free_ char *file = NULL;
-
-                r = bring_image(w, x->paths[i], &x->images[i], &file);
-                if (r >= 0)
-                        r = add_disk(w, file, image_kind_to_phys_type(x->images[i].kind), x->images[i].kind == IMAGE_ISO);
-        }
+        for (size_t i = 0; r >= 0 && i < n_images; i++)
+                r = bring_image(w, x->paths[i], &x->images[i], &files[i]);
+        if (r >= 0 && x->user_data)
+                r = bring_seed(w, x, &files[n_images]);
+        hold_signals(&held);
+        if (r >= 0)
+                r = make_vm(w, x);
+        for (size_t i = 0; r >= 0 && i < n_images; i++)
+                r = add_disk(w, files[i], image_kind_to_phys_type(x->images[i].kind), x->images[i].kind == IMAGE_ISO);
         if (r >= 0 && x->disk_mib > 0)
                 r = add_empty_disk(w, x->disk_mib);
         if (r >= 0 && x->user_data)
-                r = add_seed(w, x);
+                r = add_disk(w, files[n_images], "file", true);
         if (r >= 0 && arg_network && !streq(arg_network, "none"))
                 r = add_nic(w);
         for (size_t i = 0; r >= 0 && i < n_settings; i++)
                 r = vmcommand_apply_setting(&w->c, w->path, x->keys[i], x->values[i]);
+        if (r >= 0 && is_interrupted(&held))
+                r = say(w, "called off", -EINTR);
+        for (size_t i = 0; i < ELEMENTSOF(files); i++)
+                free(files[i]);
+        w->finished = r >= 0;
+        if (r >= 0)
+                (void) sigprocmask(SIG_UNBLOCK, &held, NULL);
         return r;
 }
 
@@ -566,7 +667,6 @@ int vm_create(int argc, char *argv[], _unused_ void *userdata)
                 return 2;
         if (!uuid_random(w.uuid) || make_all(&w, &x) < 0)
                 return 1;
-        w.finished = true;
         printf("created %s (%s)\n", w.name, w.uuid);
         if (fflush(stdout) != 0)
                 return 1;

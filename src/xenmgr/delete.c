@@ -11,6 +11,7 @@
 #include "hooks.h"
 #include "intent.h"
 #include "log.h"
+#include "parse.h"
 #include "strbuf.h"
 
 #define SWEEP_USEC (1 * USEC_PER_SEC)
@@ -96,8 +97,7 @@ static int key_file(Manager *m, const char *vhd, char ***l)
         return n == 1 && found ? strv_extend(l, found) : 0;
 }
 
-/* Whether a VM, but this one, has a disk of that path, which is mapped: what is stored names a file in two ways. */
-static bool is_disk_of_another(Manager *m, const Vm *vm, const char *mapped)
+bool disk_is_used(Manager *m, const Vm *vm, const char *mapped)
 {
         char path[64];
 
@@ -132,7 +132,7 @@ static char *disk_image(Vm *vm, unsigned id)
                 return NULL;
         snprintf(path, sizeof path, "config/disk/%u/path", id);
         mapped = paths_map(manager_paths(m), vm_text(vm, path, ""));
-        if (!mapped || mapped[0] != '/' || strchr(mapped, '\n') || is_disk_of_another(m, vm, mapped))
+        if (!mapped || mapped[0] != '/' || strchr(mapped, '\n') || disk_is_used(m, vm, mapped))
                 return NULL;
         return TAKE_PTR(mapped);
 }
@@ -205,7 +205,7 @@ static void settle_disks(Manager *m, const char *uuid, int64_t which)
                         continue;
                 if (which >= 0 && id != (unsigned long) which)
                         strbuf_addf(&rest, "%s\n", *l);
-                else if (!has_disk(m, uuid, (unsigned) id) && !is_disk_of_another(m, NULL, image) &&
+                else if (!has_disk(m, uuid, (unsigned) id) && !disk_is_used(m, NULL, image) &&
                          strv_extend(&files, image) >= 0 && key_file(m, image, &files) >= 0)
                         remove_files(m, files);
         }
@@ -329,8 +329,17 @@ void delete_files(Manager *m, const char *uuid)
         delete_runtime(m, uuid); /* the intent goes with the folder, last of all */
 }
 
-/* Throw-away snapshots of an OpenXT host that went down: nothing of ours makes or uses such files. */
-static void sweep_snapshots(Manager *m)
+static bool is_left_over(const char *name)
+{
+        char uuid[37];
+
+        snprintf(uuid, sizeof uuid, "%.36s", name);
+        return endswith(name, ".snap") || endswith(name, ".snap.tmp.vhd") ||
+               (strlen(name) > 36 && name[36] == '-' && uuid_valid(uuid) && endswith(name, ".part"));
+}
+
+/* What no VM uses: throw-away snapshots of an OpenXT host that went down, and images that came half into the storage. */
+static void sweep_disks(Manager *m)
 {
         const char *folder = paths_get(manager_paths(m), PATH_DISKS);
         DIR *d = opendir(folder);
@@ -338,10 +347,10 @@ static void sweep_snapshots(Manager *m)
         for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
                 _cleanup_free_ char *path = path_join(folder, e->d_name);
 
-                if (!path || (!endswith(path, ".snap") && !endswith(path, ".snap.tmp.vhd")) || is_disk_of_another(m, NULL, path))
+                if (!path || !is_left_over(e->d_name) || disk_is_used(m, NULL, path))
                         continue;
                 if (unlink(path) >= 0)
-                        log_notice("The left-over snapshot %s is removed", path);
+                        log_notice("The left-over file %s is removed", path);
         }
         if (d)
                 (void) closedir(d);
@@ -361,7 +370,7 @@ void delete_resume(Manager *m)
         (void) intent_list(manager_paths(m), INTENT_DISKS, &uuids);
         for (char **u = uuids; u && *u; u++)
                 settle_disks(m, *u, -1);
-        sweep_snapshots(m);
+        sweep_disks(m);
 }
 
 static void on_deleted(const sd_bus_error *error, void *userdata)
@@ -409,7 +418,7 @@ static int image_files(Vm *vm, char ***l, char ***used)
 
                 if (!path || strv_contains(*l, path))
                         continue;
-                r = strv_extend(is_disk_of_another(vm->manager, vm, path) || is_shared_disk(vm, path) ? used : l, path);
+                r = strv_extend(disk_is_used(vm->manager, vm, path) || is_shared_disk(vm, path) ? used : l, path);
         }
         if (d)
                 (void) closedir(d);

@@ -16,11 +16,13 @@ typedef enum DeleteFiles {
 
 /* Deletes a VM that does not run; answers c. */
 int delete_vm(Vm *vm, bool unrestricted, DeleteFiles files, Call *c);
+/* Whether a VM, but this one, has a disk of that path, which is mapped: what is stored names a file in two ways. */
+bool disk_is_used(Manager *m, const Vm *vm, const char *mapped);
 /* The VM has left the database: removes the files that go with it. Harmless where there are none. */
 void delete_files(Manager *m, const char *uuid);
 /* Deletes the record of a disk and, once it has left the database, its image and key if nothing else needs them; answers c. */
 int delete_disk(Vm *vm, unsigned id, Call *c);
 /* Removes the folder of a VM that is gone, with what its monitor left. */
 void delete_runtime(Manager *m, const char *uuid);
-/* Once the VMs are known: what was interrupted, and snapshots that nobody needs any more. */
+/* Once the VMs are known: what was interrupted, and files of disks that nobody needs any more. */
 void delete_resume(Manager *m);

@@ -9,6 +9,7 @@
 #include "delete.h"
 #include "intent.h"
 #include "host.h"
+#include "import.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "monitor-client.h"
@@ -614,6 +615,7 @@ void manager_bus_down(_unused_ Daemon *d, void *userdata)
         m->serving = false;
         lifecycle_bus_down(m);
         create_bus_down(m);
+        imports_bus_down(m);
         monitor_bus_down(m);
         m->networks = networks_free(m->networks);
         for (; m->n_slots > 0; m->n_slots--)
@@ -630,6 +632,7 @@ void manager_end(_unused_ Daemon *d, void *userdata)
         Manager *m = userdata;
 
         m->serving = false;
+        imports_bus_down(m);
         lifecycle_bus_down(m);
         autostart_end(m);
         create_forget(m);

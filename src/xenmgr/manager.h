@@ -57,6 +57,7 @@ typedef struct Manager {
         Vm **vms; /* sorted by uuid */
         size_t n_vms;
         Create *creates; /* those in progress */
+        struct Import *imports; /* images that are no VM's yet */
         Record record;
         HostState *host;
         Networks *networks; /* of the network daemon; NULL: there is none */

@@ -7,6 +7,7 @@
 #include "background.h"
 #include "create.h"
 #include "delete.h"
+#include "import.h"
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -490,7 +491,7 @@ static const BusInterface unrestricted_interface = { .name = XENMGR_INTERFACE ".
 
 const BusInterface *const root_interfaces[] = {
         &policy_interface,   &xenmgr_interface,  &config_interface,       &config_ui_interface, &diag_interface,
-        &guestreq_interface, &testing_interface, &unrestricted_interface, NULL,
+        &guestreq_interface, &testing_interface, &unrestricted_interface, &import_interface, NULL,
 };
 
 void root_properties_init(void)
