@@ -140,6 +140,27 @@ def names_are_hidden():
 
 
 @oxt.case
+def serials_used_twice():
+    """A call with the serial of one that has no answer yet is refused: no answer passes as that of another call."""
+    with Proxy() as p:
+        c = p.client()
+        p.allowed.hold = True
+        serial = c.send(CALL, **OK)
+        wait_for(lambda: p.allowed.held, what="the call")
+        for member, signature, args in (("ListNames", "", ()), ("AddMatch", "s", ("type='signal'",))):
+            c.send(CALL, signature, args, serial=serial, member=member, **BUS)
+            r = c.reply(serial)
+            assert r.kind == ERROR and r.error_name.endswith(".InvalidArgs"), (member, r.args)
+        assert "a call with this serial has no answer yet" in p.log()
+        assert [i["match_rules"] for i in p.status()["clients"]] == [0], p.status()
+        p.allowed.hold = False
+        p.allowed.release()
+        assert c.reply(serial).kind == RETURN
+        c.send(CALL, serial=serial, member="ListNames", **BUS)
+        assert "test.canary" not in c.reply(serial).args[0]
+
+
+@oxt.case
 def match_rules_are_judged():
     """A match rule is refused where the out- rules would let none of it through; signals are judged one by one."""
     rules = "deny all\nallow destination org.freedesktop.DBus\nallow destination test.allowed interface test.i\n" \

@@ -58,6 +58,14 @@ bool connection_add_call(Connection *c, const WireMessage *m, CallKind kind)
         return true;
 }
 
+bool connection_call_pending(const Connection *c, uint32_t serial)
+{
+        for (unsigned i = 0; i < c->n_calls; i++)
+                if (c->calls[i].serial == serial)
+                        return true;
+        return false;
+}
+
 bool connection_take_call(Connection *c, uint32_t serial, PendingCall *ret)
 {
         for (unsigned i = 0; i < c->n_calls; i++) {

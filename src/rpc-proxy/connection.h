@@ -126,6 +126,8 @@ bool connection_take_barrier(Connection *c, const WireMessage *m);
 
 /* Notes a forwarded call. False: out of memory. */
 bool connection_add_call(Connection *c, const WireMessage *m, CallKind kind);
+/* Whether a call of that serial waits for its reply. */
+bool connection_call_pending(const Connection *c, uint32_t serial);
 /* Takes the call of that serial out into *ret. False: nobody asked. */
 bool connection_take_call(Connection *c, uint32_t serial, PendingCall *ret);
 bool connection_add_host_call(Connection *c, const WireMessage *m);

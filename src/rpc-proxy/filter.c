@@ -384,6 +384,12 @@ static Fate client_call(Connection *c, WireMessage *m, PolicyMessage *pm)
                 connection_reply_error(c, m, DBUS_ERROR_LIMITS_EXCEEDED, "There are too many unanswered calls");
                 return FATE_DONE;
         }
+        /* Two with one serial would share their answers, and what is done with an answer depends on what was asked. */
+        if (connection_call_pending(c, m->serial)) {
+                record(c, m, pm, (PolicyVerdict) { 0 }, "a call with this serial has no answer yet");
+                connection_reply_error(c, m, DBUS_ERROR_INVALID_ARGS, "A call with this serial has no answer yet");
+                return FATE_DONE;
+        }
         if (streq_ptr(m->destination, BUS_DRIVER))
                 return driver_call(c, m, pm);
         v = judge_destination(c, pm, &why);
