@@ -441,6 +441,35 @@ def websocket_endings():
 
 
 @oxt.case
+def websocket_pings():
+    """A client that pings and reads nothing is held back, and gets every pong when it reads."""
+    with JsonProxy(*WS) as p:
+        c = WsClient(p.socket)
+        c.hello()
+        some = WsClient.frame(9, b"x" * 125) * 1000
+        sent, at = 0, 0
+        c.socket.settimeout(2)
+        try:
+            while sent < 16 << 20:
+                at += c.socket.send(some[at:])
+                if at == len(some):
+                    sent, at = sent + at, 0
+        except socket.timeout:
+            pass
+        assert sent < 16 << 20, "more pings were taken than the sockets on the way hold"
+        c.socket.settimeout(60)
+        rest = threading.Thread(target=c.socket.sendall, args=(some[at:] if at else b"",), daemon=True)
+        rest.start()
+        for i in range(1000 * (sent // len(some) + (at > 0))):
+            frame = c.receive_frame()
+            while frame[0] == 0x81:  # a signal of the bus
+                frame = c.receive_frame()
+            assert frame == (0x8a, b"x" * 125), (i, frame)
+        rest.join(60)
+        assert c.call("Any", "x")["args"] == ["s", "x"]
+
+
+@oxt.case
 def websockets_library():
     """python3-websockets talks to it, with 30 requests under way at once as the UI has."""
     with JsonProxy(*WS) as p:

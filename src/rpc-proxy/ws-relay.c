@@ -95,6 +95,12 @@ static void take_proxy(Relay *r, const char *data, size_t n)
         }
 }
 
+/* What was said was passed on, and what was answered was taken: pings are answered too. */
+static bool can_read_client(const Relay *r)
+{
+        return !r->over && r->text.len == 0 && r->out.len == 0;
+}
+
 static void on_event(void *userdata, _unused_ bool in, _unused_ bool out)
 {
         static char chunk[64 * KIB];
@@ -104,7 +110,7 @@ static void on_event(void *userdata, _unused_ bool in, _unused_ bool out)
 
         if (!flush(r->client, &r->out, &r->out_at))
                 r->over = true;
-        if (!r->over && r->text.len == 0) {
+        if (can_read_client(r)) {
                 n = link_read(r->client, chunk, sizeof chunk);
                 if (n > 0)
                         take_client(r, chunk, (size_t) n);
@@ -126,7 +132,7 @@ static void on_event(void *userdata, _unused_ bool in, _unused_ bool out)
                 relay_free(r);
                 return;
         }
-        link_watch(r->client, !r->over && r->text.len == 0, r->out.len > 0);
+        link_watch(r->client, can_read_client(r), r->out.len > 0);
         link_watch(r->json, !r->over && r->out.len == 0, r->text.len > 0);
 }
 
