@@ -158,6 +158,9 @@ def serials_used_twice():
         assert c.reply(serial).kind == RETURN
         c.send(CALL, serial=serial, member="ListNames", **BUS)
         assert "test.canary" not in c.reply(serial).args[0]
+        # Nor is there an answer to a call that wants none, which the bus gives all the same.
+        c.socket.sendall(encode(CALL, 500, flags=rawbus.NO_REPLY, member="ListNames", **BUS) + encode(CALL, 500, "s", ("x",), **OK))
+        assert c.reply(500).error_name.endswith(".InvalidArgs")
 
 
 @oxt.case
@@ -463,6 +466,15 @@ def limits():
         assert d.call_bus("AddMatch", "s", ("type='signal',arg0='x'",)).kind == ERROR
         assert c.call_bus("RemoveMatch", "s", ("type='signal',arg0='5'",)).kind == RETURN
         assert d.call_bus("AddMatch", "s", ("type='signal',arg0='x'",)).kind == RETURN
+        # Those of one that wants no reply are counted as well, up to their removal, and it gets none.
+        match_rules = lambda: [i["match_rules"] for i in p.status()["clients"]]
+        assert match_rules() == [512]
+        for i in range(12):
+            c.send(CALL, "s", ("type='signal',arg0='%d'" % i,), flags=rawbus.NO_REPLY, member="RemoveMatch", **BUS)
+        assert c.call_bus("GetId").kind == RETURN and match_rules() == [501]
+        c.send(CALL, "s", ("type='signal',arg0='new'",), flags=rawbus.NO_REPLY, member="AddMatch", **BUS)
+        assert c.call_bus("GetId").kind == RETURN and match_rules() == [502]
+        assert not [m for m in c.seen if m.kind in (RETURN, ERROR)], "a reply that nobody wanted"
         c.close()
         more = []
         try:

@@ -48,6 +48,7 @@ typedef struct PendingCall {
         uint32_t since; /* seconds, monotonic */
         uint8_t kind;
         bool in_window;
+        bool quiet;  /* the client wants no reply: it is for us alone */
         char *asked; /* KIND_OWNER_NAME */
 } PendingCall;
 

@@ -199,6 +199,7 @@ static Fate send_request_name(Connection *c, const WireMessage *m, const char *n
         wire_put_u32(&body, wire_get_u32(m->body + flags_at, m->big_endian));
         changed.path = "/org/freedesktop/DBus";
         changed.interface = BUS_DRIVER;
+        changed.flags &= (uint8_t) ~WIRE_NO_REPLY_EXPECTED; /* quiet_call() */
         changed.body = body.data;
         changed.body_size = (uint32_t) body.used;
         connection_send(c, &c->bus, &changed);
@@ -271,10 +272,16 @@ static bool window_full(const Connection *c, const WireMessage *m)
         return !connection_window_open(c) || (c->barrier && m->serial == c->barrier);
 }
 
+/* A call of the bus driver that wants no reply: the bus is asked for one all the same, since what became of it counts here. */
+static bool quiet_call(const WireMessage *m)
+{
+        return m->flags & WIRE_NO_REPLY_EXPECTED && streq_ptr(m->destination, BUS_DRIVER);
+}
+
 /* Notes an allowed call. asked: the name that GetNameOwner asks for, with --owner-name. */
 static Fate forward_call(Connection *c, const WireMessage *m, CallKind kind, const char *asked)
 {
-        if (m->flags & WIRE_NO_REPLY_EXPECTED) {
+        if (m->flags & WIRE_NO_REPLY_EXPECTED && !quiet_call(m)) {
                 connection_add_one_way(c);
                 return FATE_PASS;
         }
@@ -282,6 +289,7 @@ static Fate forward_call(Connection *c, const WireMessage *m, CallKind kind, con
                 connection_end(c, "out of memory");
                 return FATE_DONE;
         }
+        c->calls[c->n_calls - 1].quiet = quiet_call(m);
         if (asked) {
                 c->calls[c->n_calls - 1].asked = strdup(asked);
                 if (!c->calls[c->n_calls - 1].asked)
@@ -390,8 +398,15 @@ static Fate client_call(Connection *c, WireMessage *m, PolicyMessage *pm)
                 connection_reply_error(c, m, DBUS_ERROR_INVALID_ARGS, "A call with this serial has no answer yet");
                 return FATE_DONE;
         }
-        if (streq_ptr(m->destination, BUS_DRIVER))
-                return driver_call(c, m, pm);
+        if (streq_ptr(m->destination, BUS_DRIVER)) {
+                fate = driver_call(c, m, pm);
+                if (fate == FATE_PASS && quiet_call(m)) {
+                        m->flags &= (uint8_t) ~WIRE_NO_REPLY_EXPECTED;
+                        connection_send(c, &c->bus, m);
+                        fate = FATE_DONE;
+                }
+                return fate;
+        }
         v = judge_destination(c, pm, &why);
         if (!v.allow)
                 return deny(c, m, pm, v, why);
@@ -550,6 +565,10 @@ static Fate bus_reply(Connection *c, const WireMessage *m, PolicyMessage *pm)
                         c->n_matches--;
                         c->peer->n_matches--;
                 }
+        if (call.quiet) {
+                free(call.asked);
+                return FATE_DONE;
+        }
         pm->solicited = true;
         v = judge_sender(c, pm, &why);
         record(c, m, pm, v, why);
