@@ -152,6 +152,21 @@ def new_start_of_a_vm():
 
 
 @oxt.case
+def new_folder_of_records():
+    """Where the folder of announcements is removed and made anew, old connections end and VMs announced in the new one are served."""
+    with GuestProxy() as p:
+        p.client()
+        folder = os.path.join(p.stack.runtime, "channel")
+        mode = os.stat(folder).st_mode & 0o777
+        os.rename(folder, folder + ".old")
+        os.mkdir(folder)
+        os.chmod(folder, mode)
+        wait_for(lambda: not p.status()["channels"] and not p.status()["connections"], what="the end of the channel and its connections")
+        d = rawbus.Client(p.add_guest("11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b", 9))
+        assert d.call("test.allowed", "/a", "test.i", "M").kind == rawbus.RETURN
+
+
+@oxt.case
 def used_domid():
     """A domain number that comes again, for another start or another VM, inherits neither connections nor rules."""
     other = "11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b"

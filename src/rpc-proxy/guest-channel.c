@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "guest-channel.h"
 
-#include <sys/inotify.h>
-
 #include "client.h"
 #include "connection.h"
+#include "folder-watch.h"
 #include "fs.h"
 #include "list.h"
 #include "log.h"
@@ -43,7 +42,7 @@ typedef struct Channel {
 struct GuestChannels {
         Proxy *proxy;
         Channel *channels;
-        sd_event_source *watch;
+        FolderWatch *watch;
 };
 
 /* One stream as a Link: bytes that came are kept until they are read, at most a window of them. */
@@ -435,16 +434,15 @@ static void rescan(GuestChannels *g)
                         log_oom();
 }
 
-static int on_inotify(_unused_ sd_event_source *source, const struct inotify_event *e, void *userdata)
+static void on_change(void *userdata, const char *name)
 {
         GuestChannels *g = userdata;
         char uuid[37];
 
-        if (e->mask & (IN_Q_OVERFLOW | IN_IGNORED))
+        if (!name)
                 rescan(g);
-        else if (e->len > 0 && channel_record_uuid(e->name, uuid) && channel_update(g, uuid) < 0)
+        else if (channel_record_uuid(name, uuid) && channel_update(g, uuid) < 0)
                 log_oom();
-        return 0;
 }
 
 int guest_channels_new(Proxy *p, GuestChannels **ret)
@@ -455,8 +453,8 @@ int guest_channels_new(Proxy *p, GuestChannels **ret)
         if (!g)
                 return -ENOMEM;
         g->proxy = p;
-        r = sd_event_add_inotify(p->event, &g->watch, paths_get(&p->daemon->paths, PATH_CHANNELS),
-                                 IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_FROM | IN_ONLYDIR, on_inotify, g);
+        r = folder_watch_new(p->event, paths_get(&p->daemon->paths, PATH_CHANNELS),
+                             IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_FROM, on_change, g, &g->watch);
         if (r < 0)
                 return log_errno(r, "Cannot watch %s", paths_get(&p->daemon->paths, PATH_CHANNELS));
         rescan(g);
@@ -468,7 +466,7 @@ GuestChannels *guest_channels_free(GuestChannels *g)
 {
         if (!g)
                 return NULL;
-        sd_event_source_disable_unref(g->watch);
+        folder_watch_free(g->watch);
         for (Channel *ch = g->channels, *next; ch; ch = next) {
                 next = ch->next;
                 channel_free(ch);

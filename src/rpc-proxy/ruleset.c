@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ruleset.h"
 
-#include <sys/inotify.h>
-
+#include "folder-watch.h"
 #include "log.h"
 #include "peer.h"
 #include "strbuf.h"
@@ -17,7 +16,7 @@ struct RuleSet {
         Policy *all;    /* file and what was added */
         char **added;
         char *error;
-        sd_event_source *watch;
+        FolderWatch *watch;
 };
 
 Policy *ruleset_policy(const RuleSet *r)
@@ -204,13 +203,12 @@ int ruleset_delete(RuleSet *r, const char *text)
         return set_added(r, added, &why);
 }
 
-static int on_inotify(_unused_ sd_event_source *s, const struct inotify_event *e, void *userdata)
+static void on_change(void *userdata, const char *name)
 {
         RuleSet *r = userdata;
 
-        if (e->len > 0 && streq(e->name, r->file_name))
+        if (!name || streq(name, r->file_name))
                 (void) ruleset_reload(r);
-        return 0;
 }
 
 int ruleset_new(Proxy *p, const char *path, RuleSet **ret)
@@ -230,7 +228,7 @@ int ruleset_new(Proxy *p, const char *path, RuleSet **ret)
         if (!r->file_name || !dir)
                 return -ENOMEM;
         /* The folder is watched, since editors and our own writer replace the file. */
-        e = sd_event_add_inotify(p->event, &r->watch, dir, IN_CLOSE_WRITE | IN_MOVED_TO | IN_ONLYDIR, on_inotify, r);
+        e = folder_watch_new(p->event, dir, IN_CLOSE_WRITE | IN_MOVED_TO, on_change, r, &r->watch);
         if (e < 0)
                 log_errno_full(LOG_WARNING, e, "Changes of %s are only seen with SIGHUP", r->path);
         if (ruleset_reload(r) == -ENOMEM)
@@ -243,7 +241,7 @@ RuleSet *ruleset_free(RuleSet *r)
 {
         if (!r)
                 return NULL;
-        sd_event_source_unref(r->watch);
+        folder_watch_free(r->watch);
         policy_unref(r->file);
         policy_unref(r->all);
         strv_free(r->added);
