@@ -327,6 +327,27 @@ def sighup():
 
 
 @oxt.case
+def rules_of_ones_own():
+    """Without -r the shipped rules hold, the stack's own from the moment they are there, and the shipped ones again at SIGHUP without them."""
+    with Proxy() as p:
+        offered, own = os.path.join(p.folder, "second.sock"), os.path.join(p.stack.state, "rpc-proxy.rules")
+        second = p.stack.start([oxt.program("rpc-proxy"), "-i", "unix:" + offered, "-d", "6"], ready=lambda: oxt.listens(offered))
+        c = rawbus.Client(offered)
+
+        def answer():
+            return c.call("test.canary", "/a", "test.i", "M").kind
+        assert answer() == rawbus.ERROR
+        with open(own + ".new", "w") as f:
+            f.write(RULES + "allow destination test.canary\n")
+        os.chmod(own + ".new", 0o644)
+        os.rename(own + ".new", own)
+        wait_for(lambda: answer() == rawbus.RETURN, what="the stack's rules")
+        os.unlink(own)
+        second.send_signal(signal.SIGHUP)
+        wait_for(lambda: answer() == rawbus.ERROR, what="the shipped rules")
+
+
+@oxt.case
 def journal():
     """In the journal a denial has its line, priority and fields, with the whole record in one of them."""
     oxt.needs_root()

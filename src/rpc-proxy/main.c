@@ -2,7 +2,6 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "audit.h"
 #include "connection.h"
@@ -13,6 +12,7 @@
 #include "parse.h"
 #include "proxy-service.h"
 #include "ruleset.h"
+#include "strbuf.h"
 #include "vminfo.h"
 #include "web-process.h"
 
@@ -53,19 +53,15 @@ static const Option options[] = {
 
 static DaemonSpec spec;
 
-static int choose_rules(Daemon *d)
+/* Those of -r; else the stack's, or where they are missing those that are shipped. */
+static int load_rules(Proxy *p)
 {
-        static char shipped[4096];
+        _cleanup_free_ char *shipped = NULL;
 
-        if (proxy.rules_path)
-                return 0;
-        proxy.rules_path = paths_get(&d->paths, PATH_RULES);
-        if (access(proxy.rules_path, F_OK) == 0)
-                return 0;
-        if ((size_t) snprintf(shipped, sizeof shipped, "%s/rpc-proxy.rules", data_dir()) >= sizeof shipped)
-                return -ENAMETOOLONG;
-        proxy.rules_path = shipped;
-        return 0;
+        if (p->rules_path)
+                return ruleset_new(p, p->rules_path, NULL, &p->rules);
+        shipped = strformat("%s/rpc-proxy.rules", data_dir());
+        return shipped ? ruleset_new(p, paths_get(&p->daemon->paths, PATH_RULES), shipped, &p->rules) : -ENOMEM;
 }
 
 static int check_options(Daemon *d, char *words[])
@@ -99,7 +95,7 @@ static int check_options(Daemon *d, char *words[])
                 log_error("Cannot forward to '%s': %s", proxy.outgoing, why);
                 return -EINVAL;
         }
-        return choose_rules(d);
+        return 0;
 }
 
 /* Each connection takes two descriptors or more, and the usual soft limit is for programs that use select(). */
@@ -143,7 +139,7 @@ static int proxy_start(Daemon *d, void *userdata, char *words[])
         if (r >= 0)
                 r = vminfo_new(p, &p->vminfo);
         if (r >= 0)
-                r = ruleset_new(p, p->rules_path, &p->rules);
+                r = load_rules(p);
         if (r < 0)
                 return log_errno(r, "Cannot start");
         return listener_new(p, &p->listener);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ruleset.h"
 
+#include <unistd.h>
+
 #include "folder-watch.h"
 #include "log.h"
 #include "peer.h"
@@ -11,12 +13,13 @@
 
 struct RuleSet {
         Proxy *proxy;
-        char *path, *file_name;
+        char *paths[2];   /* the first that is there counts; [1] may be NULL */
+        const char *path; /* the one whose rules are in force */
         Policy *file;   /* NULL: none usable */
         Policy *all;    /* file and what was added */
         char **added;
         char *error;
-        FolderWatch *watch;
+        FolderWatch *watches[2];
 };
 
 Policy *ruleset_policy(const RuleSet *r)
@@ -76,26 +79,33 @@ static void take(RuleSet *r, Policy *file, Policy *all)
         apply_to_all(r);
 }
 
+static const char *choose(const RuleSet *r)
+{
+        return r->paths[1] && access(r->paths[0], F_OK) < 0 && errno == ENOENT ? r->paths[1] : r->paths[0];
+}
+
 int ruleset_reload(RuleSet *r)
 {
+        const char *path = choose(r);
         _cleanup_free_ char *why = NULL;
         const PolicyErrors errors = { on_error, &why };
         _cleanup_policy_ Policy *file = NULL;
         Policy *all;
         int e;
 
-        e = policy_load_file(r->path, &errors, &file);
+        e = policy_load_file(path, &errors, &file);
         if (e >= 0)
                 e = extend(file, r->added, &why, &all);
         if (e < 0) {
                 free(r->error);
-                r->error = why ? TAKE_PTR(why) : strformat("%s: %s", r->path, strerror(-e));
+                r->error = why ? TAKE_PTR(why) : strformat("%s: %s", path, strerror(-e));
                 log_error("The rules cannot be used: %s; %s", r->error ? r->error : "out of memory",
                           r->all ? "the old ones stay in force" : "everything is denied");
                 return e;
         }
         free(r->error);
         r->error = NULL;
+        r->path = path;
         log_info("%zu rules of %s are in force", policy_count(all), r->path);
         take(r, TAKE_PTR(file), all);
         return 0;
@@ -207,30 +217,41 @@ static void on_change(void *userdata, const char *name)
 {
         RuleSet *r = userdata;
 
-        if (!name || streq(name, r->file_name))
-                (void) ruleset_reload(r);
+        for (size_t i = 0; i < ELEMENTSOF(r->paths) && r->paths[i]; i++)
+                if (!name || streq(name, basename(r->paths[i]))) {
+                        (void) ruleset_reload(r);
+                        return;
+                }
 }
 
-int ruleset_new(Proxy *p, const char *path, RuleSet **ret)
+/* The folder is watched, since editors and our own writer replace the file. */
+static int add_path(RuleSet *r, size_t i, const char *path)
+{
+        _cleanup_free_ char *dir = NULL;
+        const char *slash;
+        int e;
+
+        r->paths[i] = strdup(path);
+        slash = strrchr(path, '/');
+        dir = slash ? strndup(path, MAX2((size_t) (slash - path), (size_t) 1)) : strdup(".");
+        if (!r->paths[i] || !dir)
+                return -ENOMEM;
+        e = folder_watch_new(r->proxy->event, dir, IN_CLOSE_WRITE | IN_MOVED_TO, on_change, r, &r->watches[i]);
+        if (e < 0)
+                log_errno_full(LOG_WARNING, e, "Changes of %s are only seen with SIGHUP", path);
+        return 0;
+}
+
+int ruleset_new(Proxy *p, const char *path, const char *other, RuleSet **ret)
 {
         _cleanup_(ruleset_freep) RuleSet *r = calloc(1, sizeof *r);
-        _cleanup_free_ char *dir = NULL;
-        char *slash;
-        int e;
 
         if (!r)
                 return -ENOMEM;
         r->proxy = p;
-        r->path = strdup(path);
-        slash = r->path ? strrchr(r->path, '/') : NULL;
-        r->file_name = r->path ? strdup(slash ? slash + 1 : r->path) : NULL;
-        dir = slash ? strndup(r->path, MAX2((size_t) (slash - r->path), (size_t) 1)) : strdup(".");
-        if (!r->file_name || !dir)
+        if (add_path(r, 0, path) < 0 || (other && add_path(r, 1, other) < 0))
                 return -ENOMEM;
-        /* The folder is watched, since editors and our own writer replace the file. */
-        e = folder_watch_new(p->event, dir, IN_CLOSE_WRITE | IN_MOVED_TO, on_change, r, &r->watch);
-        if (e < 0)
-                log_errno_full(LOG_WARNING, e, "Changes of %s are only seen with SIGHUP", r->path);
+        r->path = choose(r);
         if (ruleset_reload(r) == -ENOMEM)
                 return -ENOMEM;
         *ret = TAKE_PTR(r);
@@ -241,13 +262,14 @@ RuleSet *ruleset_free(RuleSet *r)
 {
         if (!r)
                 return NULL;
-        folder_watch_free(r->watch);
+        for (size_t i = 0; i < ELEMENTSOF(r->paths); i++) {
+                folder_watch_free(r->watches[i]);
+                free(r->paths[i]);
+        }
         policy_unref(r->file);
         policy_unref(r->all);
         strv_free(r->added);
         free(r->error);
-        free(r->path);
-        free(r->file_name);
         free(r);
         return NULL;
 }

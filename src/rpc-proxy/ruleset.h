@@ -8,8 +8,11 @@
 #include "policy.h"
 #include "proxy.h"
 
-/* Reads the file; one that cannot be used is logged and everything is denied until it is mended. */
-int ruleset_new(Proxy *p, const char *path, RuleSet **ret);
+/*
+ * Reads the file; one that cannot be used is logged and everything is denied until it is mended. Each time it is the one at
+ * path or, where that is missing, the one at other (NULL: none).
+ */
+int ruleset_new(Proxy *p, const char *path, const char *other, RuleSet **ret);
 RuleSet *ruleset_free(RuleSet *r);
 DEFINE_CLEANUP(RuleSet *, ruleset_free)
 
@@ -27,6 +30,7 @@ int ruleset_delete(RuleSet *r, const char *text);
 
 /* The rules for everybody; NULL: none usable. Borrowed. */
 Policy *ruleset_policy(const RuleSet *r);
+/* Where they are from, or those that cannot be used at first. */
 const char *ruleset_path(const RuleSet *r);
 /* Why the file as it is now is not in force; NULL: it is. */
 const char *ruleset_error(const RuleSet *r);
