@@ -296,6 +296,22 @@ def records():
 
 
 @oxt.case
+def records_of_others():
+    """A guest that is denied again and again pushes out no other one's records."""
+    with GuestProxy(env={"OXT_PROXY_DENIALS": "1000"}) as p:
+        other = rawbus.Client(p.add_guest("11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b", 9))
+        for i in range(3):
+            other.call("test.canary", "/", "test.i", "Other%d" % i)
+        c = p.client()
+        for i in range(600):
+            c.call("test.canary", "/", "test.i", "Flood%d" % i)
+        host = rawbus.Client(p.stack.socket)
+        r = host.call("com.citrix.xenclient.rpc_proxy", "/", "org.oxt.RpcProxy1", "Denials", "u", (1000,))
+        kept = [(k["domid"], k["member"]) for k in json.loads(r.args[0])]
+        assert kept == [(9, "Other%d" % i) for i in range(3)] + [(7, "Flood%d" % i) for i in range(91, 600)], kept
+
+
+@oxt.case
 def sighup():
     """SIGHUP reads the rules again, for open connections too; a file with an error changes nothing."""
     with Proxy() as p:

@@ -11,13 +11,22 @@
 #include "log.h"
 #include "strbuf.h"
 
-#define RING 512
+#define RECORDS_MAX 512 /* that are kept */
 #define TEXT_MAX 256 /* of untrusted texts in records */
+
+/* A record that is kept. */
+typedef struct Kept {
+        char *text;
+        int64_t domid;
+        char uuid[37];
+        unsigned owner; /* the number of its VM: records with the same are the same VM's */
+} Kept;
 
 struct Audit {
         Proxy *proxy;
-        char *ring[RING];
-        unsigned next;
+        Kept kept[RECORDS_MAX]; /* the oldest first */
+        unsigned n_kept;
+        unsigned counts[RECORDS_MAX]; /* how many there are of each owner */
         bool journal;
 };
 
@@ -39,8 +48,8 @@ int audit_new(Proxy *p, Audit **ret)
 
 Audit *audit_free(Audit *a)
 {
-        for (size_t i = 0; a && i < RING; i++)
-                free(a->ring[i]);
+        for (unsigned i = 0; a && i < a->n_kept; i++)
+                free(a->kept[i].text);
         free(a);
         return NULL;
 }
@@ -171,6 +180,44 @@ static void line_make(StrBuf *b, const Peer *p, const PolicyMessage *m, uint32_t
                 strbuf_addf(b, "; %u records before this one were left out", p->records.omitted);
 }
 
+static unsigned owner_of(const Audit *a, const Kept *k)
+{
+        unsigned unused = 0;
+
+        for (unsigned i = 0; i < a->n_kept; i++)
+                if (a->kept[i].domid == k->domid && streq(a->kept[i].uuid, k->uuid))
+                        return a->kept[i].owner;
+        while (a->counts[unused] > 0)
+                unused++;
+        return unused;
+}
+
+/* Keeps a record. Where there are too many, the VM that has most loses its oldest, so that none pushes out the others'. */
+static void keep(Audit *a, const Peer *p, const char *text)
+{
+        Kept k = { .text = strdup(text), .domid = p->domid };
+
+        if (!k.text)
+                return;
+        strcpy(k.uuid, p->uuid);
+        if (a->n_kept == RECORDS_MAX) {
+                unsigned most = 0, i = 0;
+
+                for (unsigned o = 1; o < RECORDS_MAX; o++)
+                        if (a->counts[o] > a->counts[most])
+                                most = o;
+                while (a->kept[i].owner != most)
+                        i++;
+                a->counts[most]--;
+                free(a->kept[i].text);
+                a->n_kept--;
+                memmove(a->kept + i, a->kept + i + 1, (a->n_kept - i) * sizeof(Kept));
+        }
+        k.owner = owner_of(a, &k);
+        a->counts[k.owner]++;
+        a->kept[a->n_kept++] = k;
+}
+
 void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial, uint32_t reply_serial,
                   const PolicyVerdict *verdict, const char *why)
 {
@@ -206,9 +253,7 @@ void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial,
                 log_full(verdict->allow ? LOG_INFO : LOG_WARNING, "%s", line);
         if (verdict->allow)
                 return;
-        free(a->ring[a->next]);
-        a->ring[a->next] = strdup(text);
-        a->next = (a->next + 1) % RING;
+        keep(a, peer, text);
         if (a->proxy->server && a->proxy->daemon->service)
                 (void) service_emit(a->proxy->daemon->service, "/", "org.oxt.RpcProxy1", "Denied", "s", text);
 }
@@ -216,18 +261,12 @@ void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial,
 int audit_list(const Audit *a, unsigned n, char **ret)
 {
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
-        bool first = true;
+        const unsigned first = a->n_kept - MIN2(n, a->n_kept);
 
-        n = MIN2(n, (unsigned) RING);
         strbuf_addc(&b, '[');
-        for (unsigned i = RING - n; i < RING; i++) {
-                const char *text = a->ring[(a->next + i) % RING];
-
-                if (!text)
-                        continue;
-                strbuf_add(&b, first ? "" : ",");
-                strbuf_add(&b, text);
-                first = false;
+        for (unsigned i = first; i < a->n_kept; i++) {
+                strbuf_add(&b, i > first ? "," : "");
+                strbuf_add(&b, a->kept[i].text);
         }
         strbuf_addc(&b, ']');
         return strbuf_take(&b, ret);

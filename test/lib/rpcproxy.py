@@ -129,8 +129,9 @@ class Line(threading.Thread):
 class GuestProxy(Proxy):
     """dbd, a proxy with -i guest:, and oxt-guest as the guest of VM UUID, domain 7."""
 
-    def __init__(self, rules=RULES, agent=False):
+    def __init__(self, rules=RULES, agent=False, env=None):
         self.stack = stack = oxt.Stack()
+        stack.env.update(env or {})
         self.rules = os.path.join(stack.root, "rules")
         self.write_rules(rules)
         self.allowed = rawbus.Service(stack.socket, "test.allowed")
