@@ -296,6 +296,24 @@ def records():
 
 
 @oxt.case
+def records_of_all():
+    """With --verbose what was allowed has records and a signal as well, and takes no denial's place in a second's bound."""
+    with Proxy(RULES, "--verbose") as p:
+        host = rawbus.Client(p.stack.socket)
+        host.call_bus("AddMatch", "s", ("type='signal',interface='org.oxt.RpcProxy1'",))
+        c = p.client()
+        for _ in range(200):
+            assert c.call("test.allowed", "/a", "test.i", "M").kind == rawbus.RETURN
+        c.call("test.canary", "/a", "test.i", "Secret")
+        denied = json.loads(host.until(lambda m: m.member == "Denied").args[0])
+        allowed = [json.loads(m.args[0]) for m in host.seen if m.member == "Allowed"]
+        assert (denied["member"], denied["verdict"]) == ("Secret", "deny") and "omitted" not in denied, denied
+        assert allowed and {a["verdict"] for a in allowed} == {"allow"}, allowed
+        kept = json.loads(host.call("com.citrix.xenclient.rpc_proxy", "/", "org.oxt.RpcProxy1", "Denials", "u", (512,)).args[0])
+        assert denied in kept and allowed[0] in kept, kept
+
+
+@oxt.case
 def records_of_others():
     """A guest that is denied again and again pushes out no other one's records."""
     with GuestProxy(env={"OXT_PROXY_DENIALS": "1000"}) as p:

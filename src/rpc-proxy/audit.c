@@ -11,6 +11,7 @@
 #include "log.h"
 #include "strbuf.h"
 
+#define INTERFACE "org.oxt.RpcProxy1"
 #define RECORDS_MAX 512 /* that are kept */
 #define TEXT_MAX 256 /* of untrusted texts in records */
 
@@ -19,7 +20,8 @@ typedef struct Kept {
         char *text;
         int64_t domid;
         char uuid[37];
-        unsigned owner; /* the number of its VM: records with the same are the same VM's */
+        bool allowed;
+        unsigned owner; /* records with the same are the same VM's, and all denials or none */
 } Kept;
 
 struct Audit {
@@ -105,7 +107,7 @@ static void put_rule(json_object *o, const PolicyRule *r)
 }
 
 static json_object *record_make(const Peer *p, const PolicyMessage *m, uint32_t serial, const PolicyVerdict *v,
-                                const char *why, const PolicyNearMiss *near, const char *differs)
+                                const char *why, const PolicyNearMiss *near, const char *differs, unsigned omitted)
 {
         json_object *o = json_object_new_object();
         const char *subject = policy_subject(m->direction, m->type);
@@ -140,8 +142,8 @@ static json_object *record_make(const Peer *p, const PolicyMessage *m, uint32_t 
                 put(n, "differs", differs);
                 json_object_object_add(o, "near", n);
         }
-        if (p->records.omitted > 0)
-                json_object_object_add(o, "omitted", json_object_new_int64(p->records.omitted));
+        if (omitted > 0)
+                json_object_object_add(o, "omitted", json_object_new_int64(omitted));
         return o;
 }
 
@@ -152,7 +154,7 @@ static const char *show(char buf[static TEXT_MAX], const char *untrusted_text)
 
 /* As administrators know it, with the reason behind. */
 static void line_make(StrBuf *b, const Peer *p, const PolicyMessage *m, uint32_t serial, uint32_t reply_serial,
-                      const PolicyVerdict *v, const char *why, const PolicyNearMiss *near, const char *differs)
+                      const PolicyVerdict *v, const char *why, const PolicyNearMiss *near, const char *differs, unsigned omitted)
 {
         char sender[TEXT_MAX], destination[TEXT_MAX], interface[TEXT_MAX], member[TEXT_MAX];
         long long from = p->domid, to = 0;
@@ -176,8 +178,8 @@ static void line_make(StrBuf *b, const Peer *p, const PolicyMessage *m, uint32_t
                 strbuf_add(b, v->allow ? " no rule denies it" : " no rule matches");
         if (near && near->rule)
                 strbuf_addf(b, "; nearest %s:%u: %s", near->rule->file, near->rule->line, strempty(differs));
-        if (p->records.omitted > 0)
-                strbuf_addf(b, "; %u records before this one were left out", p->records.omitted);
+        if (omitted > 0)
+                strbuf_addf(b, "; %u records before this one were left out", omitted);
 }
 
 static unsigned owner_of(const Audit *a, const Kept *k)
@@ -185,17 +187,18 @@ static unsigned owner_of(const Audit *a, const Kept *k)
         unsigned unused = 0;
 
         for (unsigned i = 0; i < a->n_kept; i++)
-                if (a->kept[i].domid == k->domid && streq(a->kept[i].uuid, k->uuid))
+                if (a->kept[i].allowed == k->allowed && streq(a->kept[i].uuid, k->uuid) &&
+                    (k->uuid[0] || a->kept[i].domid == k->domid))
                         return a->kept[i].owner;
         while (a->counts[unused] > 0)
                 unused++;
         return unused;
 }
 
-/* Keeps a record. Where there are too many, the VM that has most loses its oldest, so that none pushes out the others'. */
-static void keep(Audit *a, const Peer *p, const char *text)
+/* Keeps a record. Where there are too many, the owner that has most loses its oldest, so that none pushes out the others'. */
+static void keep(Audit *a, const Peer *p, bool allowed, const char *text)
 {
-        Kept k = { .text = strdup(text), .domid = p->domid };
+        Kept k = { .text = strdup(text), .domid = p->domid, .allowed = allowed };
 
         if (!k.text)
                 return;
@@ -224,6 +227,7 @@ void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial,
         _cleanup_json_ json_object *o = NULL;
         _cleanup_free_ char *differs = NULL, *line = NULL;
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        Rate *rate = verdict->allow ? &peer->allowed : &peer->denials;
         PolicyNearMiss near = { 0 };
         const char *text;
 
@@ -231,16 +235,16 @@ void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial,
                 a->proxy->n_denied++;
                 peer->n_denied++;
         }
-        if (!within_rate(a->proxy, &peer->records))
+        if (!within_rate(a->proxy, rate))
                 return;
         if (!verdict->allow && !why && peer->policy) {
                 policy_explain(peer->policy, &peer->client, m, &near);
                 if (near.rule)
                         (void) policy_near_miss_text(&near, &differs);
         }
-        line_make(&b, peer, m, serial, reply_serial, verdict, why, &near, differs);
-        o = record_make(peer, m, serial, verdict, why, &near, differs);
-        peer->records.omitted = 0;
+        line_make(&b, peer, m, serial, reply_serial, verdict, why, &near, differs, rate->omitted);
+        o = record_make(peer, m, serial, verdict, why, &near, differs, rate->omitted);
+        rate->omitted = 0;
         text = o ? json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
         if (!text || strbuf_take(&b, &line) < 0)
                 return;
@@ -251,11 +255,10 @@ void audit_record(Audit *a, Peer *peer, const PolicyMessage *m, uint32_t serial,
                                        "OXT_RULE=%s", verdict->rule ? verdict->rule->text : "", "OXT_RECORD=%s", text, NULL);
         else
                 log_full(verdict->allow ? LOG_INFO : LOG_WARNING, "%s", line);
-        if (verdict->allow)
-                return;
-        keep(a, peer, text);
-        if (a->proxy->server && a->proxy->daemon->service)
-                (void) service_emit(a->proxy->daemon->service, "/", "org.oxt.RpcProxy1", "Denied", "s", text);
+        keep(a, peer, verdict->allow, text);
+        /* Not of these signals themselves, on their way to a guest: there would be no end. */
+        if (a->proxy->server && a->proxy->daemon->service && !(m->type == POLICY_SIGNAL && streq_ptr(m->interface, INTERFACE)))
+                (void) service_emit(a->proxy->daemon->service, "/", INTERFACE, verdict->allow ? "Allowed" : "Denied", "s", text);
 }
 
 int audit_list(const Audit *a, unsigned n, char **ret)

@@ -3,8 +3,9 @@
 /*
  * What was decided, and why. Each denial (with --verbose each decision) is one record: a line in the log,
  * `(<domid>-><target domid>) DENY …` as of old with the deciding rule behind it, fields in the journal,
- * a JSON text kept for Denials() and sent with the signal Denied. Bounded for each peer and second; what was left out is
- * counted in the next record. Of the 512 that are kept a VM that is often denied loses its own first.
+ * a JSON text kept for Denials() and sent with the signal Denied or Allowed. Bounded for each peer and second, denials apart
+ * from the others; what was left out is counted in the next one. Of the 512 that are kept a VM that is often denied loses
+ * its own first.
  *
  * A record: {"time": microseconds since 1970, "domid", "uuid", "stubdom", "direction", "type", "sender",
  * "destination", "path", "interface", "member", "arg0", "serial", "verdict": "deny"|"allow", "rule",

@@ -14,7 +14,7 @@ static struct {
         int64_t domid;
         bool stubdom;
         char uuid[37];
-        Rate records, notes;
+        Rate denials, allowed, notes;
 } past[PAST];
 static unsigned next_past;
 
@@ -23,7 +23,8 @@ static void remember_rates(const Peer *p)
         past[next_past].domid = p->domid;
         past[next_past].stubdom = p->stubdom;
         strcpy(past[next_past].uuid, p->uuid);
-        past[next_past].records = p->records;
+        past[next_past].denials = p->denials;
+        past[next_past].allowed = p->allowed;
         past[next_past].notes = p->notes;
         next_past = (next_past + 1) % PAST;
 }
@@ -34,7 +35,8 @@ static void recall_rates(Peer *p)
                 unsigned k = (next_past + PAST - i) % PAST;
 
                 if (past[k].domid == p->domid && past[k].stubdom == p->stubdom && streq(past[k].uuid, p->uuid)) {
-                        p->records = past[k].records;
+                        p->denials = past[k].denials;
+                        p->allowed = past[k].allowed;
                         p->notes = past[k].notes;
                         return;
                 }

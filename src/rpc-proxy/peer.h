@@ -33,7 +33,7 @@ struct Peer {
         size_t queued;      /* bytes kept */
         Connection *waiting, **waiting_end; /* connections that wait for a place, first come first */
 
-        Rate records, notes; /* audit.h */
+        Rate denials, allowed, notes; /* audit.h */
         uint64_t n_denied;
 };
 

@@ -228,6 +228,7 @@ static const BusInterface own_interface = {
         },
         .signals = (const BusSignal[]) {
                 { "Denied", "s", "json" },
+                { "Allowed", "s", "json" },
                 { 0 },
         },
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* oxt policy log and learn: the records of denied messages that rpc-proxy keeps. */
+/* oxt policy log and learn: the records of denied messages (with its --verbose of all) that rpc-proxy keeps. */
 #include <systemd/sd-bus.h>
 #include <time.h>
 
@@ -119,7 +119,7 @@ static int get_records(sd_bus *bus, uint32_t n, json_object **ret)
         return 0;
 }
 
-static int on_denied(sd_bus_message *m, _unused_ void *userdata, _unused_ sd_bus_error *ret_error)
+static int on_record(sd_bus_message *m, _unused_ void *userdata, _unused_ sd_bus_error *ret_error)
 {
         _cleanup_json_ json_object *o = NULL;
         const char *text;
@@ -183,7 +183,7 @@ int policy_log(int argc, char *argv[], _unused_ void *userdata)
         if (r < 0)
                 return status;
         if (arg_follow) {
-                r = sd_bus_match_signal(bus, NULL, PROXY_SERVICE, "/", PROXY_INTERFACE, "Denied", on_denied, NULL);
+                r = sd_bus_match_signal(bus, NULL, PROXY_SERVICE, "/", PROXY_INTERFACE, NULL, on_record, NULL);
                 if (r < 0)
                         log_errno(r, "Cannot follow");
         }
