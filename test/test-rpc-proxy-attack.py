@@ -250,6 +250,33 @@ def answers_overtake():
         wait_for(lambda: len(p.allowed.calls) == before + 50, what="50 calls")
 
 
+@oxt.case
+def denials_overtake():
+    """While all places are taken a denied call is answered at once, also behind calls that wait; those keep their order."""
+    with Proxy(env={"OXT_PROXY_DENIALS": "1000"}) as p:
+        p.allowed.hold = True
+        c = p.client()
+        for _ in range(8):
+            c.send(CALL, **OK)
+        wait_for(lambda: len(p.allowed.held) == 8, what="the window to be full")
+        assert denied(c.reply(c.send(CALL, **CANARY))) and denied(c.call_bus("ListNames", interface="test.other"))
+        sent = [c.send(CALL, "s", (str(i),), **OK) for i in range(100)]
+        assert denied(c.reply(c.send(CALL, **CANARY))) and denied(c.reply(c.send(CALL, **dict(OK, destination=p.canary.unique))))
+        # In one write, with what is not answered, and what is allowed, in between.
+        c.socket.sendall(b"".join(encode(CALL, 1000 + i, flags=rawbus.NO_REPLY if i % 3 == 2 else 0, **(CANARY if i % 3 else OK))
+                                  for i in range(150)))
+        for i in range(1, 150, 3):
+            assert denied(c.reply(1000 + i))
+        assert len(p.allowed.held) == 8
+        p.allowed.hold = False
+        p.allowed.release()
+        for s in sent + list(range(1000, 1150, 3)):
+            assert c.reply(s).kind == RETURN
+        assert [m.args[0] for m in p.allowed.calls[8:108]] == [str(i) for i in range(100)]
+        wait_for(lambda: p.status()["denied"] == 104, what="the denials of those that want no answer")
+        assert p.canary.calls == []
+
+
 def handshake(p):
     c = p.client(auth=False, hello=False)
     return c

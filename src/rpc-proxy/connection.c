@@ -51,7 +51,6 @@ static bool bus_blocked(const Connection *c)
 static void hold(Connection *c)
 {
         c->held = true;
-        c->scanned = 0;
         c->next_waiting = NULL;
         *c->peer->waiting_end = c;
         c->peer->waiting_end = &c->next_waiting;
@@ -160,20 +159,11 @@ static size_t messages(Connection *c, Side *from, const uint8_t *data, size_t n)
         return at;
 }
 
-/* Messages that wait in a side's buffer. */
-void connection_pump_kept(Connection *c, Side *from)
-{
-        if (c->dead || side_waiting(from) == 0)
-                return;
-        from->in_at += messages(c, from, from->in + from->in_at, side_waiting(from));
-        if (side_waiting(from) == 0)
-                side_drop_in(c, from);
-}
-
-/* Sends answers on that stand behind what waits for a place, and marks them as done. */
+/* Sees to what needs no place though it stands behind what waits for one, and marks it as done. */
 static void overtake(Connection *c)
 {
         Side *s = &c->client;
+        unsigned turn = 0;
 
         while (c->held && !c->dead && !side_busy(&c->client) && !side_busy(&c->bus)) {
                 uint8_t *d = s->in + s->in_at + c->scanned;
@@ -181,19 +171,44 @@ static void overtake(Connection *c)
                 const char *why;
                 ssize_t size = have > 0 ? wire_size(d, have, &why) : 0;
                 WireMessage m;
+                Fate fate;
 
                 if (size <= 0 || (size_t) size > have)
                         break;
-                if (d[1] == WIRE_RETURN || d[1] == WIRE_ERROR) {
+                if (d[1] == WIRE_RETURN || d[1] == WIRE_ERROR || (d[1] == WIRE_CALL && !(d[2] & WIRE_NO_REPLY_EXPECTED))) {
+                        if (turn++ == TURN_MESSAGES) {
+                                ready_add(c);
+                                break;
+                        }
                         if (wire_parse(d, (size_t) size, &m, &why) < 0)
                                 break; /* told when its turn comes */
-                        if (filter_from_client(c, &m) == FATE_PASS)
+                        fate = filter_overtaking(c, &m);
+                        if (fate == FATE_PASS)
                                 connection_batch(c, &c->bus, d, (size_t) size);
-                        connection_flush(c);
-                        d[1] = UINT8_MAX; /* a type that is ignored */
+                        if (fate != FATE_HOLD) {
+                                connection_flush(c);
+                                d[1] = UINT8_MAX; /* a type that is ignored */
+                        }
                 }
                 c->scanned += (size_t) size;
         }
+}
+
+/* Messages that wait in a side's buffer. */
+void connection_pump_kept(Connection *c, Side *from)
+{
+        size_t n;
+
+        if (c->dead || side_waiting(from) == 0)
+                return;
+        n = messages(c, from, from->in + from->in_at, side_waiting(from));
+        from->in_at += n;
+        if (from == &c->client) {
+                c->scanned -= MIN2(c->scanned, n);
+                overtake(c);
+        }
+        if (side_waiting(from) == 0)
+                side_drop_in(c, from);
 }
 
 static bool can_read_client(const Connection *c)

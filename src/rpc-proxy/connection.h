@@ -17,7 +17,8 @@
  * calls as well, so that nobody stands behind a full one), the rest waits in the peer's own buffers and
  * sockets. A call gives its place back with its reply. Messages without a reply take
  * places as well: a Ping of ours goes behind them, and its answer says that the bus has seen them.
- * Answers of the client need no place and overtake what waits, since its calls may wait for them.
+ * Answers of the client need no place and overtake what waits, since its calls may wait for them; so do calls that the rules
+ * deny, which are to be answered at once.
  */
 #include "link.h"
 #include "peer.h"
@@ -82,7 +83,7 @@ struct Connection {
         bool hello_done;
         bool held;                       /* waits for a place in the window */
         bool ready;                      /* waits for its next turn */
-        size_t scanned;                  /* with held: bytes of client.in that were searched for replies */
+        size_t scanned;                  /* bytes of client.in in which what may overtake was looked for */
         bool dead;
         uint32_t opened;                 /* seconds */
         uint64_t number;

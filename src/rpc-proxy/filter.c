@@ -420,6 +420,16 @@ static Fate client_call(Connection *c, WireMessage *m, PolicyMessage *pm)
         return fate;
 }
 
+/* A call that the rules deny, whatever comes before it: it needs no place in the window. */
+static bool denied_anyway(const Connection *c, const WireMessage *m, PolicyMessage *pm)
+{
+        DriverKind kind = streq_ptr(m->destination, BUS_DRIVER) ? driver_kind(m) : DRIVER_PLAIN;
+        const char *why = NULL;
+
+        /* These two are not the rules' business, or not theirs alone. */
+        return kind != DRIVER_HELLO && kind != DRIVER_REQUEST_NAME && !judge_destination(c, pm, &why).allow;
+}
+
 /* Signals of a VM's own agent pass where no rule for signals denies them. */
 static bool is_agent_signal(const Connection *c, const PolicyMessage *pm)
 {
@@ -489,6 +499,17 @@ Fate filter_from_client(Connection *c, WireMessage *m)
                 record(c, m, &pm, v, why);
                 return FATE_PASS;
         }
+}
+
+Fate filter_overtaking(Connection *c, WireMessage *m)
+{
+        PolicyMessage pm;
+
+        if (m->type != WIRE_CALL)
+                return filter_from_client(c, m);
+        if (m->unix_fds > 0 || m->sender || !describe(m, POLICY_INC, &pm) || !denied_anyway(c, m, &pm))
+                return FATE_HOLD;
+        return client_call(c, m, &pm);
 }
 
 /* Rules name senders by their well-known names: allowed by one of them, denied by none that says so. */

@@ -11,4 +11,6 @@ typedef enum Fate {
 
 /* connection_end() may have been called. */
 Fate filter_from_client(Connection *c, WireMessage *m);
+/* The same for one that waits or stands behind others that do: answers and calls that are denied need no place. */
+Fate filter_overtaking(Connection *c, WireMessage *m);
 Fate filter_from_bus(Connection *c, WireMessage *m);
