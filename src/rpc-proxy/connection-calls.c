@@ -4,11 +4,26 @@
 
 #define CONTENDED_USEC (20 * USEC_PER_MSEC) /* how long after calls of two peers the window is a quarter */
 
+static bool contended(const Proxy *p)
+{
+        return p->contended_until && now_usec() < p->contended_until;
+}
+
 unsigned connections_window(const Proxy *p)
 {
         unsigned w = (unsigned) p->limits.window;
 
-        return p->contended_until && now_usec() < p->contended_until ? MAX2(w / 4, 1u) : w;
+        return contended(p) ? MAX2(w / 4, 1u) : w;
+}
+
+void connections_await_calm(Proxy *p)
+{
+        int enabled;
+
+        if (!contended(p) || (sd_event_source_get_enabled(p->calm, &enabled) >= 0 && enabled != SD_EVENT_OFF))
+                return;
+        (void) sd_event_source_set_time(p->calm, p->contended_until);
+        (void) sd_event_source_set_enabled(p->calm, SD_EVENT_ONESHOT);
 }
 
 bool connection_window_open(const Connection *c)

@@ -30,6 +30,8 @@ void connection_flush(Connection *c);
 
 /* connection-calls.c */
 unsigned connections_window(const Proxy *p);
+/* While more than one peer calls, sees to it that those who wait are asked when the places are more again. */
+void connections_await_calm(Proxy *p);
 void connection_send_barrier(Connection *c);
 
 /* connection-setup.c */

@@ -306,6 +306,24 @@ static void peer_run(Peer *p)
                 connection_pump_kept(c, &c->client);
                 settle(c);
         }
+        if (p->waiting)
+                connections_await_calm(p->proxy);
+}
+
+static void peers_run(Proxy *p)
+{
+        for (Peer *i = p->peers, *next; i; i = next) {
+                peer_ref(i);
+                peer_run(i);
+                next = i->next;
+                peer_unref(i);
+        }
+}
+
+static int on_calm(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
+{
+        peers_run(userdata);
+        return 0;
 }
 
 /* One turn for each connection that was ready when it began. */
@@ -358,12 +376,7 @@ static int on_tick(_unused_ sd_event_source *source, _unused_ uint64_t usec, voi
         for (Connection *c = p->connections; c; c = c->next)
                 more = check_time(c, connection_seconds()) || more;
         connections_retry(p);
-        for (Peer *i = p->peers, *next; i; i = next) {
-                peer_ref(i);
-                peer_run(i);
-                next = i->next;
-                peer_unref(i);
-        }
+        peers_run(p);
         if (more)
                 connections_tick(p);
         return 0;
@@ -381,6 +394,10 @@ int connections_start(Proxy *p)
                 r = sd_event_source_set_enabled(p->turn, SD_EVENT_OFF);
         if (r >= 0)
                 r = sd_event_add_time_relative(p->event, &p->tick, CLOCK_MONOTONIC, USEC_PER_SEC, 0, on_tick, p);
+        if (r >= 0)
+                r = sd_event_add_time(p->event, &p->calm, CLOCK_MONOTONIC, 0, USEC_PER_MSEC, on_calm, p);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(p->calm, SD_EVENT_OFF);
         return r;
 }
 
@@ -389,6 +406,7 @@ void connections_stop(Proxy *p)
         connections_end(p, NULL, NULL);
         p->turn = sd_event_source_disable_unref(p->turn);
         p->tick = sd_event_source_disable_unref(p->tick);
+        p->calm = sd_event_source_disable_unref(p->calm);
 }
 
 /* Every event of a connection ends here. */

@@ -66,7 +66,7 @@ struct Proxy {
         Peer *peers;
         Connection *connections;
         Connection *ready, **ready_end; /* those with messages left from their last turn */
-        sd_event_source *turn, *tick;
+        sd_event_source *turn, *tick, *calm;
         const Peer *last_caller; /* only compared */
         uint64_t contended_until; /* monotonic, us: more than one peer calls */
         uint64_t n_connections, n_messages, n_denied;
