@@ -313,6 +313,21 @@ def kept_bytes():
 
 
 @oxt.case
+def too_large_text():
+    """A text that is larger than proxy.message-size ends its connection with a reason in the log."""
+    with JsonProxy("--json-in", "--auto-auth", env={"OXT_PROXY_MESSAGE_SIZE": "65536"}) as p:
+        c = JsonClient(p.socket)
+        c.hello()
+        try:
+            c.socket.sendall(b'{"id":9,"x":"' + b"a" * 100000)
+            while c.socket.recv(65536):
+                pass
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        oxt.wait_for(lambda: "a text is larger than proxy.message-size allows" in p.log(), what="the reason")
+
+
+@oxt.case
 def introspection_is_behind_the_rules():
     """A service that the rules do not let a client call is not introspected for it."""
     with JsonProxy("--json-in", "--auto-auth", rules="allow out-any\nallow destination org.freedesktop.DBus\n") as p:
@@ -431,6 +446,7 @@ def websocket_endings():
                 assert c.socket.recv(10) == b""
             except ConnectionResetError:
                 pass  # it still had bytes of ours
+        oxt.wait_for(lambda: p.log().count("A WebSocket of domain 5 ends: it broke the protocol") == 5, what="the reasons of all but one")
         c = WsClient(p.socket)
         c.hello()
         p.stack.bus.kill()

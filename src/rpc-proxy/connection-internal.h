@@ -5,6 +5,8 @@
 
 #define SCRATCH_SIZE (256 * KIB)
 
+#define BUS_CLOSED "the bus closed it; it may have sent a malformed body"
+
 /* connection-io.c. The buffer that is read into, shared by all: its bytes are done with when an event is. */
 extern uint8_t connection_scratch[SCRATCH_SIZE];
 

@@ -92,7 +92,7 @@ void side_flush(Connection *c, Side *s)
                 if (n == -EAGAIN)
                         return;
                 if (n < 0) {
-                        connection_end(c, NULL);
+                        connection_end(c, s == &c->bus ? BUS_CLOSED : NULL);
                         return;
                 }
                 s->out_at += (size_t) n;
@@ -113,7 +113,7 @@ static void batch_flush(Connection *c, Side *s, struct Batch *b)
                 if (w == -EAGAIN)
                         break;
                 if (w < 0) {
-                        connection_end(c, NULL);
+                        connection_end(c, s == &c->bus ? BUS_CLOSED : NULL);
                         return;
                 }
                 for (; n > 0 && (size_t) w >= v->iov_len; v++, n--)

@@ -281,7 +281,7 @@ static void settle(Connection *c)
         if (c->client.ended && !side_busy(&c->bus) && !c->held && !c->ready)
                 connection_end(c, NULL);
         if (c->bus.ended && !side_busy(&c->client))
-                connection_end(c, NULL);
+                connection_end(c, BUS_CLOSED);
         if (!c->dead && c->bus.out_used - c->bus.out_at > BUS_QUEUE_MAX + (size_t) c->proxy->limits.message_size)
                 connection_end(c, "the bus does not take what is for it");
         if (c->dead) {

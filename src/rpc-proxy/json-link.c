@@ -418,17 +418,23 @@ static void split_texts(JsonLink *j)
         while (!j->ended && at < j->in.len && (end = memchr(j->in.data + at, 0, j->in.len - at))) {
                 size_t n = (size_t) (end - (j->in.data + at));
 
-                if (n == 0)
+                if (n == 0) {
                         j->ended = true;
-                else
+                        if (j->spec.instance->websockets_in && !j->spec.client)
+                                audit_note(j->spec.peer, "A WebSocket of domain %lld ends: it broke the protocol, or sent an empty "
+                                           "or too large message", (long long) j->spec.peer->domid);
+                } else
                         on_text(j, j->in.data + at, n);
                 at += n + 1;
         }
         if (j->ended)
                 at = j->in.len;
         drop(&j->in, at);
-        if (j->in.len > (size_t) j->spec.proxy->limits.message_size)
+        if (j->in.len > (size_t) j->spec.proxy->limits.message_size) {
                 j->ended = true;
+                audit_note(j->spec.peer, "A JSON client of domain %lld ends: a text is larger than proxy.message-size allows",
+                           (long long) j->spec.peer->domid);
+        }
 }
 
 /* Authentication lines go through as they are, up to the one that ends them. */

@@ -68,8 +68,12 @@ static bool flush(Link *l, StrBuf *b, size_t *at)
 
 static void take_client(Relay *r, const void *untrusted_data, size_t n)
 {
-        if (ws_input(r->ws, untrusted_data, n) <= 0)
+        int k = ws_input(r->ws, untrusted_data, n);
+
+        if (k <= 0)
                 r->over = true;
+        if (k == -EPROTO)
+                strbuf_addc(&r->text, '\0'); /* so rpc-proxy knows, and can say whose it was */
 }
 
 static void take_proxy(Relay *r, const char *data, size_t n)

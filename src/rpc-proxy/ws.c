@@ -97,7 +97,7 @@ int ws_input(WebSocket *w, const void *untrusted_data, size_t size)
                         if (!wslay_event_get_close_sent(w->context))
                                 strbuf_addn(w->out, "\x88\x02\x03\xea", 4);
                         w->n_in = 0;
-                        return w->out->oom ? -ENOMEM : 0;
+                        return w->out->oom ? -ENOMEM : -EPROTO;
                 }
                 if (w->n_in == before)
                         break;
@@ -105,7 +105,9 @@ int ws_input(WebSocket *w, const void *untrusted_data, size_t size)
         w->n_in = 0;
         if (ws_flush(w) < 0)
                 return -ENOMEM;
-        return wslay_event_want_read(w->context) ? 1 : 0;
+        if (wslay_event_want_read(w->context))
+                return 1;
+        return wslay_event_get_close_received(w->context) ? 0 : -EPROTO;
 }
 
 int ws_send(WebSocket *w, const char *text, size_t size)

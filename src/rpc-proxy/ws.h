@@ -16,7 +16,10 @@ int ws_new(StrBuf *out, void (*on_message)(void *userdata, const char *untrusted
 WebSocket *ws_free(WebSocket *w);
 DEFINE_CLEANUP(WebSocket *, ws_free)
 
-/* Bytes from the client. Returns 1, 0 (the conversation is over once out was sent) or -ENOMEM. */
+/*
+ * Bytes from the client. Returns 1, -ENOMEM, or where the conversation is over once out was sent: 0, or -EPROTO (the client
+ * broke the protocol).
+ */
 int ws_input(WebSocket *w, const void *untrusted_data, size_t size);
 /* Sends a text as one message. Returns 0 or -ENOMEM; after the end it does nothing. */
 int ws_send(WebSocket *w, const char *text, size_t size);
