@@ -84,6 +84,35 @@ static int add_note(char ***notes, json_object *o, const char *why)
         return strv_contains(*notes, s) ? 0 : strv_extend(notes, s);
 }
 
+/* More for what says more: so many words, and one property is less than its interface. */
+static unsigned narrowness(const char *rule)
+{
+        unsigned n = strstr(rule, " property ") != NULL;
+
+        for (; *rule; rule++)
+                n += *rule == ' ';
+        return n;
+}
+
+/* The narrow before the wide: the last that matches decides, so that a wide one makes all that it covers superfluous. */
+static int narrow_first(char **rules, char ***ret)
+{
+        unsigned next = 0;
+        int r = 0;
+
+        for (char **x = rules; x && *x; x++)
+                next = MAX2(next, narrowness(*x));
+        for (unsigned n = next; r == 0 && n > 0; n = next) {
+                next = 0;
+                for (char **x = rules; r == 0 && *x; x++)
+                        if (narrowness(*x) == n)
+                                r = strv_extend(ret, *x);
+                        else if (narrowness(*x) < n)
+                                next = MAX2(next, narrowness(*x));
+        }
+        return r;
+}
+
 /* Leaves out the rules that others make superfluous. */
 static int minimise(char **rules, char ***ret)
 {
@@ -115,7 +144,8 @@ static int minimise(char **rules, char ***ret)
 
 int policy_learn(json_object *records, const char *uuid, char ***ret_rules, char ***ret_notes)
 {
-        _cleanup_strv_ char **all = NULL, **rules = NULL, **notes = NULL;
+        _cleanup_strv_ char **all = NULL, **ordered = NULL, **rules = NULL, **notes = NULL;
+        int64_t omitted = 0;
         int r = 0;
 
         for (size_t i = 0; r == 0 && i < json_object_array_length(records); i++) {
@@ -126,6 +156,7 @@ int policy_learn(json_object *records, const char *uuid, char ***ret_rules, char
                 if (!json_object_is_type(o, json_type_object) || streq(json_get_text(o, "verdict", "deny"), "allow") ||
                     (uuid && !streq(json_get_text(o, "uuid", ""), uuid)))
                         continue;
+                omitted += json_get_int(o, "omitted", 0);
                 if (reason && !json_get_text(o, "rule", NULL) && !streq(reason, "no rule matches")) {
                         r = add_note(&notes, o, reason);
                         continue;
@@ -136,8 +167,13 @@ int policy_learn(json_object *records, const char *uuid, char ***ret_rules, char
                 else if (r == 0 && !strv_contains(all, rule))
                         r = strv_extend(&all, rule);
         }
+        if (r == 0 && omitted > 0)
+                r = strv_extendf(&notes, "%lld records that were left out, as there were more than proxy.denials in a second",
+                                 (long long) omitted);
         if (r == 0)
-                r = minimise(all, &rules);
+                r = narrow_first(all, &ordered);
+        if (r == 0)
+                r = minimise(ordered, &rules);
         if (r < 0)
                 return r;
         *ret_rules = TAKE_PTR(rules);

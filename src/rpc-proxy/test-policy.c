@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "policy.h"
+#include "policy-learn.h"
 #include "strbuf.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
@@ -379,6 +380,28 @@ static void test_file(const char *path, size_t n)
         }
 }
 
+/* One rule for all that it covers, in whatever order they were recorded; and what is missing is said. */
+static void test_learn(void)
+{
+#define MESSAGE "{\"direction\":\"inc\",\"type\":\"method-call\",\"destination\":\"a.b\",\"member\":\"M\""
+#define WIDE MESSAGE ",\"omitted\":3}"
+#define NARROW MESSAGE ",\"interface\":\"i.j\",\"omitted\":4}"
+        static const char *const tries[] = {
+                "[" NARROW "," WIDE "]",
+                "[" WIDE "," NARROW "," MESSAGE ",\"verdict\":\"allow\",\"omitted\":9}]",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(tries); i++) {
+                _cleanup_strv_ char **rules = NULL, **notes = NULL;
+                _cleanup_json_ json_object *records = NULL;
+
+                assert(json_parse(tries[i], strlen(tries[i]), 8, &records) == 0);
+                assert(policy_learn(records, NULL, &rules, &notes) == 0);
+                assert(strv_length(rules) == 1 && streq(rules[0], "allow inc-method-call destination a.b member M"));
+                assert(strv_length(notes) == 1 && startswith(notes[0], "7 records that were left out"));
+        }
+}
+
 int main(void)
 {
         test_file(TEST_DATA "/rules/openxt.rules", 33);
@@ -389,5 +412,6 @@ int main(void)
         test_texts();
         test_vm_rules();
         test_near_miss();
+        test_learn();
         return 0;
 }
