@@ -7,6 +7,7 @@
 #include "log.h"
 
 #define CHUNK (64 * KIB)
+#define READS_MAX 4 /* before others have their turn */
 #define HOST_CALLS_MAX 128
 #define KNOWN_MAX 64                          /* introspected objects that are remembered … */
 #define KNOWN_BYTES_MAX (2 * MIB)             /* … all together … */
@@ -477,13 +478,13 @@ static ssize_t json_read(Link *l, void *buf, size_t size)
         JsonLink *j = (JsonLink *) l;
         size_t n;
 
-        while (!pending(&j->ready, j->ready_at)) {
+        for (unsigned reads = 0; !pending(&j->ready, j->ready_at); reads++) {
                 ssize_t r;
 
                 if (j->ended)
                         return 0;
                 flush_out(j);
-                if (j->asking.object || pending(&j->out, j->out_at))
+                if (j->asking.object || pending(&j->out, j->out_at) || reads == READS_MAX)
                         return -EAGAIN;
                 r = link_read(j->inner, chunk, sizeof(chunk));
                 if (r < 0)
