@@ -353,6 +353,20 @@ def calls_to_json_clients():
         c.send(**{"type": "response", "response-to": m["id"], "args": ["reply"]})
         r = host.until(lambda r: r.kind == rawbus.RETURN)
         assert r.args == ["reply"] and r.reply_serial == serial
+        # Two callers with the same serial get each its own answer.
+        hosts = [rawbus.Client(p.stack.socket) for _ in range(2)]
+        asked = {}
+        for i, h in enumerate(hosts):
+            h.send(rawbus.CALL, "s", (str(i),), serial=1000, destination=unique, path="/", interface="i.j", member="Ask")
+        while len(asked) < 2:
+            m = c.receive()
+            if m["type"] == "request":
+                asked[m["args"][0]] = m["id"]
+        assert asked["0"] != asked["1"], asked
+        for i in ("1", "0"):
+            c.send(**{"type": "response", "response-to": asked[i], "args": ["for " + i]})
+        for i, h in enumerate(hosts):
+            assert h.reply(1000).args == ["for %d" % i]
 
 
 @oxt.case

@@ -19,7 +19,7 @@
 
 /* A call that went to a JSON client: its answer has to find the way back. */
 typedef struct HostCall {
-        uint32_t serial;
+        uint32_t serial, id; /* of the caller, and what the client gets: no two that are under way have the same */
         char sender[256];
 } HostCall;
 
@@ -178,10 +178,10 @@ static void answer(JsonLink *j, const char *id, const char *name, const char *te
         send_text(j, &b);
 }
 
-static HostCall *find_call(JsonLink *j, uint32_t serial)
+static HostCall *find_call(JsonLink *j, uint32_t id)
 {
         for (unsigned i = 0; i < j->n_calls; i++)
-                if (j->calls[i].serial == serial)
+                if (j->calls[i].id == id)
                         return j->calls + i;
         return NULL;
 }
@@ -204,7 +204,10 @@ static void deliver(JsonLink *j, JsonMessage *m, const char *signature)
                         json_message_done(m);
                         return;
                 }
-                destination = call ? call->sender : NULL;
+                if (call) {
+                        destination = call->sender;
+                        m->response_to = call->serial;
+                }
         }
         r = json_message_encode(m, signature, destination, (size_t) j->spec.proxy->limits.message_size, &data, &size, &why);
         if (r == 0) {
@@ -515,11 +518,17 @@ static void refuse_call(JsonLink *j, const WireMessage *m)
         json_object_put(error.args);
 }
 
-static bool note_call(JsonLink *j, const WireMessage *m)
+/* *ret_id: by which the client knows the call. */
+static bool note_call(JsonLink *j, const WireMessage *m, uint32_t *ret_id)
 {
         HostCall *l;
 
-        if (j->spec.client || (m->flags & WIRE_NO_REPLY_EXPECTED))
+        *ret_id = m->serial;
+        if (j->spec.client)
+                return true;
+        while (*ret_id == 0 || find_call(j, *ret_id))
+                ++*ret_id;
+        if (m->flags & WIRE_NO_REPLY_EXPECTED)
                 return true;
         if (!m->sender || strlen(m->sender) >= sizeof(l->sender) || j->n_calls == HOST_CALLS_MAX)
                 return false;
@@ -528,6 +537,7 @@ static bool note_call(JsonLink *j, const WireMessage *m)
                 return false;
         j->calls = l;
         l[j->n_calls].serial = m->serial;
+        l[j->n_calls].id = *ret_id;
         strcpy(l[j->n_calls++].sender, m->sender);
         return true;
 }
@@ -536,12 +546,13 @@ static bool note_call(JsonLink *j, const WireMessage *m)
 static void send_message(JsonLink *j, const WireMessage *m)
 {
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+        WireMessage seen = *m;
         const char *text = NULL;
         JsonWhy why;
         char id[16];
         int r;
 
-        if (m->type == WIRE_CALL && !note_call(j, m)) {
+        if (m->type == WIRE_CALL && !note_call(j, m, &seen.serial)) {
                 refuse_call(j, m);
                 return;
         }
@@ -550,7 +561,7 @@ static void send_message(JsonLink *j, const WireMessage *m)
                 snprintf(id, sizeof(id), "%u", m->reply_serial);
                 r = json_error_format(m->serial, id, m->error_name, text, &b);
         } else
-                r = json_message_format(m, j->spec.client ? JSON_CLIENT : JSON_SERVER, &b, &why);
+                r = json_message_format(&seen, j->spec.client ? JSON_CLIENT : JSON_SERVER, &b, &why);
         if (r == 0 && !room_for(j, b.len)) {
                 why = (JsonWhy) { "it is longer than proxy.queued allows" };
                 r = -EBADMSG;
