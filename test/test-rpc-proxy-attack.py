@@ -225,6 +225,22 @@ def host_calls_guest():
 
 
 @oxt.case
+def unanswered_host_calls():
+    """A guest that leaves calls of the host unanswered still gets others, and answers them; the callers of the oldest are told."""
+    with Proxy() as p:
+        c = p.client()
+        host = rawbus.Client(p.stack.socket)
+        sent = [host.send(CALL, destination=c.unique, path="/a", interface="guest.i", member="Ask%d" % i) for i in range(130)]
+        for serial in sent[:2]:
+            assert host.reply(serial).error_name == "org.freedesktop.DBus.Error.LimitsExceeded"
+        calls = [c.until(lambda m: m.kind == CALL) for _ in sent]
+        assert [m.member for m in calls] == ["Ask%d" % i for i in range(130)]
+        for i in (129, 2):
+            c.send(RETURN, "s", (str(i),), destination=host.unique, reply_serial=calls[i].serial)
+            assert host.reply(sent[i]).args == [str(i)]
+
+
+@oxt.case
 def answers_overtake():
     """A guest whose calls wait for a place can still answer the host, whose answer they may wait for."""
     with Proxy() as p:

@@ -100,7 +100,7 @@ bool connection_add_host_call(Connection *c, const WireMessage *m)
 {
         HostCall *h;
 
-        if (!m->sender || strlen(m->sender) >= sizeof h->sender || c->n_host_calls >= HOST_CALLS_MAX ||
+        if (!m->sender || strlen(m->sender) >= sizeof h->sender ||
             !grow((void **) &c->host_calls, c->n_host_calls, &c->n_host_calls_allocated, sizeof *c->host_calls))
                 return false;
         h = &c->host_calls[c->n_host_calls++];
@@ -113,7 +113,8 @@ bool connection_take_host_call(Connection *c, uint32_t serial, const char *desti
 {
         for (unsigned i = 0; i < c->n_host_calls; i++)
                 if (c->host_calls[i].serial == serial && streq(c->host_calls[i].sender, destination)) {
-                        c->host_calls[i] = c->host_calls[--c->n_host_calls];
+                        c->n_host_calls--;
+                        memmove(c->host_calls + i, c->host_calls + i + 1, (c->n_host_calls - i) * sizeof *c->host_calls);
                         return true;
                 }
         return false;

@@ -59,7 +59,7 @@ typedef struct HostCall {
         char sender[44]; /* unique names are ":1.<number>" on every bus there is; longer ones are refused */
 } HostCall;
 
-#define HOST_CALLS_MAX 128 /* for each connection */
+#define HOST_CALLS_MAX 128 /* for each connection; the oldest first */
 
 typedef enum BusState {
         BUS_NONE,

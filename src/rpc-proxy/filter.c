@@ -646,8 +646,17 @@ static Fate bus_call(Connection *c, const WireMessage *m, PolicyMessage *pm)
                 refuse_bus_call(c, m, DBUS_ERROR_ACCESS_DENIED, "The rules do not allow this call to reach the guest");
                 return FATE_DONE;
         }
-        if (!(m->flags & WIRE_NO_REPLY_EXPECTED) && !connection_add_host_call(c, m)) {
-                refuse_bus_call(c, m, DBUS_ERROR_LIMITS_EXCEEDED, "The guest has too many unanswered calls");
+        if (m->flags & WIRE_NO_REPLY_EXPECTED)
+                return FATE_PASS;
+        if (c->n_host_calls == HOST_CALLS_MAX) { /* a guest that does not answer some is still there for others */
+                HostCall oldest = c->host_calls[0];
+                const WireMessage old = { .big_endian = m->big_endian, .serial = oldest.serial, .sender = oldest.sender };
+
+                (void) connection_take_host_call(c, oldest.serial, oldest.sender);
+                refuse_bus_call(c, &old, DBUS_ERROR_LIMITS_EXCEEDED, "The guest did not answer, and has too many unanswered calls");
+        }
+        if (!connection_add_host_call(c, m)) {
+                refuse_bus_call(c, m, DBUS_ERROR_LIMITS_EXCEEDED, "There is no room for one more call that waits for the guest");
                 return FATE_DONE;
         }
         return FATE_PASS;

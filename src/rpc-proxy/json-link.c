@@ -186,6 +186,12 @@ static HostCall *find_call(JsonLink *j, uint32_t id)
         return NULL;
 }
 
+static void forget_call(JsonLink *j, HostCall *call)
+{
+        j->n_calls--;
+        memmove(call, call + 1, (size_t) (j->calls + j->n_calls - call) * sizeof(*call));
+}
+
 /* Hands a message to the owner; or says why not. */
 static void deliver(JsonLink *j, JsonMessage *m, const char *signature)
 {
@@ -229,7 +235,7 @@ static void deliver(JsonLink *j, JsonMessage *m, const char *signature)
                 }
         }
         if (call)
-                *call = j->calls[--j->n_calls];
+                forget_call(j, call);
         json_message_done(m);
 }
 
@@ -530,8 +536,10 @@ static bool note_call(JsonLink *j, const WireMessage *m, uint32_t *ret_id)
                 ++*ret_id;
         if (m->flags & WIRE_NO_REPLY_EXPECTED)
                 return true;
-        if (!m->sender || strlen(m->sender) >= sizeof(l->sender) || j->n_calls == HOST_CALLS_MAX)
+        if (!m->sender || strlen(m->sender) >= sizeof(l->sender))
                 return false;
+        if (j->n_calls == HOST_CALLS_MAX) /* the connection behind told its caller */
+                forget_call(j, j->calls);
         l = reallocarray(j->calls, j->n_calls + 1, sizeof(*l));
         if (!l)
                 return false;
@@ -572,9 +580,13 @@ static void send_message(JsonLink *j, const WireMessage *m)
         }
         if (r == -EBADMSG)
                 log_debug("A message cannot be carried to a JSON client: %s", why.text);
-        if (m->type == WIRE_CALL)
+        if (m->type == WIRE_CALL) {
+                HostCall *call = m->flags & WIRE_NO_REPLY_EXPECTED ? NULL : find_call(j, seen.serial);
+
+                if (call)
+                        forget_call(j, call);
                 refuse_call(j, m);
-        else if (m->type != WIRE_SIGNAL) {
+        } else if (m->type != WIRE_SIGNAL) {
                 snprintf(id, sizeof(id), "%u", m->reply_serial);
                 answer(j, id, ERROR_FAILED, r == -EBADMSG ? why.text : "out of memory");
         }
