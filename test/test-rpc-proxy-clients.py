@@ -22,11 +22,13 @@ OPEN = "allow all\nallow out-any\ndeny destination test.canary\n"
 OK = dict(destination="test.allowed", path="/a", interface="test.i", member="M")
 
 
-def announce(p, domid, cid=0, uuid=UUID):
+def announce(p, domid, cid=0, uuid=UUID, start="aa"):
     """Tells of a running VM as its monitor would."""
-    os.makedirs(os.path.join(p.stack.runtime, "channel"), exist_ok=True)
-    with open(os.path.join(p.stack.runtime, "channel", uuid + ".json"), "w") as f:
-        json.dump({"version": 1, "uuid": uuid, "domid": domid, "cid": cid, "stubdom": False, "socket": "/nowhere", "start": "aa"}, f)
+    path = os.path.join(p.stack.runtime, "channel", uuid + ".json")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".new", "w") as f:
+        json.dump({"version": 1, "uuid": uuid, "domid": domid, "cid": cid, "stubdom": False, "socket": "/nowhere", "start": start}, f)
+    os.rename(path + ".new", path)
 
 
 @oxt.case
@@ -402,6 +404,25 @@ def options_of_old():
     for words in (["-i", "argo:5555"], ["-i", "unix:/x", "-o", "argo-domid:5555:1"], ["-i", "unix:/x", "-o", "argo-uuid:5555:" + UUID], []):
         r = subprocess.run([oxt.program("rpc-proxy"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
         assert r.returncode != 0 and "Argo" in r.stderr, (words, r.stderr)
+
+
+@oxt.case
+def ends_with_its_vm():
+    """Connections to a socket with -d end when the VM of that domain does, and those of one start are not those of the next."""
+    with Proxy(OPEN) as p:
+        p.start_dbd()
+        unknown = p.client()
+        announce(p, 5)
+        first = p.client()
+        assert first.call("test.allowed", "/a", "test.i", "M").kind == RETURN
+        announce(p, 5, start="bb")
+        assert first.ended()
+        second = p.client()
+        announce(p, 6, uuid="11111111-9b05-4d4e-9f0a-0c1d2e3f4a5b")
+        assert second.call("test.allowed", "/a", "test.i", "M").kind == RETURN
+        os.unlink(os.path.join(p.stack.runtime, "channel", UUID + ".json"))
+        assert second.ended()
+        assert unknown.call("test.allowed", "/a", "test.i", "M").kind == RETURN
 
 
 @oxt.case

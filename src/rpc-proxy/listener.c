@@ -9,6 +9,8 @@
 
 #include "audit.h"
 #include "client.h"
+#include "connection.h"
+#include "folder-watch.h"
 #include "fs.h"
 #include "guest-channel.h"
 #include "log.h"
@@ -38,6 +40,7 @@ struct Listener {
         int fd;
         char *unlink_path;
         sd_event_source *accept;
+        FolderWatch *watch; /* of the records by which clients belong to VMs */
         bool full; /* there are no descriptors; told once */
         GuestChannels *guests;
 };
@@ -78,6 +81,34 @@ int listener_check(const char *channel, const char **ret_why)
         return parse(channel, &kind, &argument, &port);
 }
 
+/* Whether the start of the VM that the peer stands for still runs. */
+static bool peer_lives(const Peer *p)
+{
+        _cleanup_(channel_record_done) ChannelRecord rec = { 0 };
+
+        return !p->start || (channel_record_read(&p->proxy->daemon->paths, p->uuid, &rec) >= 0 && rec.domid == p->domid &&
+                             streq(rec.start, p->start));
+}
+
+/* A VM's clients end with it: neither its rules nor its name are a later one's. */
+static void end_those_of_ended(Proxy *proxy)
+{
+        for (Peer *p = proxy->peers, *next; p; p = next) {
+                peer_ref(p);
+                if (!p->over && !peer_lives(p)) {
+                        peer_over(p);
+                        connections_end(proxy, p, NULL);
+                }
+                next = p->next;
+                peer_unref(p);
+        }
+}
+
+static void on_change(void *userdata, _unused_ const char *name)
+{
+        end_those_of_ended(((Listener *) userdata)->proxy);
+}
+
 /*
  * Whose connection this is: the domain of -d, or the VM with that CID, and what is announced of it; else
  * nobody known. A CID is one start's alone: one that two VMs announce is nobody's.
@@ -85,10 +116,14 @@ int listener_check(const char *channel, const char **ret_why)
 static Peer *listener_peer(Proxy *p, uint32_t cid)
 {
         _cleanup_strv_ char **uuids = NULL;
+        _cleanup_free_ char *start = NULL;
         int64_t domid = p->incoming_domid;
         char uuid[37] = "";
         bool stubdom = false;
         unsigned found = 0;
+        Peer *peer;
+
+        end_those_of_ended(p);
 
         if (domid != 0 && (domid > 0 || cid > 0) && !p->instance.no_firewall && channel_record_list(&p->daemon->paths, &uuids) >= 0)
                 for (char **u = uuids; u && *u; u++) {
@@ -101,12 +136,17 @@ static Peer *listener_peer(Proxy *p, uint32_t cid)
                         domid = rec.domid;
                         strcpy(uuid, rec.uuid);
                         stubdom = rec.stubdom;
+                        free(start);
+                        start = TAKE_PTR(rec.start);
                 }
         if (found > 1) {
                 log_warning("Two VMs are announced with the same domain or CID: a client of it is nobody's");
                 return peer_get(p, p->incoming_domid, "", false);
         }
-        return peer_get(p, domid, uuid, stubdom);
+        peer = peer_get(p, domid, uuid, stubdom);
+        if (peer && !peer->start)
+                peer->start = TAKE_PTR(start);
+        return peer;
 }
 
 static int serve_fd(Proxy *p, int fd, uint32_t cid)
@@ -228,8 +268,13 @@ Listener *listener_free(Listener *l)
 int listener_start(Listener *l)
 {
         Proxy *p = l->proxy;
-        int r;
+        int r = 0;
 
+        if (l->kind != KIND_GUEST)
+                r = folder_watch_new(p->event, paths_get(&p->daemon->paths, PATH_CHANNELS),
+                                     IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_FROM, on_change, l, &l->watch);
+        if (r < 0)
+                return log_errno(r, "Cannot watch %s", paths_get(&p->daemon->paths, PATH_CHANNELS));
         switch (l->kind) {
         case KIND_GUEST:
                 r = guest_channels_new(p, &l->guests);
@@ -250,6 +295,7 @@ int listener_start(Listener *l)
 void listener_stop(Listener *l)
 {
         l->accept = sd_event_source_disable_unref(l->accept);
+        l->watch = folder_watch_free(l->watch);
         l->guests = guest_channels_free(l->guests);
 }
 

@@ -92,6 +92,7 @@ Peer *peer_unref(Peer *p)
                 p->proxy->last_caller = NULL;
         policy_unref(p->policy);
         free(p->policy_why);
+        free(p->start);
         free(p);
         return NULL;
 }

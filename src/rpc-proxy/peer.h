@@ -20,6 +20,7 @@ struct Peer {
         int64_t domid; /* -1: unknown */
         char uuid[37]; /* "": unknown */
         bool stubdom;
+        char *start;   /* of the VM, by its record, where that alone says whose a socket is (listener.c); NULL: nothing is known */
         bool over;     /* this start of the VM ended: nobody new joins */
         PolicyClient client;
 
