@@ -56,9 +56,10 @@ def cgroup_folder():
 
 
 class Whole(oxt.Stack):
-    def __init__(self):
+    def __init__(self, **env):
         oxt.needs_root()
         super().__init__(bus=False)
+        self.env.update(env)
         r = self.run([oxt.program("oxt"), "up"])
         assert r.returncode == 0, r.stdout + r.stderr
         self.disks = os.path.join(self.state, "storage/disks")
@@ -236,6 +237,36 @@ def ends():
         os.kill(pid, signal.SIGKILL)
         oxt.wait_for(lambda: stack.properties("ends")["state"] == "stopped", 10, "the crash")
         gone(uuid, pid)
+    finally:
+        stack.stop()
+
+
+@oxt.case
+def helper_away():
+    """Without oxt-helper a VM's end waits for it; if it stays away the VM is kept as it is, and found by who asks again"""
+    stack = Whole(XENVM_TIMEOUT_SCALE="0.1")
+    try:
+        uuid = stack.guest("kept")
+        pid, socket = stack.pid(uuid), os.path.join(stack.runtime, "helper.sock")
+        destroy = [oxt.program("xenvm-cmd"), uuid, "destroy"]
+        os.rename(socket, socket + ".away")
+        r = stack.run(destroy)
+        assert r.returncode == 1 and str(pid) in r.stderr and "oxt-helper" in r.stderr, r
+        assert alive(pid) and stack.pid(uuid) == pid
+        r = stack.run([oxt.program("xenvm-cmd"), uuid, "get-status"])
+        assert r.stdout.strip() == "running" and os.path.exists(os.path.join(stack.runtime, "channel", uuid + ".json")), r
+
+        def attempts():
+            with open(os.path.join(stack.state, "vm-log", uuid + ".log")) as f:
+                return f.read().count("this is tried again")
+
+        assert attempts() == 1
+        waiting = subprocess.Popen(destroy, env=stack.env, stderr=subprocess.PIPE, text=True)
+        oxt.wait_for(lambda: attempts() == 2, 5, "the second attempt")
+        assert waiting.poll() is None and alive(pid)
+        os.rename(socket + ".away", socket)
+        assert waiting.wait(60) == 0, waiting.stderr.read()
+        assert not alive(pid)
     finally:
         stack.stop()
 

@@ -54,3 +54,18 @@ const Backend *backend_choose(const char *name, const char **ret_why)
         }
         return usable(&backend_qemu, ret_why);
 }
+
+#define SCALED_MIN (8 * USEC_PER_SEC)
+
+uint64_t monitor_scaled(uint64_t usec)
+{
+        const char *e = getenv("XENVM_TIMEOUT_SCALE");
+        double factor = e ? strtod(e, NULL) : 1;
+
+        return factor > 0 && factor <= 1 ? (uint64_t) ((double) usec * factor) : usec;
+}
+
+uint64_t backend_scaled(uint64_t usec)
+{
+        return MAX2(monitor_scaled(usec), MIN2(usec, SCALED_MIN));
+}

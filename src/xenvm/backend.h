@@ -122,7 +122,8 @@ typedef struct Backend {
         int (*ask)(Vm *vm, VmAsk what, VmDone done, void *userdata);
         /*
          * Ends it, at any moment; gently: caches are written first (the guest is not asked). What else is
-         * under way is given up: its VmDone comes with -ECANCELED, or at free(), or none as said above. done: all is gone.
+         * under way is given up: its VmDone comes with -ECANCELED, or at free(), or none as said above. done: all is gone;
+         * -EBUSY: it lives on as before, and can be killed again.
          */
         int (*kill)(Vm *vm, bool gently, VmDone done, void *userdata);
 
@@ -152,6 +153,11 @@ typedef struct Backend {
 } Backend;
 
 extern const Backend backend_qemu;
+
+/* XENVM_TIMEOUT_SCALE: a factor for the contract's time limits. */
+uint64_t monitor_scaled(uint64_t usec);
+/* The same for what a process takes that does its best: never less than a busy machine needs. */
+uint64_t backend_scaled(uint64_t usec);
 
 /*
  * The back end of that name ("xen" and "libxl" are the same; "auto": Xen on a Xen host, else QEMU). The one

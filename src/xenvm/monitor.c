@@ -37,14 +37,6 @@ static VmState vm_state_from_text(const char *s)
         return i;
 }
 
-uint64_t monitor_scaled(uint64_t usec)
-{
-        const char *e = getenv("XENVM_TIMEOUT_SCALE");
-        double factor = e ? strtod(e, NULL) : 1;
-
-        return factor > 0 && factor <= 1 ? (uint64_t) ((double) usec * factor) : usec;
-}
-
 void monitor_save_record(Monitor *m)
 {
         MonitorRecord r = { .domid = m->domid, .acpi_state = m->acpi_state, .serial_restarts = m->restarts,

@@ -125,9 +125,6 @@ void monitor_take_next(Monitor *m, VmConfig *c);
 int monitor_read_config(Monitor *m, const char *path, char **ret_why);
 void monitor_quit(Monitor *m, int status);
 
-/* XENVM_TIMEOUT_SCALE: a factor for the contract's time limits. */
-uint64_t monitor_scaled(uint64_t usec);
-
 /* operations.c */
 extern const VmEvents monitor_vm_events;
 void op_start(Monitor *m, Request *q, bool paused);

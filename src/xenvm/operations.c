@@ -337,6 +337,18 @@ static void on_killed(void *userdata, int r, const char *text)
                 vm_ended(m);
                 return;
         }
+        if (r == -EBUSY) {
+                char intent[sizeof m->intent];
+
+                /* It is there still, and whoever wants its end can ask again; if it comes by itself, it was wanted. */
+                snprintf(intent, sizeof intent, "%s", m->intent);
+                if (m->state == STATE_SUSPENDING)
+                        monitor_set_state(m, STATE_PAUSED);
+                monitor_announce(m);
+                op_fail(m, "%s", text);
+                monitor_set_intent(m, intent);
+                return;
+        }
         /* The number is given up all the same, so that the VM can be started again. */
         monitor_drop_vm(m);
         monitor_set_state(m, STATE_SHUTDOWN);

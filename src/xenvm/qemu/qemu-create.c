@@ -25,10 +25,15 @@ void qemu_create_failed(Vm *vm, const char *text)
         _cleanup_free_ char *why = strdup(text);
 
         vm->ending = true;
-        if (vm->pidfd >= 0)
-                (void) qemu_kill_process(vm);
         qemu_helpers_kill(vm);
         qemu_close(vm);
+        if (vm->pidfd >= 0 && qemu_end_process(vm) > 0) {
+                /* We are here again when it is gone: nothing is to be left behind that nobody finds. */
+                free(vm->create_why);
+                vm->create_why = TAKE_PTR(why);
+                return;
+        }
+        vm->deadline = sd_event_source_disable_unref(vm->deadline);
         qemu_remove_files(vm);
         operation_done(&vm->create, -EIO, why ? why : "out of memory");
 }
@@ -164,7 +169,7 @@ static int check_shape(Vm *vm, const QemuEnv *env, char **args, char **ret_why)
 /* The process is there: watched, and asked for its greeting. */
 static int spawned(Vm *vm)
 {
-        uint64_t timeout = (uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC;
+        uint64_t timeout = backend_scaled((uint64_t) MAX2(vm->spec.config->qemu_dm_timeout, 1) * USEC_PER_SEC);
         int r;
 
         host_side_done(&vm->host); /* QEMU has its copies */
@@ -184,9 +189,9 @@ static int spawned(Vm *vm)
 
 static void start_failed(Vm *vm, int r, const char *why)
 {
-        if (vm->pidfd >= 0)
-                (void) qemu_kill_process(vm);
         if (vm->host.why) {
+                if (vm->pidfd >= 0)
+                        (void) qemu_kill_process(vm);
                 *vm->host.why = strdup(why);
                 vm->host.failed = r;
         } else
@@ -198,7 +203,7 @@ static void on_launched(Vm *vm, int r, const char *why)
         if (vm->ending) { /* killed meanwhile */
                 if (vm->pidfd < 0)
                         operation_done(&vm->kill, 0, NULL);
-                else if (qemu_watch(vm) < 0 || qemu_kill_process(vm) < 0)
+                else if (qemu_watch(vm) < 0 || qemu_end_process(vm) < 0)
                         operation_done(&vm->kill, -EIO, "QEMU cannot be ended");
                 return;
         }

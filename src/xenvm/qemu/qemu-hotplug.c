@@ -548,7 +548,7 @@ static void on_device_del(void *userdata, int r, _unused_ json_object *value, co
         }
         if (!vm->plug.unplugging)
                 return; /* the event came before the answer */
-        if (sd_event_add_time_relative(vm->spec.event, &vm->plug.deadline, CLOCK_MONOTONIC, UNPLUG_MAX, 0, on_unplug_deadline,
+        if (sd_event_add_time_relative(vm->spec.event, &vm->plug.deadline, CLOCK_MONOTONIC, backend_scaled(UNPLUG_MAX), 0, on_unplug_deadline,
                                        vm) < 0)
                 plug_finished(vm, -ENOMEM, NULL);
 }

@@ -13,6 +13,7 @@
 #define PATIENCE (3600 * USEC_PER_SEC)
 /* How long a process may take to be gone after SIGKILL, and to end by itself after `quit`. */
 #define KILL_TIMEOUT (30 * USEC_PER_SEC)
+#define KILL_AGAIN (USEC_PER_SEC / 2)
 #define QUIT_TIMEOUT (5 * USEC_PER_SEC)
 #define ERROR_LINES 8
 #define FOLDER "qemu"
@@ -86,6 +87,8 @@ struct Vm {
         Operation create, kill, save;
         Operation go;               /* run() or pause() */
         Operation change;           /* of its devices */
+        char *create_why;           /* why create failed, while its process is still being ended */
+        uint64_t kill_until;        /* it is killed again and again: the helper that does it may be away for a moment */
         QemuQuestion questions[8];
         struct {
                 int fd;
@@ -164,6 +167,11 @@ int qemu_launch(Vm *vm, char *const *args, const int *fds, size_t n_fds, const c
 void qemu_check_weight(const Vm *vm);
 /* Kills the process, whosoever it is; its end is noticed as any other. Returns 0 or negative errno. */
 int qemu_kill_process(Vm *vm);
+/*
+ * qemu.c: the same, again and again until it is gone or KILL_TIMEOUT is over, which then ends what is under way: kill, else
+ * create. Returns 0, or 1 if it could not be killed at once, or negative errno: nothing goes on.
+ */
+int qemu_end_process(Vm *vm);
 /* After the end of the process: what its confinement left. */
 void qemu_unconfine(Vm *vm);
 /* qemu-look.c: once QEMU has opened it. */

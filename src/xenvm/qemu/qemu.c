@@ -112,6 +112,7 @@ Vm *qemu_free(Vm *vm)
         free(vm->saving.why);
         free(vm->saving.places);
         free(vm->journal_prefix);
+        free(vm->create_why);
         strv_free(vm->warnings);
         free(vm);
         return NULL;
@@ -153,6 +154,7 @@ static int on_exit_process(_unused_ sd_event_source *s, _unused_ int fd, _unused
 
         (void) waitid(P_PIDFD, (id_t) vm->pidfd, &info, WEXITED);
         vm->exit_source = sd_event_source_disable_unref(vm->exit_source);
+        vm->deadline = sd_event_source_disable_unref(vm->deadline);
         qemu_messages_drain(vm);
         if (vm->journal && !vm->ending && journal_drain(vm->journal) > 0)
                 return 0; /* the handler of an event has freed us */
@@ -174,7 +176,7 @@ static int on_exit_process(_unused_ sd_event_source *s, _unused_ int fd, _unused
         if (vm->kill.done)
                 operation_done(&vm->kill, 0, NULL);
         else if (vm->create.done)
-                qemu_create_failed(vm, why ? why : "QEMU is gone");
+                qemu_create_failed(vm, vm->create_why ? vm->create_why : why ? why : "QEMU is gone");
         else if (!ended_before || !vm->ending)
                 vm->spec.events->gone(vm->spec.userdata, why ? why : "QEMU is gone");
         return 0;
@@ -205,7 +207,7 @@ static void on_qmp_closed(void *userdata, const char *why)
                 return;
         }
         if (vm->pidfd >= 0)
-                (void) qemu_kill_process(vm);
+                (void) qemu_end_process(vm);
 }
 
 static const QmpHandlers qmp_handlers = { .closed = on_qmp_closed };
@@ -276,8 +278,11 @@ static void adoption_late(Vm *vm)
 /* One that cannot be controlled must not live on. */
 static void adoption_failed(Vm *vm, int r, const char *text)
 {
-        if (vm->pidfd >= 0)
-                (void) qemu_kill_process(vm);
+        if (vm->pidfd >= 0 && qemu_end_process(vm) > 0) {
+                free(vm->create_why);
+                vm->create_why = strdup(text); /* told by qemu_create_failed(), once it is gone */
+                return;
+        }
         qemu_helpers_kill(vm);
         qemu_remove_files(vm);
         operation_done(&vm->create, r, text);
@@ -419,28 +424,58 @@ static int qemu_adopt(const VmSpec *spec, const MonitorRecord *record, VmDone do
         return 0;
 }
 
-static int on_deadline_kill(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+/* It lives on, and so does the Vm: who asks for its end again may have more luck. */
+static void kill_failed(Vm *vm, int r)
+{
+        _cleanup_free_ char *text = r < 0 ? strformat("QEMU (pid %d) cannot be ended: %s", (int) vm->process.pid,
+                                                      r == -ENOENT || r == -ECONNREFUSED ? "that needs oxt-helper, which does not run"
+                                                                                         : strerror(-r))
+                                          : strdup("the QEMU process does not end");
+
+        vm->deadline = sd_event_source_disable_unref(vm->deadline);
+        if (vm->kill.done) {
+                vm->ending = false;
+                operation_done(&vm->kill, -EBUSY, strempty(text));
+                return;
+        }
+        log_error("%s", strempty(text));
+        if (vm->create.done)
+                operation_done(&vm->create, -EBUSY, strempty(vm->create_why));
+}
+
+static int on_kill_again(sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
         Vm *vm = userdata;
+        int r = qemu_kill_process(vm);
 
-        operation_done(&vm->kill, -ETIMEDOUT, "the QEMU process does not end");
+        if (now_usec() >= vm->kill_until) {
+                kill_failed(vm, r);
+                return 0;
+        }
+        (void) sd_event_source_set_time_relative(s, KILL_AGAIN);
+        (void) sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
         return 0;
 }
 
-static int kill_now(Vm *vm)
+int qemu_end_process(Vm *vm)
 {
-        int r;
+        int r = qemu_kill_process(vm), k;
 
-        vm->deadline = sd_event_source_disable_unref(vm->deadline);
-        r = qemu_kill_process(vm);
         if (r < 0)
-                return r;
-        return sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC, KILL_TIMEOUT, 0, on_deadline_kill, vm);
+                log_warning("QEMU cannot be ended at once, and this is tried again: %s", strerror(-r));
+        vm->kill_until = now_usec() + backend_scaled(KILL_TIMEOUT);
+        vm->deadline = sd_event_source_disable_unref(vm->deadline);
+        k = sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC, KILL_AGAIN, 0, on_kill_again, vm);
+        return k < 0 ? k : r < 0;
 }
 
 static int on_deadline_quit(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
-        return kill_now(userdata);
+        int r = qemu_end_process(userdata);
+
+        if (r < 0)
+                kill_failed(userdata, r);
+        return 0;
 }
 
 static int on_already_gone(_unused_ sd_event_source *s, void *userdata)
@@ -468,13 +503,13 @@ static int qemu_kill(Vm *vm, bool gently, VmDone done, void *userdata)
         /* Before QEMU has greeted it takes no commands; then on_adopted_greeting() says it. */
         if (gently && vm->qmp && (!vm->greeted || vm_request(vm, "quit", NULL, NULL, NULL) >= 0)) {
                 vm->deadline = sd_event_source_disable_unref(vm->deadline);
-                r = sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC, QUIT_TIMEOUT, 0,
+                r = sd_event_add_time_relative(vm->spec.event, &vm->deadline, CLOCK_MONOTONIC, backend_scaled(QUIT_TIMEOUT), 0,
                                                on_deadline_quit, vm);
         } else
-                r = kill_now(vm);
+                r = qemu_end_process(vm);
         if (r < 0)
                 vm->kill = (Operation) { 0 };
-        return r;
+        return MIN2(r, 0);
 }
 
 /* Queries */
