@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * For LD_PRELOAD in tests: a disk that is slow or fails. The file that OXT_DISK_FAULTS names holds what
- * is wrong with it at the moment: "sync-delay MILLISECONDS", "sync EIO", "write ENOSPC", "write EIO" or
- * "write EROFS"; empty or missing: nothing. Only regular files are concerned. "isos there": folders of that name are on NFS;
- * "isos hang": and their server does not answer; "release hang": giving back the room of a file whose last name and
- * descriptor has gone does not end.
+ * is wrong with it at the moment: "sync-delay MILLISECONDS", "sync EIO", "sync-folder EIO", "write ENOSPC",
+ * "write EIO" or "write EROFS"; empty or missing: nothing. But for sync-folder only regular files are concerned. "isos there":
+ * folders of that name are on NFS; "isos hang": and their server does not answer; "release hang": giving back the room of a file
+ * whose last name and descriptor has gone does not end.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -65,6 +65,13 @@ static int is_file(int fd)
         return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+static int is_folder(int fd)
+{
+        struct stat st;
+
+        return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 #define NEXT(name) ((__typeof__(&name)) dlsym(RTLD_NEXT, #name))
 #define FAIL(e)                                                                                    \
         do {                                                                                       \
@@ -76,6 +83,8 @@ __attribute__((visibility("default"))) int fsync(int fd)
 {
         int e = before_sync();
 
+        if (!e && is_folder(fd))
+                e = fault("sync-folder");
         if (e)
                 FAIL(e);
         return NEXT(fsync)(fd);

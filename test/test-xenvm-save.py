@@ -167,6 +167,61 @@ def full_disk():
 
 
 @oxt.case
+def slow_disk():
+    """While a disk takes its time with the saved file the monitor answers, cancels and destroys; what that disk then says is told"""
+    m = Machine(stack, "count")
+    faults, save = os.path.join(stack.root, "faults"), os.path.join(stack.root, "slow")
+
+    def faulty(text):
+        with open(faults + ".new", "w") as f:
+            f.write(text)
+        os.rename(faults + ".new", faults)
+
+    def written():
+        """Whether all of the file is, but on the disk."""
+        try:
+            with open(save + ".tmp", "rb") as f:
+                return f.read(3) == b"Oxt"
+        except FileNotFoundError:
+            return False
+
+    def saving(command):
+        p = subprocess.Popen([oxt.program("xenvm-cmd"), "--reply-timeout", "600", m.uuid, command, save], env=stack.env, stderr=subprocess.PIPE, text=True)
+        oxt.wait_for(written, 20, "the file")
+        return p
+
+    faulty("sync-delay 300000")
+    environment = dict(stack.env)
+    stack.env.update(oxt.preloaded("libdisk-faults.so", stack.env), OXT_DISK_FAULTS=faults)
+    m.monitor()
+    stack.env.clear()
+    stack.env.update(environment)
+    with open(save, "w") as f:
+        f.write("an older one")
+    m.cmd("start")
+    for command in ("suspend", "checkpoint"):
+        p = saving(command)
+        assert m.status() == "suspending" and "Vm_bad_state" in m.fails("pause")
+        m.cmd("cancel")
+        assert p.wait(60) == 1 and "cancelled" in p.stderr.read()
+        assert m.status() == "running" and not os.path.exists(save + ".tmp")
+    p = saving("suspend")
+    m.cmd("destroy")
+    assert p.wait(60) == 1 and m.status() == "shutdown" and not os.path.exists(save + ".tmp")
+    faulty("sync EIO")
+    m.cmd("start")
+    assert "Input/output error" in m.fails("suspend", save) and m.status() == "running" and not os.path.exists(save + ".tmp")
+    with open(save) as f:
+        assert f.read() == "an older one"
+    # Once the file is in its place it is the new one, and the save is no failure any more.
+    faulty("sync-folder EIO")
+    m.cmd("suspend", save)
+    assert m.status() == "suspended" and "%s: a crash of this host may" % save in m.log()
+    m.cmd("restore", save)
+    done(m)
+
+
+@oxt.case
 def startup_restore():
     """startup = restore begins with the saved state and keeps the file"""
     m = machine("count")

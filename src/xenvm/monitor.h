@@ -61,6 +61,7 @@ typedef struct Op {
         int fd;
         SaveHeader header;
         SaveSum sum;
+        struct Flush *flush; /* while the file is written to the disk */
         VmState before;
         char *why;         /* of the failure that is told once the VM runs again */
         bool cancelled;

@@ -3,12 +3,71 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "devices.h"
 #include "log.h"
 #include "operations.h"
 
+/* A file or folder on its way to the disk, in a thread: the monitor goes on answering, however slow that disk is. */
+struct Flush {
+        Monitor *m;
+        Op *op; /* NULL: it was given up, and nobody waits for this any more */
+        int fd, result;
+        void (*next)(Monitor *m, int r);
+};
+
+static void flush_work(void *data)
+{
+        struct Flush *f = data;
+
+        f->result = fsync(f->fd) < 0 ? -errno : 0;
+}
+
+static void flush_done(void *data)
+{
+        struct Flush *f = data;
+
+        safe_close(f->fd);
+        if (f->op) {
+                f->op->flush = NULL;
+                f->next(f->m, f->result);
+        }
+        free(f);
+}
+
+/* fd is taken over. next is called later, with what came of it, unless the Op ends first. */
+static int flush_begin(Monitor *m, int fd, void (*next)(Monitor *m, int r))
+{
+        _cleanup_close_ int own = fd;
+        struct Flush *f;
+        int r;
+
+        if (fd < 0)
+                return fd;
+        f = calloc(1, sizeof *f);
+        if (!f)
+                return -ENOMEM;
+        *f = (struct Flush) { .m = m, .op = m->op, .fd = fd, .next = next };
+        r = background_run(m->event, flush_work, flush_done, f);
+        if (r < 0) {
+                free(f);
+                return r;
+        }
+        TAKE_FD(own);
+        m->op->flush = f;
+        return 0;
+}
+
+static void flush_forget(Op *op)
+{
+        if (op->flush)
+                op->flush->op = NULL;
+        op->flush = NULL;
+}
+
 void op_forget_file(Op *op)
 {
+        flush_forget(op);
         if (op->tmp_file)
                 (void) unlink(op->tmp_file);
         op->fd = safe_close(op->fd);
@@ -84,22 +143,45 @@ static void go_on(Monitor *m, int result, const char *why)
                 went_on(m, r, strerror(-r));
 }
 
-static void saved(Monitor *m)
+/* The file is in its place, so that the save can no longer fail. */
+static void on_folder_flushed(Monitor *m, int r)
+{
+        if (r < 0)
+                log_warning("%s: a crash of this host may bring back what it was before: %s", m->op->file, strerror(-r));
+        log_info("Saved to %s, %lld MiB", m->op->file, (long long) (m->op->header.size / (int64_t) MIB));
+        if (m->op->kind == OP_SUSPEND)
+                op_kill_begin(m, true, STATE_SUSPENDED, false);
+        else
+                go_on(m, 0, NULL);
+}
+
+static void on_file_flushed(Monitor *m, int r)
 {
         Op *op = m->op;
-        int r;
 
-        r = savefile_finish(op->fd, op->tmp_file, op->file, &op->header);
+        if (r >= 0 && rename(op->tmp_file, op->file) < 0)
+                r = -errno;
         if (r < 0) {
                 go_on(m, r, strerror(-r));
                 return;
         }
         free(TAKE_PTR(op->tmp_file)); /* renamed: not to be removed */
-        log_info("Saved to %s, %lld MiB", op->file, (long long) (op->header.size / (int64_t) MIB));
-        if (op->kind == OP_SUSPEND)
-                op_kill_begin(m, true, STATE_SUSPENDED, false);
-        else
-                go_on(m, 0, NULL);
+        r = flush_begin(m, savefile_open_folder(op->file), on_folder_flushed);
+        if (r < 0)
+                on_folder_flushed(m, r);
+}
+
+static void saved(Monitor *m)
+{
+        int r = savefile_write_header(m->op->fd, &m->op->header);
+
+        if (r >= 0) {
+                int fd = dup(m->op->fd);
+
+                r = flush_begin(m, fd < 0 ? -errno : fd, on_file_flushed);
+        }
+        if (r < 0)
+                go_on(m, r, strerror(-r));
 }
 
 static void on_saved(void *userdata, int r, const char *text)
@@ -182,12 +264,17 @@ void op_checkpoint(Monitor *m, Request *q, const char *file)
 
 void op_cancel(Monitor *m, Request *q)
 {
-        if (!m->op || (m->op->kind != OP_SUSPEND && m->op->kind != OP_CHECKPOINT) || m->state != STATE_SUSPENDING) {
+        /* Once the file is in its place there is nothing left to cancel. */
+        if (!m->op || (m->op->kind != OP_SUSPEND && m->op->kind != OP_CHECKPOINT) || m->state != STATE_SUSPENDING || !m->op->tmp_file) {
                 request_fail(q, REQUEST_FAILED, "Vm_bad_state: no suspend or checkpoint is under way");
                 return;
         }
         m->op->cancelled = true;
-        m->backend->save_cancel(m->vm);
+        if (m->op->flush) {
+                flush_forget(m->op);
+                go_on(m, -ECANCELED, "cancelled");
+        } else
+                m->backend->save_cancel(m->vm);
         request_done(q, NULL);
 }
 

@@ -76,21 +76,21 @@ int savefile_create(const char *file, char **ret_tmp)
         return fd;
 }
 
-static int sync_folder(const char *file)
+int savefile_open_folder(const char *file)
 {
         _cleanup_free_ char *dir = strdup(file);
-        _cleanup_close_ int fd = -EBADF;
         char *slash = dir ? strrchr(dir, '/') : NULL;
+        int fd;
 
         if (!dir)
                 return -ENOMEM;
         if (slash)
                 slash[slash == dir] = '\0';
         fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+        return fd < 0 ? -errno : fd;
 }
 
-int savefile_finish(int fd, const char *tmp, const char *file, const SaveHeader *h)
+int savefile_write_header(int fd, const SaveHeader *h)
 {
         _cleanup_json_ json_object *o = json_object_new_object();
         _cleanup_free_ char *block = calloc(1, SAVEFILE_HEADER_SIZE);
@@ -116,9 +116,7 @@ int savefile_finish(int fd, const char *tmp, const char *file, const SaveHeader 
         memcpy(block + strlen(MAGIC) + 4 + strlen(text), sum, SUM_LENGTH);
         if (pwrite(fd, block, SAVEFILE_HEADER_SIZE, 0) != SAVEFILE_HEADER_SIZE)
                 return errno ? -errno : -EIO;
-        if (fsync(fd) < 0 || rename(tmp, file) < 0)
-                return -errno;
-        return sync_folder(file);
+        return 0;
 }
 
 static int read_header(int fd, SaveHeader *ret, const char **ret_why)

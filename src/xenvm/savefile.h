@@ -24,8 +24,10 @@ typedef struct SaveHeader {
 void save_header_done(SaveHeader *h);
 /* Opens FILE.tmp, empty but for the room for the header; the offset is behind that. Returns the fd. */
 int savefile_create(const char *file, char **ret_tmp);
-/* Writes the header, makes it durable, renames. */
-int savefile_finish(int fd, const char *tmp, const char *file, const SaveHeader *h);
+/* What is then left to do: fsync(fd), the renaming, and fsync() of the folder. */
+int savefile_write_header(int fd, const SaveHeader *h);
+/* The descriptor of the folder that the file is in. */
+int savefile_open_folder(const char *file);
 /*
  * Opens a saved file; the offset is behind the header, which is well-formed and fits the file's size.
  * Returns the fd; else a negative errno with *ret_why (to free).
