@@ -3,6 +3,7 @@
 """What xenvm saves of VMs and gets back, on real QEMU, with guests of one boot sector."""
 import json
 import os
+import signal
 import stat
 import struct
 import subprocess
@@ -132,6 +133,22 @@ def cancelled_saves():
     oxt.wait_for(lambda: len(m.output()) > at + 2, 20, "the count")
     with open(save) as f:
         assert f.read() == "an older one"
+    assert not os.path.exists(save + ".tmp")
+    # One that ends in the middle because it is told to lets the VM go on itself.
+    for way in ("quit", "SIGTERM"):
+        saving = subprocess.Popen([oxt.program("xenvm-cmd"), m.uuid, "suspend", save], env=stack.env, stderr=subprocess.DEVNULL)
+        oxt.wait_for(lambda: os.path.exists(save + ".tmp"), 20, "the file")
+        if way == "quit":
+            m.cmd("quit")
+        else:
+            os.kill(m.pid("monitor"), signal.SIGTERM)
+        assert saving.wait(60) == 1
+        m.wait_gone()
+        assert not os.path.exists(save + ".tmp")
+        at = len(m.output())
+        oxt.wait_for(lambda: len(m.output()) > at + 2, 20, "the count, with no monitor there")
+        m.monitor()
+        m.wait_status("running", 30)
     done(m)
 
 

@@ -166,6 +166,7 @@ int monitor_record_write(const Paths *p, const MonitorRecord *rec)
         add_text(o, "intent", rec->intent);
         add_text(o, "config", rec->config);
         add_text(o, "start", rec->start);
+        add_text(o, "saving", rec->saving);
         add_text(o, "timeline", rec->timeline);
         add_int(o, "domid", rec->domid);
         add_int(o, "acpi_state", rec->acpi_state);
@@ -200,7 +201,7 @@ int monitor_record_read(const Paths *p, const char *uuid, MonitorRecord *ret)
         if (get_text(o, "name", &rec.name) < 0 || get_text(o, "backend", &rec.backend) < 0 ||
             get_text(o, "state", &rec.state) < 0 || get_text(o, "intent", &rec.intent) < 0 ||
             get_text(o, "config", &rec.config) < 0 || get_text(o, "start", &rec.start) < 0 ||
-            get_text(o, "timeline", &rec.timeline) < 0)
+            get_text(o, "saving", &rec.saving) < 0 || get_text(o, "timeline", &rec.timeline) < 0)
                 return -ENOMEM;
         details = json_get_member(o, "details", json_type_object);
         if (details) {
@@ -226,6 +227,7 @@ void monitor_record_done(MonitorRecord *r)
         free(r->intent);
         free(r->config);
         free(r->start);
+        free(r->saving);
         free(r->timeline);
         free(r->details);
         *r = (MonitorRecord) { 0 };

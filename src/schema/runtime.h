@@ -29,6 +29,7 @@ typedef struct MonitorRecord {
         char *intent;  /* what the monitor was about to do to the VM ("halt", "destroy", …); NULL: nothing */
         char *config;  /* path of the config file; NULL: none */
         char *start;   /* random hex of this start of the VM; NULL: no VM */
+        char *saving;  /* file that is being written and is worth nothing until it is whole; NULL: none */
         char *timeline; /* of this start; the monitor's own business; NULL: none */
         int64_t domid; /* -1: no VM */
         int64_t acpi_state;

@@ -489,7 +489,7 @@ static void run_help(_unused_ Monitor *m, Request *q, _unused_ const Values *a)
 static void run_quit(Monitor *m, Request *q, _unused_ const Values *a)
 {
         request_done(q, NULL);
-        monitor_quit(m, 0);
+        op_quit(m);
 }
 
 static void (*const handlers[_XENVM_CMD_MAX])(Monitor *m, Request *q, const Values *a) = {

@@ -255,7 +255,7 @@ static int on_signal(_unused_ sd_event_source *s, const struct signalfd_siginfo 
                 return 0;
         }
         log_info("Ending; the VM stays as it is");
-        monitor_quit(m, 0);
+        op_quit(m);
         return 0;
 }
 

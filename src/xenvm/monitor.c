@@ -5,6 +5,7 @@
 
 #include "fs.h"
 #include "log.h"
+#include "operations.h"
 #include "strbuf.h"
 
 static const char *const state_words[_STATE_MAX] = {
@@ -51,6 +52,7 @@ void monitor_save_record(Monitor *m)
         r.intent = m->intent[0] ? m->intent : NULL;
         r.config = m->config->file;
         r.start = m->start[0] ? m->start : NULL;
+        r.saving = m->op ? m->op->tmp_file : NULL;
         r.monitor.pid = getpid();
         (void) process_start_time(r.monitor.pid, &r.monitor.start);
         if (m->vm) {
@@ -273,6 +275,8 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
         VmState state = record->state ? vm_state_from_text(record->state) : _STATE_MAX;
         int r;
 
+        if (record->saving && unlink(record->saving) >= 0)
+                log_info("%s, which was not whole, is removed", record->saving);
         m->adopted = done;
         m->restarts = record->serial_restarts;
         if (m->backend->domid ? record->domid < 0 : record->vm.pid <= 0) {
@@ -335,7 +339,8 @@ Monitor *monitor_free(Monitor *m)
 {
         if (!m)
                 return NULL;
-        free_vm(m); /* first, since who waits for it is answered */
+        free_vm(m); /* first, since who waits for it is answered, */
+        m->op = op_free(m->op); /* and who waits for this */
         monitor_bus_stop(m);
         monitor_socket_stop(m);
         notify_free(m->notify);

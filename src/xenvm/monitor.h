@@ -99,6 +99,7 @@ struct Monitor {
         struct SocketServer *socket; /* monitor-socket.c */
         void (*adopted)(Monitor *m); /* while a VM is being taken on */
         bool serving;
+        bool quitting;        /* as soon as m->op has ended */
         bool failed_start;    /* the start at start-up failed: the monitor ends once that was told */
 };
 
@@ -139,6 +140,8 @@ void op_sleep(Monitor *m, Request *q, OpKind kind, int64_t timeout);
 /* Brings to its end what a former monitor was killed in: m->intent says what. */
 void op_resume(Monitor *m);
 void op_cancel(Monitor *m, Request *q);
+/* Ends the monitor, and leaves the VM as it is; one that is being saved goes on first. */
+void op_quit(Monitor *m);
 const char *op_name(OpKind kind);
 /* One is under way that others must not interfere with; while a halt or sleep waits for the guest, that goes on as before. */
 bool op_holds_vm(const Monitor *m);

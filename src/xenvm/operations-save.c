@@ -8,6 +8,8 @@
 #include "log.h"
 #include "operations.h"
 
+#define QUIT_MAX (2 * USEC_PER_SEC)
+
 /* A file or folder on its way to the disk, in a thread: the monitor goes on answering, however slow that disk is. */
 struct Flush {
         Monitor *m;
@@ -276,6 +278,26 @@ void op_cancel(Monitor *m, Request *q)
         } else
                 m->backend->save_cancel(m->vm);
         request_done(q, NULL);
+}
+
+static int on_quit_deadline(_unused_ sd_event_source *source, _unused_ uint64_t usec, void *userdata)
+{
+        monitor_quit(userdata, 0);
+        return 0;
+}
+
+void op_quit(Monitor *m)
+{
+        bool saving = m->op && (m->op->kind == OP_SUSPEND || m->op->kind == OP_CHECKPOINT);
+
+        if (!saving || m->quitting ||
+            sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, QUIT_MAX, 0, on_quit_deadline, m) < 0) {
+                monitor_quit(m, 0);
+                return;
+        }
+        log_info("What is half saved is given up first");
+        m->quitting = true;
+        op_cancel(m, NULL);
 }
 
 /* Restore: everything about the file is checked before anything is built. */

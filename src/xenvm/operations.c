@@ -34,7 +34,7 @@ const char *op_name(OpKind kind)
 
 /* Life of an Op */
 
-static Op *op_free(Op *op)
+Op *op_free(Op *op)
 {
         if (!op)
                 return NULL;
@@ -53,6 +53,8 @@ void op_done(Monitor *m, const char *text)
         monitor_set_intent(m, "");
         request_done(op->request, text);
         op_free(op);
+        if (m->quitting)
+                monitor_quit(m, 0);
 }
 
 void op_fail(Monitor *m, const char *fmt, ...)
@@ -69,6 +71,8 @@ void op_fail(Monitor *m, const char *fmt, ...)
                 log_error("%s failed: %s", op_name(op->kind), strempty(text));
         request_fail(op->request, REQUEST_FAILED, "%s", text ? text : "out of memory");
         op_free(op);
+        if (m->quitting)
+                monitor_quit(m, 0);
 }
 
 static bool interruptible(const Op *op)

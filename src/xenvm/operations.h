@@ -5,6 +5,8 @@
 
 /* Begins an operation; NULL: the request was answered. forced: may interrupt a halt, reboot or sleep. */
 Op *op_new(Monitor *m, OpKind kind, Request *q, bool forced);
+/* Takes NULL; returns NULL. */
+Op *op_free(Op *op);
 /* End m->op and answer. */
 void op_done(Monitor *m, const char *text);
 void op_fail(Monitor *m, const char *fmt, ...) _printf_(2, 3);
