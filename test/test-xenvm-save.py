@@ -71,6 +71,33 @@ def suspend_and_restore():
 
 
 @oxt.case
+def config_since_the_start():
+    """A monitor that takes a VM on goes by the config it was started with, and by what the file says now at the next start alone"""
+    m = machine("count")
+    m.cmd("set", "vcpus", "2")
+    m.cmd("set", "memory", str(40 << 10))
+    m.cmd("start")
+    oxt.wait_for(lambda: len(m.output()) > 3, 10, "the count")
+    m.write(memory="48", disk=[m.image + ":file:hdb:w:disk"])
+    m.kill_monitor()
+    m.monitor()
+    assert "hda" in m.cmd("disk-list") and "hdb" not in m.cmd("disk-list")
+    assert m.cmd("get", "memory") == str(48 << 10) and m.cmd("get", "vcpus") == "1"
+    save = os.path.join(stack.root, "saved later")
+    m.cmd("suspend", save)
+    assert "40 MiB" in m.fails("restore", save)
+    m.write(memory="40", vcpus="2", disk=[m.image + ":file:hda:w:disk"])
+    m.cmd("read-config")
+    before = m.output()
+    m.cmd("restore", save)
+    oxt.wait_for(lambda: len(m.output()) > 3, 10, "the count after")
+    assert m.output()[0] in (chr((ord(before[-1]) - 64) % 26 + 65), before[-1]), (before, m.output())
+    m.cmd("destroy")
+    assert sorted(os.listdir(m.dir)) == ["lock", "monitor.json"], os.listdir(m.dir)
+    done(m)
+
+
+@oxt.case
 def damaged_saves():
     """A byte changed anywhere in a saved VM's file, its padding apart: refused, nothing is built, and the good file still works"""
     m = machine("count")

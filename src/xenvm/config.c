@@ -550,6 +550,27 @@ int vmconfig_copy(const VmConfig *from, VmConfig **ret)
         return 0;
 }
 
+int vmconfig_text(const VmConfig *c, char **ret)
+{
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
+
+        strbuf_add(&b, "");
+        for (size_t i = 0; i < c->n_settings; i++) {
+                const VmSetting *s = &c->settings[i];
+                _cleanup_free_ char *form = NULL;
+
+                /* Commands have other units for some scalars. */
+                if (s->from_command && !xenvm_type_is_list(xenvm_keys[s->key].type)) {
+                        int r = vmconfig_format(c, s->key, 0, &form);
+
+                        if (r < 0)
+                                return r;
+                }
+                strbuf_addf(&b, "%s = %s\n", xenvm_keys[s->key].name, form ? form : s->value);
+        }
+        return strbuf_take(&b, ret);
+}
+
 /* ---- get, set, add ---- */
 
 int vmconfig_get(const VmConfig *c, const char *field, char **ret)

@@ -253,6 +253,8 @@ int vmconfig_parse(const char *text, size_t size, const char *uuid, ConfigProble
  * next start. A copy has the same settings, and so the same ids and addresses.
  */
 int vmconfig_copy(const VmConfig *c, VmConfig **ret);
+/* As a file that vmconfig_parse() makes the same of. Returns 0 or -ENOMEM. */
+int vmconfig_text(const VmConfig *c, char **ret);
 
 /* The commands get and set (KiB for memory fields). get also knows required-to-boot-kib. -ENOENT: no such field. */
 int vmconfig_get(const VmConfig *c, const char *field, char **ret);

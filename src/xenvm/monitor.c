@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "devices.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs.h"
@@ -120,8 +121,51 @@ static void free_vm(Monitor *m)
                 (void) m->backend->free(vm);
 }
 
+/* The config with which the VM was started: its file may say another thing by the time that a next monitor comes. */
+static char *kept_config(const Monitor *m)
+{
+        return path_join(m->dir, "config");
+}
+
+void monitor_keep_config(const Monitor *m)
+{
+        _cleanup_free_ char *path = kept_config(m), *tmp = path ? strformat("%s.new", path) : NULL, *text = NULL;
+        _cleanup_fclose_ FILE *f = tmp && vmconfig_text(m->config, &text) >= 0 ? fopen(tmp, "we") : NULL;
+
+        if (!f || fchmod(fileno(f), 0600) < 0 || fputs(text, f) < 0 || fflush(f) != 0 || rename(tmp, path) < 0)
+                log_warning("The config cannot be kept for the next monitor, which will take what the file then says");
+}
+
+void monitor_forget_config(const Monitor *m)
+{
+        _cleanup_free_ char *path = kept_config(m);
+
+        if (path)
+                (void) unlink(path);
+}
+
+static void adopt_config(Monitor *m)
+{
+        _cleanup_problems_ ConfigProblems problems = { 0 };
+        _cleanup_config_ VmConfig *c = NULL;
+        _cleanup_free_ char *path = kept_config(m), *file = m->config->file ? strdup(m->config->file) : NULL;
+        int r = path && (file || !m->config->file) ? vmconfig_load(path, m->uuid, &problems, &c) : -ENOMEM;
+
+        if (r < 0) {
+                if (r != -ENOENT) /* a VM of an older build */
+                        log_errno(r, "The config with which the VM was started cannot be read");
+                return;
+        }
+        free(c->file);
+        c->file = TAKE_PTR(file);
+        m->next = m->config;
+        m->config = TAKE_PTR(c);
+        notify_set_target(m->notify, &m->config->notify);
+}
+
 void monitor_drop_vm(Monitor *m)
 {
+        monitor_forget_config(m);
         (void) channel_record_remove(&m->paths, m->uuid);
         free_vm(m);
         devices_forget(m);
@@ -270,8 +314,8 @@ static void on_adopted(void *userdata, int r, const char *text)
 
 int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor *m))
 {
-        VmSpec spec = { .paths = &m->paths, .event = m->event, .config = m->config, .uuid = m->uuid, .dir = m->dir,
-                        .domid = record->domid, .restore_fd = -EBADF, .events = &monitor_vm_events, .userdata = m };
+        VmSpec spec = { .paths = &m->paths, .event = m->event, .uuid = m->uuid, .dir = m->dir, .domid = record->domid,
+                        .restore_fd = -EBADF, .events = &monitor_vm_events, .userdata = m };
         VmState state = record->state ? vm_state_from_text(record->state) : _STATE_MAX;
         int r;
 
@@ -279,6 +323,8 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
                 log_info("%s, which was not whole, is removed", record->saving);
         m->adopted = done;
         m->restarts = record->serial_restarts;
+        adopt_config(m);
+        spec.config = m->config;
         if (m->backend->domid ? record->domid < 0 : record->vm.pid <= 0) {
                 /* States without a VM outlive the monitor. */
                 if (state == STATE_REBOOTED || state == STATE_SUSPENDED)
@@ -287,6 +333,8 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
                 /* One that was killed while it built the VM has left files, and programs that were to serve it. */
                 if (!m->backend->domid && streq_ptr(record->intent, "start"))
                         (void) m->backend->adopt(&spec, record, on_adopted, m, &m->vm);
+                monitor_forget_config(m);
+                monitor_switch_config(m);
                 return 0;
         }
         m->domid = record->domid;

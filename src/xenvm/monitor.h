@@ -117,6 +117,9 @@ void monitor_set_intent(Monitor *m, const char *intent); /* "": none */
 void monitor_guest_reached(Monitor *m, TimelinePhase phase);
 void monitor_announce(Monitor *m);   /* the guest channel */
 void monitor_drop_vm(Monitor *m);    /* after it is gone: forgets it */
+/* What the VM is started with, for a monitor that takes it on; until it is dropped. */
+void monitor_keep_config(const Monitor *m);
+void monitor_forget_config(const Monitor *m);
 /* The configuration for the next start becomes the current one. */
 void monitor_switch_config(Monitor *m);
 const VmConfig *monitor_next_config(const Monitor *m);

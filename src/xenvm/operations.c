@@ -244,6 +244,7 @@ void op_start_begin(Monitor *m)
         int r;
 
         monitor_switch_config(m);
+        monitor_keep_config(m);
         if (m->op->header.devices && m->op->header.devices[0]) {
                 devices_restore(m, m->op->header.devices);
                 spec.shape_config = m->next;
@@ -262,6 +263,7 @@ void op_start_begin(Monitor *m)
         if (why) {
                 safe_close(spec.restore_fd);
                 devices_forget(m);
+                monitor_forget_config(m);
                 timeline_fail(&m->timeline, why);
                 if (m->state != STATE_SHUTDOWN)
                         monitor_set_state(m, STATE_SHUTDOWN);
