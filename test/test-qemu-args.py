@@ -125,6 +125,42 @@ def accepted():
 
 
 @oxt.case
+def shown():
+    """--print-backend shows for each of these configs what would be run, as far as this host has what that takes, or why it would not be"""
+    root = tempfile.mkdtemp(prefix="oxt-args-")
+    configs = [f for d in ("qemu", "xenvm") for f in sorted(glob.glob(os.path.join(oxt.SOURCE, "test/data", d, "*.conf")))]
+    try:
+        for path in configs:
+            name = os.path.basename(path)[:-len(".conf")]
+            r = subprocess.run([oxt.program("xenvm"), "--state-dir", root, "--runtime-dir", root, "--backend", "qemu", "--print-backend", path],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            with open(path) as f:
+                text = f.read()
+            if name.startswith("refused-") or name == "xenmgr":
+                assert r.returncode == 3 and r.stderr and not r.stdout, (name, r)
+                continue
+            if "firmware = uefi" in text and "no UEFI firmware is installed" in r.stderr:
+                continue
+            assert r.returncode == 0, (name, r)
+            words = r.stdout.split()
+            assert ("if=pflash,unit=0" in r.stdout) == ("firmware = uefi" in text), (name, r.stdout)
+            for line in re.findall(r"^(?:nic|vif) *=(.*)$", text, re.M):
+                if "bridge=user" in line:
+                    kind = "stream," if shutil.which("passt") else "user,"
+                elif "bridge=" in line and "backend-domid" not in line:
+                    kind = "tap,"
+                else:
+                    continue
+                assert any(w.startswith(kind) for w in words), (name, line, r.stdout)
+            numbers = re.findall(r"^# descriptor (\d+):", r.stdout, re.M)
+            assert sorted(map(int, numbers)) == list(range(5, 5 + len(numbers))), (name, r.stdout)
+        assert os.listdir(root) == [], os.listdir(root)  # nothing was made, no variables of a firmware either
+        assert len(configs) > 25
+    finally:
+        shutil.rmtree(root)
+
+
+@oxt.case
 def documented():
     """What a golden text warns of, and what a refused config is refused for, is named in docs/backends.md"""
     keys = set()

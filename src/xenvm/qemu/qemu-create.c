@@ -379,26 +379,98 @@ int qemu_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char 
 }
 
 /* The command line, for reading; nothing is started and nothing changed. */
-int qemu_describe(const VmSpec *spec, char **ret, char **ret_why)
+
+static void add_note(StrBuf *notes, int fd, const VmNic *n, const char *what)
+{
+        if (fd >= 0)
+                strbuf_addf(notes, "# descriptor %d: nic %lld, %s\n", fd, (long long) n->id, what);
+        else
+                strbuf_addf(notes, "# nic %lld: %s\n", (long long) n->id, what);
+}
+
+/* The cables as they come where everything is there that they need. Returns how many descriptors they are. */
+static int describe_links(const VmConfig *c, QemuLink *links, StrBuf *notes)
+{
+        int fd = CHILD_FIRST_FREE_FD;
+
+        for (size_t i = 0; i < c->nic.n; i++) {
+                const VmNic *n = &c->nic.items[i];
+                _cleanup_free_ char *what = NULL;
+                char bridge[32];
+
+                if (n->backend_domid != 0)
+                        continue;
+                qemu_bridge(n, bridge, sizeof bridge);
+                if (streq(bridge, "user") && spawn_program_path(SPAWN_PASST)) {
+                        links[i] = (QemuLink) { .kind = QEMU_LINK_STREAM, .fd = fd };
+                        add_note(notes, fd++, n, "passt");
+                } else if (streq(bridge, "user")) {
+                        links[i].kind = QEMU_LINK_USER;
+                        add_note(notes, -1, n, "QEMU's own network, as passt is not installed");
+                } else if (bridge[0]) {
+                        what = strformat("a tap device of oxt-helper's on %s (without oxt-helper no cable)", bridge);
+                        links[i] = (QemuLink) { .kind = QEMU_LINK_TAP, .fd = fd };
+                        add_note(notes, fd++, n, strempty(what));
+                } else
+                        add_note(notes, -1, n, "no cable, as the host has no bridge for it");
+        }
+        return fd - CHILD_FIRST_FREE_FD;
+}
+
+/* Images that are not there, or not for us, are shown as what the config takes them for. */
+static int describe_images(const VmSpec *spec, QemuImage *images, StrBuf *notes, char **ret_why)
+{
+        const VmDisks *disks = &spec->config->disk;
+
+        for (size_t i = 0; i < disks->n; i++) {
+                const VmDisk *d = &disks->items[i];
+                _cleanup_free_ char *why = NULL;
+                int r = d->type == VM_DISK_VDI ? 0 : qemu_image_open(spec->paths, d, false, &images[i], &why);
+
+                if (r == -ENOENT || r == -EACCES || r == -EPERM || r == -ENXIO) {
+                        strbuf_addf(notes, "# %s\n", strempty(why));
+                        images[i] = (QemuImage) { .n = 1 };
+                        images[i].layers[0] = (QemuLayer) { .path = strdup(d->path), .format = qemu_disk_format(d), .fd = -EBADF,
+                                                            .driver = d->type == VM_DISK_PHY ? "host_device" : "file" };
+                        r = images[i].layers[0].path ? 0 : -ENOMEM;
+                }
+                if (r < 0) {
+                        *ret_why = TAKE_PTR(why);
+                        return r;
+                }
+        }
+        return 0;
+}
+
+static int describe(const VmSpec *spec, HostSide *h, char **ret, char **ret_why)
 {
         _cleanup_strv_ char **args = NULL, **warnings = NULL;
         _cleanup_(qemu_files_done) QemuFiles files = { 0 };
-        _cleanup_free_ QemuLink *links = NULL;
+        _cleanup_free_ char *template = NULL;
+        _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
         const VmConfig *c = spec->config;
         const char *accel = streq(c->accel, "auto") ? setting_text(SETTING_ACCEL) : c->accel;
         QemuEnv env = { .uuid = spec->uuid, .dir = spec->dir, .qmp_fd = CHILD_QMP_FD, .rpc_fd = CHILD_RPC_FD,
-                        .now = time(NULL), .tpm_socket = "tpm.sock", .first_file = CHILD_FIRST_FREE_FD };
-        StrBuf b = STRBUF_INIT;
+                        .now = time(NULL), .tpm_socket = "tpm.sock" };
         int r;
 
         env.accel = streq(accel, "auto") ? (accel_known(spec->paths, NULL) > 0 ? "kvm" : "tcg") : accel;
-        links = calloc(c->nic.n + 1, sizeof *links);
-        if (!links)
+        h->links = calloc(c->nic.n + 1, sizeof *h->links);
+        h->images = calloc(c->disk.n + 1, sizeof *h->images);
+        if (!h->links || !h->images)
                 return -ENOMEM;
-        for (size_t i = 0; i < c->nic.n; i++)
-                links[i].kind = streq(c->nic.items[i].bridge, "user") ? QEMU_LINK_USER : QEMU_LINK_NONE;
-        env.links = links;
-        r = qemu_args(c, &env, &args, &files, &warnings, ret_why);
+        h->n_images = c->disk.n;
+        env.links = h->links;
+        env.images = h->images;
+        env.first_file = CHILD_FIRST_FREE_FD + describe_links(c, h->links, &b);
+        r = describe_images(spec, h->images, &b, ret_why);
+        if (r >= 0 && qemu_wants_uefi(c) &&
+            qemu_find_firmware(qemu_machine(c, env.accel), &h->firmware_code, &template) >= 0)
+                h->firmware_vars = qemu_firmware_variables(spec);
+        env.firmware_code = h->firmware_code;
+        env.firmware_vars = h->firmware_vars;
+        if (r >= 0)
+                r = qemu_args(c, &env, &args, &files, &warnings, ret_why);
         if (r < 0)
                 return r;
         for (char **w = warnings; w && *w; w++)
@@ -410,4 +482,13 @@ int qemu_describe(const VmSpec *spec, char **ret, char **ret_why)
                 strbuf_addf(&b, "%s%s", (*a)[0] == '-' ? " \\\n        " : " ", *a);
         strbuf_addc(&b, '\n');
         return strbuf_take(&b, ret);
+}
+
+int qemu_describe(const VmSpec *spec, char **ret, char **ret_why)
+{
+        HostSide h = { 0 };
+        int r = describe(spec, &h, ret, ret_why);
+
+        host_side_done(&h);
+        return r;
 }

@@ -245,13 +245,13 @@ static void on_tap(void *userdata, int r, const char *why, const char *name, int
                 on_limited(vm, r, NULL, NULL, -EBADF);
 }
 
-/* The first bridge of the host; "" if there is none. */
-static void first_bridge(char *buf, size_t size)
+/* The bridge that it is to be on, which may be the first of the host; "" if there is none. */
+void qemu_bridge(const VmNic *n, char *buf, size_t size)
 {
         glob_t g;
 
-        buf[0] = '\0';
-        if (glob("/sys/class/net/*/bridge", 0, NULL, &g) != 0)
+        snprintf(buf, size, "%s", n->bridge);
+        if (buf[0] || n->network[0] || glob("/sys/class/net/*/bridge", 0, NULL, &g) != 0)
                 return;
         for (size_t i = 0; i < g.gl_pathc && !buf[0]; i++) {
                 const char *name = g.gl_pathv[i] + strlen("/sys/class/net/");
@@ -278,9 +278,7 @@ static void next_link(Vm *vm)
                         connect_user(vm, n, &h->links[h->n_links]);
                         continue;
                 }
-                snprintf(bridge, sizeof bridge, "%s", n->bridge);
-                if (!bridge[0] && !n->network[0])
-                        first_bridge(bridge, sizeof bridge);
+                qemu_bridge(n, bridge, sizeof bridge);
                 if (!bridge[0]) {
                         log_warning("nic %lld is left without a cable: the host has no bridge for it", (long long) n->id);
                         continue;
@@ -424,16 +422,15 @@ static int copy_variables(const char *template, const char *path)
         return r < 0 ? r : write_file_atomic(path, data, size, 0600);
 }
 
-static int find_firmware(Vm *vm)
+int qemu_find_firmware(QemuMachine machine, char **ret_code, char **ret_template)
 {
-        const char *machine = vm->machine == QEMU_MACHINE_Q35 ? "pc-q35-7.2" : "pc-i440fx-7.2";
-        HostSide *h = &vm->host;
+        const char *name = machine == QEMU_MACHINE_Q35 ? "pc-q35-7.2" : "pc-i440fx-7.2";
+        int r = -ENOENT;
         glob_t g;
-        int r;
 
         if (glob(FIRMWARE_DESCRIPTORS, 0, NULL, &g) != 0)
-                return 0; /* qemu_args() refuses, and says what is missing */
-        for (size_t i = 0; i < g.gl_pathc && !h->firmware_code; i++) {
+                return -ENOENT;
+        for (size_t i = 0; i < g.gl_pathc && r == -ENOENT; i++) {
                 _cleanup_json_ json_object *o = NULL;
                 const char *code, *vars;
 
@@ -442,20 +439,32 @@ static int find_firmware(Vm *vm)
                 code = flash_file(o, "executable");
                 vars = flash_file(o, "nvram-template");
                 if (!code || !vars || access(code, R_OK) < 0 || access(vars, R_OK) < 0 || !list_has(o, "interface-types", "uefi") ||
-                    list_has(o, "features", "requires-smm") || !fits_machine(o, machine))
+                    list_has(o, "features", "requires-smm") || !fits_machine(o, name))
                         continue;
-                h->firmware_vars = paths_format(vm->spec.paths, PATH_XENVM_STATE, "uefi-%s.fd", vm->spec.uuid);
-                r = h->firmware_vars ? mkdir_parents(paths_get(vm->spec.paths, PATH_XENVM_STATE), 0755) : -ENOMEM;
-                if (r >= 0)
-                        r = copy_variables(vars, h->firmware_vars);
-                if (r < 0) {
-                        globfree(&g);
-                        return r;
-                }
-                h->firmware_code = strdup(code);
+                *ret_code = strdup(code);
+                *ret_template = strdup(vars);
+                r = *ret_code && *ret_template ? 0 : -ENOMEM;
         }
         globfree(&g);
-        return 0;
+        return r;
+}
+
+char *qemu_firmware_variables(const VmSpec *spec)
+{
+        return paths_format(spec->paths, PATH_XENVM_STATE, "uefi-%s.fd", spec->uuid);
+}
+
+static int prepare_firmware(Vm *vm)
+{
+        _cleanup_free_ char *template = NULL;
+        HostSide *h = &vm->host;
+        int r = qemu_find_firmware(vm->machine, &h->firmware_code, &template);
+
+        if (r < 0)
+                return r == -ENOENT ? 0 : r; /* qemu_args() refuses, and says what is missing */
+        h->firmware_vars = qemu_firmware_variables(&vm->spec);
+        r = h->firmware_vars ? mkdir_parents(paths_get(vm->spec.paths, PATH_XENVM_STATE), 0755) : -ENOMEM;
+        return r < 0 ? r : copy_variables(template, h->firmware_vars);
 }
 
 static const VmDisk *find_encrypted(const VmConfig *c)
@@ -493,7 +502,7 @@ int qemu_host_side(Vm *vm, int first_fd, void (*next)(Vm *vm, int r, const char 
         if (qemu_wants_tpm(c) && spawn_program_path(SPAWN_SWTPM))
                 r = start_tpm(vm);
         if (r >= 0 && qemu_wants_uefi(c))
-                r = find_firmware(vm);
+                r = prepare_firmware(vm);
         if (r < 0)
                 return r;
         next_device(vm);

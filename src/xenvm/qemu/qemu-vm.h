@@ -262,5 +262,11 @@ void host_side_done(HostSide *h);
 void qemu_helpers_kill(Vm *vm);
 /* Warns when it ends before the VM does. */
 void qemu_helper_watch(Vm *vm, Helper *h);
+/* The first firmware that fits the machine, and what its variables begin as (to free). -ENOENT: none is installed. */
+int qemu_find_firmware(QemuMachine machine, char **ret_code, char **ret_template);
+/* Where the VM's own variables are kept (to free). */
+char *qemu_firmware_variables(const VmSpec *spec);
+/* The bridge that a card is to be on, which may be the first of the host; "" if there is none. */
+void qemu_bridge(const VmNic *n, char *buf, size_t size);
 /* Why oxt-helper made, or moved, no tap device: its own words, or what the call failed of. */
 const char *qemu_no_bridge(int r, const char *why);
