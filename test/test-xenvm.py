@@ -822,6 +822,29 @@ def usage():
     assert r.returncode == 3 and "config error: memory: expect int arg" in r.stderr
     m.write(memory="32")
     assert stack.run([oxt.program("xenvm"), "--check", m.config]).returncode == 0
+    own = m.image + ":file:hda:w:disk"
+    for keys, said, key in (({"disk": [own, "/nowhere/x.img:file:hdb:w:disk"]}, "disk hdb: /nowhere/x.img cannot be read: No such file", "disk"),
+                            ({"disk": [own, m.image + ":file:hde:w:disk"]}, "disk hde: the machine has four IDE places", "disk"),
+                            ({"kernel": "/nowhere/vmlinux"}, "kernel /nowhere/vmlinux cannot be read", "kernel"),
+                            ({"memory-max": "16"}, "memory-max (16384 KiB) is less than memory", "memory-max"),
+                            ({"passthrough-io": "0x2f8-0x2ff"}, "passthrough-io: QEMU cannot", "passthrough-io"),
+                            ({"nic": ["bridge=user", "bridge=user,model=other"]}, "nic 1: model other is not one of rtl8139", "nic"),
+                            ({"sound": "gus"}, "sound = gus: ac97, es1370, hda and sb16 are accepted", "sound")):
+        other = Machine(stack)
+        other.write(**{"disk": [own], **keys})
+        with open(other.config) as f:
+            line = max(i for i, text in enumerate(f, 1) if text.startswith(key + " ="))
+        r = stack.run([oxt.program("xenvm"), "--check", other.config])
+        assert r.returncode == 3 and said in r.stderr and "(line %d of %s)" % (line, other.config) in r.stderr and not r.stdout, (keys, r)
+        other.monitor()
+        text = other.fails("start")
+        assert said in text and "(line %d of %s)" % (line, other.config) in text, (keys, text)
+        other.cmd("quit")
+    del m.keys["memory"]
+    m.write()
+    r = stack.run([oxt.program("xenvm"), "--check", m.config])
+    assert r.returncode == 3 and "memory is not given" in r.stderr and "(%s)" % m.config in r.stderr, r
+    m.write(memory="32")
     r = stack.run([oxt.program("xenvm"), "--print-backend", m.config])
     assert r.returncode == 0 and "-uuid " + m.uuid in r.stdout and "-sandbox on" in r.stdout
     assert m.fails("status") == "error: there is no monitor for this VM"

@@ -284,6 +284,12 @@ void vm_nic_done(VmNic *n);
 /* What a start needs of the config itself: 0, or -EINVAL with *ret_why (to free). */
 int vmconfig_check_start(const VmConfig *c, char **ret_why);
 
+/*
+ * The same text, or another one that begins with a key (and says which disk or card it means), with the line that made that setting:
+ * "TEXT (line N of FILE)". To free; NULL: no memory.
+ */
+char *vmconfig_locate(const VmConfig *c, const char *text);
+
 /* virt-type wins over hvm. */
 bool vmconfig_is_hvm(const VmConfig *c);
 

@@ -12,7 +12,7 @@
 #include "fs.h"
 #include "helper-client.h"
 #include "log.h"
-#include "monitor.h"
+#include "operations.h"
 #include "parse.h"
 #include "settings.h"
 #include "strbuf.h"
@@ -115,25 +115,51 @@ static const Backend *choose_backend(const VmConfig *c)
         return b;
 }
 
-static int print_backend(const Paths *paths, const VmConfig *c)
+/* Returns 0 with what would be run, or an exit status. */
+static int describe(const Paths *paths, const Backend *b, const VmConfig *c, char **ret)
 {
-        _cleanup_free_ char *text = NULL, *why = NULL, *dir = NULL;
+        _cleanup_free_ char *why = NULL, *dir = NULL, *located = NULL;
         VmSpec spec = { .paths = paths, .config = c, .uuid = c->uuid };
-        const Backend *b = choose_backend(c);
         int r;
 
-        if (!b)
-                return EXIT_USAGE;
         dir = paths_format(paths, PATH_VM, "%s", c->uuid);
         spec.dir = dir;
-        r = dir && sd_event_default(&spec.event) >= 0 ? b->describe(&spec, &text, &why) : -ENOMEM;
+        r = dir && sd_event_default(&spec.event) >= 0 ? b->describe(&spec, ret, &why) : -ENOMEM;
         sd_event_unref(spec.event);
-        if (r < 0) {
-                fprintf(stderr, "xenvm: %s\n", why ? why : strerror(-r));
+        if (r >= 0)
+                return 0;
+        located = vmconfig_locate(c, why ? why : strerror(-r));
+        fprintf(stderr, "xenvm: %s\n", strempty(located));
+        return EXIT_USAGE;
+}
+
+static int print_backend(const Paths *paths, const VmConfig *c)
+{
+        _cleanup_free_ char *text = NULL;
+        const Backend *b = choose_backend(c);
+        int status = b ? describe(paths, b, c, &text) : EXIT_USAGE;
+
+        if (status == 0)
+                fputs(text, stdout);
+        return status;
+}
+
+/* All that a start would look at before it begins, but for what the host can spare at the moment. */
+static int check(const Paths *paths, const VmConfig *c)
+{
+        _cleanup_free_ char *text = NULL, *why = NULL, *located = NULL;
+        const Backend *b;
+
+        if (vmconfig_check_start(c, &why) >= 0)
+                why = op_check_files(c);
+        if (why) {
+                located = vmconfig_locate(c, why);
+                fprintf(stderr, "xenvm: %s\n", strempty(located));
                 return EXIT_USAGE;
         }
-        fputs(text, stdout);
-        return 0;
+        b = choose_backend(c);
+        /* What libxl would be given only root can see. */
+        return b && (b == &backend_qemu || geteuid() == 0) ? describe(paths, b, c, &text) : 0;
 }
 
 static int go_to_background(int log_fd)
@@ -417,8 +443,10 @@ int main(int argc, char *argv[])
                 file = absolute ? absolute : file;
         }
         status = load_config(file, arg_strict || arg_check, &c);
-        if (status != 0 || arg_check)
+        if (status != 0)
                 return status;
+        if (arg_check)
+                return check(&paths, c);
         if (arg_print_backend)
                 return print_backend(&paths, c);
         if (c->uuid_generated)

@@ -125,7 +125,7 @@ bool op_answered(Monitor *m, VmDone by)
 
 static void start_failed(Monitor *m, const char *why)
 {
-        _cleanup_free_ char *text = strdup(why), *line = NULL;
+        _cleanup_free_ char *text = vmconfig_locate(m->config, why), *line = NULL;
 
         timeline_fail(&m->timeline, why);
         line = timeline_line(&m->timeline);
@@ -261,13 +261,15 @@ void op_start_begin(Monitor *m)
         if (!why)
                 why = check_memory(m);
         if (why) {
+                _cleanup_free_ char *text = vmconfig_locate(m->config, why);
+
                 safe_close(spec.restore_fd);
                 devices_forget(m);
                 monitor_forget_config(m);
                 timeline_fail(&m->timeline, why);
                 if (m->state != STATE_SHUTDOWN)
                         monitor_set_state(m, STATE_SHUTDOWN);
-                op_fail(m, "%s", why);
+                op_fail(m, "%s", strempty(text));
                 return;
         }
         timeline_reach(&m->timeline, TIMELINE_CHECKED);
