@@ -314,6 +314,103 @@ def other_backend():
 
 
 @oxt.case
+def startup_paused():
+    """startup = paused: complete and not running, until it is told to"""
+    m = machine(startup="paused")
+    m.wait_status("created")
+    assert m.output() == "" and watcher.states(m) == ["creating-domain", "creating-devices", "created"], watcher.states(m)
+    m.cmd("unpause")
+    oxt.wait_for(lambda: m.output() == "A", 10, "the guest's letter")
+    done(m)
+
+
+@oxt.case
+def strict_config():
+    """--strict-config: what is a warning else is an error, and nothing is begun"""
+    m = Machine(stack)
+    with open(m.config, "a") as f:
+        f.write("no-such-key = 1\n")
+    r = m.monitor("--strict-config", status=3)
+    assert "config error: no-such-key: unknown key" in r.stderr and not os.path.exists(m.dir), r.stderr
+    r = m.monitor()
+    assert "unknown key" in r.stderr
+    done(m)
+
+
+@oxt.case
+def tcp_notifications():
+    """Notifications to a TCP port: a connection and a line for each, in order"""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        server.settimeout(60)
+        m = machine(notify="tcp,127.0.0.1:%d" % server.getsockname()[1])
+        m.cmd("start")
+        m.cmd("destroy")
+        lines = []
+        while not lines or not lines[-1].endswith(":shutdown\n"):
+            client, _ = server.accept()
+            with client:
+                lines.append(client.makefile().read())
+    states = ["creating-domain", "creating-devices", "created", "running", "shutdown"]
+    assert lines == [m.uuid + t + "\n" for t in (":0:ping", ":0:dbus-rpc-up", *(":61440:vm:state:" + s for s in states))], lines
+    m.cmd("quit")
+    m.wait_gone()
+
+
+@oxt.case
+def elsewhere():
+    """The socket is where XENVM_SOCKET_DIR says, the name on the session's bus where that is asked for"""
+    folder, own = os.path.join(stack.root, "sockets"), dict(stack.env)
+    stack.env["XENVM_SOCKET_DIR"] = folder
+    try:
+        m = Machine(stack)
+        m.monitor("--monitor-json", "true")
+        path = os.path.join(folder, "vm-" + m.uuid)
+        oxt.wait_for(lambda: oxt.listens(path), 5, "the socket")
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o660 and stat.S_IMODE(os.stat(folder).st_mode) == 0o750
+        assert m.cmd("get-status", options=["--use-socket"]) == "shutdown"
+        done(m)
+        assert not os.path.exists(path)
+        # The system's bus is none that could be reached.
+        stack.env.update(DBUS_SESSION_BUS_ADDRESS=stack.address, DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent", XENVMLIB_DBUS_SESSION="true")
+        m = Machine(stack)
+        m.monitor("--monitor-dbus-session", wait=False)
+        oxt.wait_for(lambda: m.name in watcher.bus.list_names(), 10, "the name on the session's bus")
+        assert m.status() == "shutdown"
+        m.cmd("quit")
+        oxt.wait_for(lambda: m.name not in watcher.bus.list_names(), 10, "the monitor's end")
+    finally:
+        stack.env.clear()
+        stack.env.update(own)
+
+
+@oxt.case
+def bytes_of_paths():
+    """A path that is not UTF-8 is told over D-Bus with its bytes written out, in an answer and in a notification"""
+    m = Machine(stack)
+    with open(m.config, "ab") as f:
+        f.write(b"disk = /nowhere/\xfc.img:file:hdb:w:disk\n")
+    m.monitor()
+    assert "/nowhere/\\xfc.img cannot be read" in m.fails("start")
+    done(m)
+    watcher.clear()
+    with open(m.config, "ab") as f:
+        f.write(b"startup = start\n")
+    m.monitor(wait=False)
+    oxt.wait_for(lambda: "hup" in watcher.messages(m), 20, "what comes after it")
+    assert any(t.startswith("error:") and "/nowhere/\\xfc.img" in t for t in watcher.messages(m)), watcher.messages(m)
+
+
+@oxt.case
+def waking():
+    """s3resume is for HVM guests, which virt-type makes of one as well as hvm does"""
+    m = machine(hvm="false", **{"virt-type": "hvm"})
+    m.cmd("start")
+    r = stack.run([oxt.program("xenvm-cmd"), m.uuid, "trigger", "s3resume"])
+    assert "not HVM" not in r.stderr, r
+    done(m)
+
+
+@oxt.case
 def share_of_the_cpu():
     """cpu-weight without a control group that could keep it is said in the VM's log"""
     stack.env["OXT_VM_USERS"] = "none"

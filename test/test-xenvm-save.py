@@ -279,6 +279,29 @@ def startup_restore():
     m.wait_status("running")
     assert os.path.exists(save)
     done(m)
+    # With restore-del it is gone once the VM is there.
+    m.write(startup="restore-del " + save)
+    m.monitor()
+    m.wait_status("running")
+    oxt.wait_for(lambda: not os.path.exists(save), 5, "the file's end")
+    done(m)
+
+
+@oxt.case
+def live_suspend():
+    """suspend live=true: the guest counts on while it is written, and goes on from where it was then"""
+    m = machine("count")
+    m.cmd("start")
+    oxt.wait_for(lambda: len(m.output()) > 3, 10, "the count")
+    save = os.path.join(stack.root, "saved live")
+    watcher.clear()
+    m.cmd("suspend", "file=" + save, "live=true")
+    assert watcher.states(m) == ["suspending", "suspended"]
+    before = m.output()
+    m.cmd("restore", save)
+    oxt.wait_for(lambda: len(m.output()) > 3, 10, "the count after")
+    assert m.output()[0] in (chr((ord(before[-1]) - 64) % 26 + 65), before[-1]), (before, m.output())
+    done(m)
 
 
 @oxt.case

@@ -198,7 +198,7 @@ static void run_trigger(Monitor *m, Request *q, const Values *a)
                 request_fail(q, REQUEST_FAILED, "unknown trigger: %s", a->v[0].text);
         else if (m->state != STATE_RUNNING)
                 request_fail(q, REQUEST_FAILED, "Vm_bad_state: the state is %s, running is expected", vm_state_to_text(m->state));
-        else if (!m->config->hvm)
+        else if (!vmconfig_is_hvm(m->config))
                 request_fail(q, REQUEST_FAILED, "guest is not HVM");
         else
                 ASYNC(q, m->backend->ask(m->vm, VM_ASK_WAKE, on_simple, q));

@@ -344,9 +344,9 @@ int monitor_adopt(Monitor *m, const MonitorRecord *record, void (*done)(Monitor 
         m->state = state < _STATE_MAX ? state : STATE_RUNNING;
         snprintf(m->start, sizeof m->start, "%s", strempty(record->start));
         snprintf(m->intent, sizeof m->intent, "%s", strempty(record->intent));
-        m->started_at = now_usec();
         if (record->timeline)
                 timeline_load(&m->timeline, record->timeline);
+        m->started_at = m->timeline.begin ? m->timeline.begin : now_usec();
         devices_replay(m);
         r = m->backend->adopt(&spec, record, on_adopted, m, &m->vm);
         if (r < 0) {

@@ -612,7 +612,7 @@ static int xen_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
         case VM_ASK_WAKE:
                 return vm_started(op, libxl_send_trigger(ctx, vm->domid, LIBXL_TRIGGER_S3RESUME, 0, xenop_how(op)));
         case VM_ASK_SLEEP:
-                if (vm->spec.config->hvm)
+                if (vm->hvm)
                         return vm_started(op, libxl_send_trigger(ctx, vm->domid, LIBXL_TRIGGER_SLEEP, 0, xenop_how(op)));
                 xenop_finish(op, vm_store_write(vm, "control/shutdown", "s3") < 0 ? ERROR_FAIL : 0);
                 return 0;
