@@ -5,6 +5,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 
 import oxt
@@ -93,6 +94,24 @@ def sleep_in_vain(life):
     finally:
         agent.stop()
     assert life.state(vm) == "running" and life.fails(vm, VM, "hibernate")[1].startswith("213:")
+
+
+@with_life
+def sleep_of_one_that_ends(life):
+    """A VM that ends in place of sleeping: sleep fails with 227 there and then, and what waits behind it has its turn."""
+    life.with_limits(1)
+    vm = life.guest(IDLE)
+    life.start(vm)
+    agent = Agent(life, vm)
+    ending = threading.Thread(target=lambda: agent.asked() == "sleep" and life.kill("qemu-system", vm))
+    try:
+        ending.start()
+        assert life.fails(vm, VM, "sleep", timeout=120)[1].startswith("227:")
+    finally:
+        ending.join()
+        agent.stop()
+    life.start(vm)
+    assert life.state(vm) == "running"
 
 
 @with_life

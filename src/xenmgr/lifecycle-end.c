@@ -202,7 +202,7 @@ static void sleep_wait(Job *j)
 {
         if (j->vm->acpi_state == 3)
                 job_end(j, NULL);
-        else if (++j->attempts > lifecycle_scaled(SLEEP_USEC) / USEC_PER_SEC)
+        else if (!vm_is_running(j->vm) || ++j->attempts > lifecycle_scaled(SLEEP_USEC) / USEC_PER_SEC)
                 job_end_code(j, ERROR_NO_SLEEP, NULL);
         else
                 job_deadline(j, USEC_PER_SEC, "", sleep_wait);
