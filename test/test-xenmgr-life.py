@@ -10,10 +10,8 @@ import subprocess
 import threading
 import time
 
-import dbus
-
 import oxt
-from life import IDLE, Life, POWEROFF, RESET, VM, with_life
+from life import Held, IDLE, Life, POWEROFF, RESET, VM, with_life
 from xenmgr import XM, uuid_of
 
 
@@ -118,13 +116,8 @@ def found_again(life):
     life.restart_manager()
     oxt.wait_for(same, 3, "the VM after both died")
     assert life.states(vm) == [], life.signals
-    life.bus.set_exit_on_disconnect(False)
-    life.stack.bus.kill()
-    life.stack.bus.wait()
-    life.stack.start_bus()
-    oxt.wait_for(lambda: life.stack.owned(XM), 5, "xenmgr on the new bus")
-    life.bus = dbus.bus.BusConnection(life.stack.address)
-    life.bus.add_signal_receiver(life.on_signal, dbus_interface=XM, member_keyword="member")
+    life.end_bus()
+    life.new_bus()
     oxt.wait_for(same, 5, "the VM on the new bus")
     assert life.pids("qemu-system", vm) == qemu
     life.call(vm, VM, "destroy")
@@ -149,6 +142,34 @@ def interrupted_start(life):
         assert life.state(vm) == "running"
         life.call(vm, VM, "destroy")
         oxt.wait_for(lambda: not glob.glob(life.stack.runtime + "/vm/*/starting"), what="the mark's end")
+
+
+@oxt.case
+def bus_lost_in_start():
+    """The bus dies in the middle of a start with the host: it is finished on the next bus, and so are those behind it."""
+    life = Life("--no-autostart")
+    try:
+        life.with_limits(1)
+        for uuid, name in (("000000000001", "uivm"), ("000000000002", "ndvm")):
+            life.db("write", "/vm/00000000-0000-0000-0000-%s/start_on_boot" % uuid, "false")
+            life.db("write", "/xenmgr/overwrite-%s-settings" % name, "false")
+        qemu = Held(life, "qemu", 'exec qemu-system-x86_64 "$@"')
+        vms = [life.guest(start_on_boot="true", slot="1", config={"qemu-dm-path": qemu.path, "qemu-dm-timeout": "600"}),
+               life.guest(start_on_boot="true", slot="2")]
+        life.manager.terminate()
+        life.manager.wait()
+        life.manager = life.stack.daemon("xenmgr", XM)
+        oxt.wait_for(lambda: os.path.exists(qemu.begun), 30, "the first one's QEMU")
+        life.end_bus()
+        life.new_bus()
+        assert life.state(vms[0]) == "creating"
+        qemu.release()
+        for vm in vms:
+            life.wait_state(vm, "running")
+        oxt.wait_for(lambda: not life.db("list", "/xenmgr/autostart-pending-vms"), 10, "an empty queue")
+        oxt.wait_for(lambda: not glob.glob(life.stack.runtime + "/vm/*/starting"), 10, "the mark's end")
+    finally:
+        life.stop()
 
 
 @with_life

@@ -6,7 +6,7 @@ import signal
 
 import oxt
 import xenvm
-from life import IDLE, VM, with_life
+from life import Held, IDLE, VM, with_life
 from xenmgr import XM, uuid_of
 
 
@@ -137,22 +137,6 @@ def signal_after_work(life):
 
 
 # Who wins. The first request is held at a point of ours; the second comes; then the first may go on.
-
-class Held:
-    """A hook that waits for a file."""
-
-    def __init__(self, life, name):
-        self.go, self.begun = (os.path.join(life.stack.root, name + end) for end in (".go", ".begun"))
-        self.path = os.path.join(life.stack.root, name)
-        os.chmod(life.stack.root, 0o777)
-        with open(self.path, "w") as f:
-            f.write("#!/bin/sh\n: > %s\nwhile [ ! -e %s ]; do sleep 0.02; done\n" % (self.begun, self.go))
-        os.chmod(self.path, 0o755)
-
-    def release(self):
-        with open(self.go, "w"):
-            pass
-
 
 class Caller:
     """One call, which is with the manager by now. result: "" or the error's text."""

@@ -90,7 +90,7 @@ static void on_started(const char *error, void *userdata)
         struct Autostart *a = userdata;
         int64_t delay = db_int(a->manager, "/xenmgr/svm-autostart-delay", 0);
 
-        if (!a->manager->serving) { /* it goes on when the bus is back */
+        if (!a->manager->serving || manager_bus_lost(a->manager)) { /* it goes on when the bus is back */
                 a->current[0] = '\0';
                 return;
         }

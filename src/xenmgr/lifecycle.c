@@ -314,6 +314,8 @@ static void on_reply(_unused_ Vm *vm, const char *reply, const sd_bus_error *err
         Job *j = userdata;
 
         j->call = NULL;
+        if (error && manager_bus_lost(j->vm->manager))
+                return;
         j->vm->building = false;
         free(j->reply);
         j->reply = strdup(reply);
@@ -386,6 +388,8 @@ static void on_hook(const char *error, void *userdata)
         Job *j = userdata;
 
         j->hook = NULL;
+        if (error && manager_bus_lost(j->vm->manager))
+                return; /* it was a call on the bus */
         if (error)
                 job_end_code(j, ERROR_IO, error);
         else

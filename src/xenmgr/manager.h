@@ -83,6 +83,15 @@ static inline const Paths *manager_paths(const Manager *m)
         return &m->daemon->paths;
 }
 
+/*
+ * There is no bus, or it is closing: sd-bus fails all calls that wait before it says so, and their errors mean nothing. What was
+ * under way is bus_down()'s.
+ */
+static inline bool manager_bus_lost(const Manager *m)
+{
+        return !m->bus || sd_bus_is_open(m->bus) <= 0;
+}
+
 /* The parts of the daemon's specification. */
 int manager_start(Daemon *d, void *userdata, char *words[]);
 int manager_bus_up(Daemon *d, void *userdata);

@@ -121,7 +121,7 @@ static uint64_t watch_usec(void)
 static void on_probed(Vm *vm, _unused_ const char *reply, const sd_bus_error *error, _unused_ void *userdata)
 {
         vm->probe = NULL;
-        if (!error || !vm->monitor)
+        if (!error || !vm->monitor || manager_bus_lost(vm->manager))
                 return;
         log_warning("The monitor of %s does not answer: it is ended, and a new one takes the VM on", vm->uuid);
         monitor_kill(vm);
@@ -194,6 +194,8 @@ static void on_status(Vm *vm, const char *reply, const sd_bus_error *error, _unu
 
         if (m->n_adopting > 0)
                 m->n_adopting--;
+        if (manager_bus_lost(m))
+                return;
         if (error) {
                 log_warning("The monitor of %s does not tell its state: %s", vm->uuid, strempty(error->message));
                 lifecycle_monitor_failed(vm, strempty(error->message));

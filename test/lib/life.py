@@ -95,6 +95,18 @@ class Life(Host):
         self.manager.wait()
         self.manager = self.stack.daemon("xenmgr", XM, "--no-autostart")
 
+    def end_bus(self):
+        """The bus dies, with all that stand on it for a client."""
+        self.bus.set_exit_on_disconnect(False)
+        self.stack.bus.kill()
+        self.stack.bus.wait()
+
+    def new_bus(self):
+        self.stack.start_bus()
+        oxt.wait_for(lambda: self.stack.owned(XM), 5, "xenmgr on the new bus")
+        self.bus = dbus.bus.BusConnection(self.stack.address)
+        self.bus.add_signal_receiver(self.on_signal, dbus_interface=XM, member_keyword="member")
+
     def stop(self):
         for vm in list(self.call("/", XM, "list_vms")) if self.manager.poll() is None else []:
             try:
@@ -110,6 +122,22 @@ class Life(Host):
             os.kill(int(line.split()[0]), signal.SIGKILL)
         super().stop()
         assert not left, "left behind: " + left
+
+
+class Held:
+    """A program that waits for a file, and then becomes another if it is told to."""
+
+    def __init__(self, life, name, then=""):
+        self.go, self.begun = (os.path.join(life.stack.root, name + end) for end in (".go", ".begun"))
+        self.path = os.path.join(life.stack.root, name)
+        os.chmod(life.stack.root, 0o777)
+        with open(self.path, "w") as f:
+            f.write("#!/bin/sh\n: > %s\nwhile [ ! -e %s ]; do sleep 0.02; done\n%s\n" % (self.begun, self.go, then))
+        os.chmod(self.path, 0o755)
+
+    def release(self):
+        with open(self.go, "w"):
+            pass
 
 
 with_life = oxt.case_with(lambda: Life("--no-autostart"), Host.show_log)
