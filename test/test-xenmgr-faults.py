@@ -5,6 +5,7 @@ Failures at every step of a start and of a shutdown. Each is made from outside, 
 must have the right error in time, nothing may be left, and the VM must start once the failure is gone.
 """
 import glob
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import time
 import dbus
 
 import oxt
-from life import IDLE, Life, POWEROFF, VM
+from life import Caller, Held, IDLE, Life, POWEROFF, VM
 from xenmgr import DB, XM, uuid_of
 from xenvm import OUT, WAIT, out
 
@@ -46,7 +47,10 @@ class Faulty(Life):
         self.xenvm()
         self.qemu()
         self.extract()
-        self.manager.terminate()
+        self.restart_manager()
+
+    def restart_manager(self):
+        self.manager.kill()
         self.manager.wait()
         self.manager = self.stack.daemon(os.path.join(self.bin, "xenmgr"), XM, "--no-autostart")
 
@@ -621,6 +625,34 @@ def at_once():
         assert error == "" and life.state(vm) == "running", (error, life.state(vm))
     finally:
         life.stop()
+
+
+with_faulty = oxt.case_with(Faulty, Faulty.show_log)
+
+
+@with_faulty
+def both_killed_in_start(life):
+    """xenmgr and the monitor are killed when the VM is built: the next xenmgr does not delete it, and a start goes on with what is there."""
+    life.with_limits(1)
+    qemu = Held(life, "held-qemu", 'exec qemu-system-x86_64 "$@"')
+    vm = life.machine(config={"qemu-dm-path": qemu.path, "qemu-dm-timeout": "600"})
+    start = Caller(life, vm, "start")
+    oxt.wait_for(lambda: os.path.exists(qemu.begun), 30, "its QEMU")
+    life.manager.send_signal(signal.SIGSTOP)
+    qemu.release()
+
+    def built():
+        with open(os.path.join(life.folder(vm), "monitor.json")) as f:
+            return json.load(f)["state"] == "created"
+    oxt.wait_for(built, 30, "a VM that is built")
+    life.kill("bin/xenvm", vm)
+    life.xenvm('sleep 2; exec %s "$@"' % oxt.program("xenvm"))
+    life.restart_manager()
+    assert start.wait()
+    pids = life.pids("qemu-system", vm)
+    assert life.fails(vm, VM, "delete")[1].startswith("204:")
+    assert life.attempt(vm) == "" and life.state(vm) == "running" and life.pids("qemu-system", vm) == pids
+    oxt.wait_for(lambda: not os.path.exists(os.path.join(life.folder(vm), "starting")), 10, "the mark's end")
 
 
 @oxt.case

@@ -6,12 +6,13 @@ import glob
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
 
 import oxt
-from life import Held, IDLE, Life, POWEROFF, RESET, VM, with_life
+from life import Caller, Held, IDLE, Life, POWEROFF, RESET, VM, with_life
 from xenmgr import XM, uuid_of
 
 
@@ -121,6 +122,32 @@ def found_again(life):
     oxt.wait_for(same, 5, "the VM on the new bus")
     assert life.pids("qemu-system", vm) == qemu
     life.call(vm, VM, "destroy")
+    assert life.state(vm) == "stopped"
+
+
+@with_life
+def found_late(life):
+    """A monitor that does not answer a new xenmgr in time: its VM is not taken for stopped, and nothing is told of it twice."""
+    life.with_limits(1)
+    script, lines = life.hook("echo $2 >> $LOG")
+    vm = life.guest(**{"run-on-state-change": script})
+    life.start(vm)
+    oxt.wait_for(lambda: lines() == ["running"], what="the hook")
+    life.turn(0.2)
+    life.signals.clear()
+    life.kill("bin/xenvm", vm, signal.SIGSTOP)
+    life.restart_manager()
+    assert life.fails(vm, VM, "delete")[1].startswith("204:")
+    start = Caller(life, vm, "start")
+    assert [o["state"] for o in json.loads(life.call(vm, "org.oxt.Xenmgr1", "Operations"))] == ["running"], "it waits"
+    life.kill("bin/xenvm", vm, signal.SIGCONT)
+    assert start.wait() == "" and life.state(vm) == "running"
+    life.turn(0.5)
+    assert life.states(vm) == [] and lines() == ["running"], (life.signals, lines())
+    life.kill("bin/xenvm", vm, signal.SIGSTOP)
+    life.with_limits(0.05)
+    life.call(vm, VM, "destroy", timeout=60)
+    assert not life.pids("qemu-system", vm), "it was not destroyed"
     assert life.state(vm) == "stopped"
 
 

@@ -6,7 +6,7 @@ import signal
 
 import oxt
 import xenvm
-from life import Held, IDLE, VM, with_life
+from life import Caller, Held, IDLE, VM, with_life
 from xenmgr import XM, uuid_of
 
 
@@ -137,23 +137,6 @@ def signal_after_work(life):
 
 
 # Who wins. The first request is held at a point of ours; the second comes; then the first may go on.
-
-class Caller:
-    """One call, which is with the manager by now. result: "" or the error's text."""
-
-    def __init__(self, life, vm, member):
-        self.life, self.member, self.result = life, member, None
-        life.call(vm, VM, member, timeout=90, reply_handler=lambda *_: self.end(""),
-                  error_handler=lambda e: self.end(e.get_dbus_message() or e.get_dbus_name()))
-        life.call("/", XM, "list_vms")  # taken after what came before it from the same client
-
-    def end(self, result):
-        self.result = result
-
-    def wait(self):
-        oxt.wait_for(lambda: (self.life.turn(), self.result is not None)[1], 100, "the answer to " + self.member)
-        return self.result
-
 
 DESTROYED, RUNNING, DELETING = "destroyed meanwhile", "204:", "being deleted"
 # running job, request, error of the first, error of the second, state in the end

@@ -401,7 +401,7 @@ int create_vm(Manager *m, const CreateRequest *q, Call *c)
         }
         /* Another VM's identity is taken over only by the host, and only while that VM does not run. */
         old = manager_find_vm(m, w->uuid);
-        if (old && (c->caller.guest || vm_is_running(old) || old->job || old->deleting)) {
+        if (old && (c->caller.guest || vm_may_run(old) || old->job || old->deleting)) {
                 (void) call_fail(c, DBUS_ERROR_FAILED, "A VM with the uuid %s exists%s", w->uuid,
                                  c->caller.guest ? "" : " and is in use");
                 free(w);

@@ -458,7 +458,7 @@ static void delete_go(Delete *w)
         DbTx *tx;
         int r;
 
-        if (!vm || vm_is_running(vm)) {
+        if (!vm || vm_may_run(vm)) {
                 _cleanup_free_ char *text = error_format(ERROR_RUNNING, NULL);
 
                 delete_end(w, vm ? strempty(text) : NULL);
@@ -507,7 +507,7 @@ int delete_vm(Vm *vm, bool unrestricted, DeleteFiles files, Call *c)
 
         if (!unrestricted && db_bool(vm->manager, "/vm-delete-disallowed", false))
                 return call_fail_code(c, ERROR_HOST_POLICY, NULL);
-        if (vm_is_running(vm) || vm->job || vm->deleting)
+        if (vm_may_run(vm) || vm->job || vm->deleting)
                 return call_fail_code(c, ERROR_RUNNING, vm->deleting ? "it is being deleted" : NULL);
         w = calloc(1, sizeof *w);
         if (!w)

@@ -18,14 +18,18 @@
 
 #define GONE (STATE_BIT(VM_SHUTDOWN) | STATE_BIT(VM_REBOOTED))
 
-/* true: nothing runs, and the job has ended; or the VM has no monitor at present, and `again` is called when it has. */
+/*
+ * true: nothing runs, and the job has ended; or the VM has no monitor at present, or one that has not told what runs, and `again`
+ * is called when it has.
+ */
 static bool job_nothing_runs(Job *j, JobStep again)
 {
         Vm *vm = j->vm;
 
-        if (!vm_is_running(vm) && !vm->building && !vm->unknown_state)
+        if (!vm_may_run(vm))
                 job_end(j, NULL);
-        else if (!vm->monitor || vm->monitor_quitting)
+        /* A destroy is the same in every state. */
+        else if (!vm->monitor || vm->monitor_quitting || (vm->unknown_state && again != destroy_first))
                 job_wait_monitor(j, again);
         else
                 return false;

@@ -92,6 +92,7 @@ void memory_turn_over(Manager *m, Job *j);
 
 /* A failed or interrupted start leaves nothing: writes down that one is under way, and takes it back. */
 void start_intent_set(Vm *vm, bool on);
-bool start_intent(Vm *vm);
+/* The VM, in that state, was being started by somebody who did not come to its end. */
+bool start_interrupted(Vm *vm, VmState state);
 /* Queues the end of a start that was under way when we were killed. */
 void start_resume(Vm *vm);

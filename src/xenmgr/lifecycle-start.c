@@ -45,9 +45,10 @@ void start_intent_set(Vm *vm, bool on)
                 log_errno_full(LOG_WARNING, r, "The start of %s cannot be written down", vm->uuid);
 }
 
-bool start_intent(Vm *vm)
+bool start_interrupted(Vm *vm, VmState state)
 {
-        return intent_is(manager_paths(vm->manager), vm->uuid, INTENT_START);
+        return (state == VM_CREATED || state == VM_CREATING_DEVICES || state == VM_CREATING_DOMAIN || state == VM_RESTORING) &&
+               intent_is(manager_paths(vm->manager), vm->uuid, INTENT_START);
 }
 
 static void start_first_resumed(Job *j)
@@ -139,7 +140,12 @@ void start_first(Job *j)
 {
         Vm *vm = j->vm;
 
-        if (j->flags & JOB_RESUMED) {
+        if (vm->unknown_state) {
+                j->doing = "waiting for its monitor to tell what runs";
+                job_wait_monitor(j, start_first);
+                return;
+        }
+        if (j->flags & JOB_RESUMED || start_interrupted(vm, vm->state)) {
                 j->launched = true;
                 start_first_resumed(j);
                 return;

@@ -38,6 +38,7 @@ static void job_go_on(Job *j);
 #define JOBS_MAX 64 /* of one VM */
 #define DESTROYED_TEXT "The VM was destroyed meanwhile"
 #define MONITOR_UP_USEC (30 * USEC_PER_SEC)
+#define MONITOR_BUILDS_USEC (300 * USEC_PER_SEC)
 
 /* The queue */
 
@@ -143,8 +144,10 @@ void job_end(Job *j, const char *error)
         LIST_TAKE_OUT(vm->job, j);
         if (error)
                 log_warning("%s of %s failed: %s", kinds[j->kind].text, vm->uuid, error);
-        if (j->kind == JOB_START && j->running) {
+        /* While nobody can tell what runs, what was written down of a start is not settled by this. */
+        if (j->running && !vm->unknown_state && (j->kind == JOB_START || !vm_is_running(vm)))
                 start_intent_set(vm, false);
+        if (j->kind == JOB_START && j->running) {
                 if (error) {
                         timeline_fail(vm, error);
                         if (!vm_is_running(vm) && !vm->building)
@@ -162,7 +165,7 @@ void job_end(Job *j, const char *error)
 /* A VM that is not there needs no process. A new start makes a new one, of the version installed then. */
 void lifecycle_rest(Vm *vm)
 {
-        if (!vm->job && vm->state == VM_SHUTDOWN && !vm->unknown_state && !vm->building)
+        if (!vm->job && vm->state == VM_SHUTDOWN && !vm_may_run(vm))
                 monitor_quit(vm);
 }
 
@@ -380,7 +383,7 @@ void job_wait_monitor(Job *j, JobStep step)
         }
         j->step = step;
         j->waits_monitor = true;
-        job_deadline(j, MONITOR_UP_USEC, "", on_monitor_late);
+        job_deadline(j, j->vm->building ? MONITOR_BUILDS_USEC : MONITOR_UP_USEC, "", on_monitor_late);
 }
 
 static void on_hook(const char *error, void *userdata)
@@ -446,25 +449,23 @@ void lifecycle_state_changed(Vm *vm)
 
 void lifecycle_monitor_up(Vm *vm, VmState state)
 {
-        bool first = vm->unknown_state;
-        Job *j = vm->job;
+        bool fresh = vm->unknown_state && vm->fresh;
+        Job *j;
 
-        vm->unknown_state = false;
+        vm->unknown_state = vm->building = vm->fresh = false;
         if (state < _VM_STATE_MAX && state != vm->state) {
-                if (vm->manager->serving && !first)
-                        lifecycle_event_state(vm, vm_state_word(state));
-                else
+                if (fresh)
                         events_adopt(vm, state);
+                else
+                        lifecycle_event_state(vm, vm_state_word(state));
         }
+        j = vm->job;
         if (j && j->running && j->waits_monitor)
                 job_go_on(j);
-        else if (!j && start_intent(vm)) {
-                if (state == VM_CREATED || state == VM_CREATING_DEVICES || state == VM_CREATING_DOMAIN ||
-                    state == VM_RESTORING)
-                        start_resume(vm);
-                else
-                        start_intent_set(vm, false);
-        }
+        else if (!j && start_interrupted(vm, state))
+                start_resume(vm);
+        else if (!j)
+                start_intent_set(vm, false);
 }
 
 void lifecycle_monitor_failed(Vm *vm, const char *why)

@@ -324,7 +324,7 @@ static void manager_sync_vms(Manager *m)
                         vm_add(m, uuid);
         }
         for (size_t i = m->n_vms; i-- > 0;)
-                if (!m->vms[i]->mark && (!vm_is_running(m->vms[i]) || m->vms[i]->deleting))
+                if (!m->vms[i]->mark && (!vm_may_run(m->vms[i]) || m->vms[i]->deleting))
                         vm_remove(m, i);
 }
 
@@ -340,7 +340,7 @@ static void sync_vm(Manager *m, const char *uuid)
         if (db_node(m, path)) {
                 if (!found && m->n_vms < VMS_MAX)
                         vm_add(m, uuid);
-        } else if (vm && (!vm_is_running(vm) || vm->deleting))
+        } else if (vm && (!vm_may_run(vm) || vm->deleting))
                 vm_remove(m, at);
 }
 

@@ -14,6 +14,7 @@
 #include "helper-client.h"
 #include "lifecycle.h"
 #include "host.h"
+#include "intent.h"
 #include "list.h"
 #include "log.h"
 #include "networks.h"
@@ -188,17 +189,23 @@ static void on_domid(Vm *vm, const char *reply, const sd_bus_error *error, _unus
                 vm->domid = v < 0 ? -1 : v;
 }
 
+static void query_state(Vm *vm);
+
 static void on_status(Vm *vm, const char *reply, const sd_bus_error *error, _unused_ void *userdata)
 {
         Manager *m = vm->manager;
 
         if (m->n_adopting > 0)
                 m->n_adopting--;
-        if (manager_bus_lost(m))
-                return;
+        if ((error && !vm->monitor) || manager_bus_lost(m))
+                return; /* it is gone, and that was or will be seen to */
         if (error) {
                 log_warning("The monitor of %s does not tell its state: %s", vm->uuid, strempty(error->message));
-                lifecycle_monitor_failed(vm, strempty(error->message));
+                /* It is busy, or hangs: then on_watch() sees to it. */
+                if (vm_may_run(vm) && sd_bus_error_has_name(error, SD_BUS_ERROR_NO_REPLY))
+                        query_state(vm);
+                else
+                        lifecycle_monitor_failed(vm, strempty(error->message));
                 return;
         }
         vm->monitor_deaths = vm->spawn_attempts = 0;
@@ -305,6 +312,10 @@ static void name_changed(Manager *m, const char *name, const char *owner)
                         vm->monitor = strdup(owner);
                         vm->spawn_over = true;
                         vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
+                        if (!m->serving) { /* it may have been at anything meanwhile */
+                                vm->unknown_state = true;
+                                vm->building = intent_is(manager_paths(m), vm->uuid, INTENT_START);
+                        }
                         query_state(vm);
                 }
                 return;

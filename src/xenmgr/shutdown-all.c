@@ -24,12 +24,12 @@ static void next_stage(Manager *m)
         int64_t highest = INT64_MIN;
 
         for (size_t i = 0; i < m->n_vms; i++)
-                if (vm_is_running(m->vms[i]) && !m->vms[i]->asked_down)
+                if (vm_may_run(m->vms[i]) && !m->vms[i]->asked_down)
                         highest = MAX2(highest, vm_int(m->vms[i], "shutdown-priority", 0));
         for (size_t i = 0; i < m->n_vms; i++) {
                 Vm *vm = m->vms[i];
 
-                if (!vm_is_running(vm) || vm->asked_down || vm_int(vm, "shutdown-priority", 0) != highest)
+                if (!vm_may_run(vm) || vm->asked_down || vm_int(vm, "shutdown-priority", 0) != highest)
                         continue;
                 vm->asked_down = true;
                 m->shutting_down++;

@@ -63,7 +63,7 @@ int vm_new(Manager *m, const char *uuid, Vm **ret)
         if (!vm)
                 return -ENOMEM;
         *vm = (Vm) { .manager = m, .domid = -1, .stubdomid = -1, .acpi_state = 5, .monitor_pidfd = -EBADF,
-                     .monitor_errors = -EBADF };
+                     .monitor_errors = -EBADF, .fresh = !m->serving };
         vm->events_end = &vm->events;
         memcpy(vm->uuid, uuid, sizeof vm->uuid);
         snprintf(vm->path, sizeof vm->path, "/vm/%s", uuid_to_path(uuid, buf));
@@ -249,6 +249,11 @@ bool vm_vault_closed(Vm *vm)
 bool vm_is_running(const Vm *vm)
 {
         return vm->state != VM_SHUTDOWN && vm->state != VM_REBOOTED;
+}
+
+bool vm_may_run(const Vm *vm)
+{
+        return vm_is_running(vm) || vm->building || vm->unknown_state;
 }
 
 int64_t vm_acpi_state(Vm *vm)

@@ -51,7 +51,8 @@ struct Vm {
         VmState state;
         int64_t domid, stubdomid, acpi_state;
         ShutdownReason reason;
-        bool unknown_state; /* the monitor has not told its state yet */
+        bool unknown_state; /* the monitor has not told its state yet: `state` is what was known before */
+        bool fresh;         /* was there before this manager, which has not heard of it yet: what it hears first is no news */
         bool building;      /* it was told to build the VM, and has not answered: what it will tell is on the way */
 
         /* The monitor process: see monitor-client.h */
@@ -134,6 +135,7 @@ bool vm_vault_closed(Vm *vm); /* its user's vault is not mounted */
 int64_t vm_acpi_state(Vm *vm);
 int vm_taken_slot(Vm *vm); /* the switcher's slot that this VM has as a guest; 0: none */
 bool vm_is_running(const Vm *vm); /* neither shutdown nor rebooted */
+bool vm_may_run(const Vm *vm);    /* or nobody can tell at present: what must not be done to a running VM is not done */
 
 const char *vm_state_word(VmState s);
 const char *vm_state_public(VmState s);

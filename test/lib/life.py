@@ -140,4 +140,21 @@ class Held:
             pass
 
 
+class Caller:
+    """One call, which is with the manager by now. result: "" or the error's text."""
+
+    def __init__(self, life, vm, member):
+        self.life, self.member, self.result = life, member, None
+        life.call(vm, VM, member, timeout=90, reply_handler=lambda *_: self.end(""),
+                  error_handler=lambda e: self.end(e.get_dbus_message() or e.get_dbus_name()))
+        life.call("/", XM, "list_vms")  # taken after what came before it from the same client
+
+    def end(self, result):
+        self.result = result
+
+    def wait(self):
+        oxt.wait_for(lambda: (self.life.turn(), self.result is not None)[1], 100, "the answer to " + self.member)
+        return self.result
+
+
 with_life = oxt.case_with(lambda: Life("--no-autostart"), Host.show_log)
