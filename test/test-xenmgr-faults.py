@@ -5,7 +5,6 @@ Failures at every step of a start and of a shutdown. Each is made from outside, 
 must have the right error in time, nothing may be left, and the VM must start once the failure is gone.
 """
 import glob
-import json
 import os
 import re
 import shutil
@@ -640,11 +639,7 @@ def both_killed_in_start(life):
     oxt.wait_for(lambda: os.path.exists(qemu.begun), 30, "its QEMU")
     life.manager.send_signal(signal.SIGSTOP)
     qemu.release()
-
-    def built():
-        with open(os.path.join(life.folder(vm), "monitor.json")) as f:
-            return json.load(f)["state"] == "created"
-    oxt.wait_for(built, 30, "a VM that is built")
+    oxt.wait_for(lambda: life.record(vm)["state"] == "created", 30, "a VM that is built")
     life.kill("bin/xenvm", vm)
     life.xenvm('sleep 2; exec %s "$@"' % oxt.program("xenvm"))
     life.restart_manager()

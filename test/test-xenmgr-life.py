@@ -152,6 +152,77 @@ def found_late(life):
 
 
 @with_life
+def ended_while_away(life):
+    """VMs that end while no xenmgr is there: one that rebooted runs again, so does one that is to be kept alive, and no other."""
+    rebooted, plain, kept, never = (life.guest(**{"keep-alive": keep}) for keep in ("false", "false", "true", "true"))
+    for vm in (rebooted, plain, kept):
+        life.start(vm)
+    life.manager.kill()
+    life.manager.wait()
+    u = uuid_of(rebooted).replace("-", "_")
+    status, _, error = life.stack.call("org.xen.vm.uuid_" + u, "/org/xen/vm/" + u, "org.xen.vm.uuid_" + u, "reboot", "a{ss}", "1",
+                                       "forced", "true")
+    assert status == 0, error
+    for vm in (plain, kept):
+        life.kill("qemu-system", vm)
+    for vm, state in ((rebooted, "rebooted"), (plain, "shutdown"), (kept, "shutdown")):
+        oxt.wait_for(lambda: life.record(vm)["state"] == state, 20, state)
+    life.restart_manager()
+    for vm in (rebooted, kept):
+        life.wait_state(vm, "running")
+    oxt.wait_for(lambda: not life.pids("bin/xenvm", plain), 10, "the end of a monitor without VM")
+    assert life.state(plain) == life.state(never) == "stopped" and not life.pids("xenvm", never)
+    # Both dead: what the monitor has written down of the reboot is all there is.
+    life.manager.kill()
+    life.manager.wait()
+    assert life.stack.call("org.xen.vm.uuid_" + u, "/org/xen/vm/" + u, "org.xen.vm.uuid_" + u, "reboot", "a{ss}", "1", "forced", "true")[0] == 0
+    oxt.wait_for(lambda: life.record(rebooted)["state"] == "rebooted", 20, "the second reboot")
+    life.kill("bin/xenvm", rebooted)
+    life.restart_manager()
+    life.wait_state(rebooted, "running")
+
+
+@with_life
+def killed_before_restart(life):
+    """xenmgr is killed while keep-alive waits before it starts a VM again: the next one starts it."""
+    vm = life.guest(POWEROFF, **{"keep-alive": "true"})
+    life.start(vm)
+    oxt.wait_for(lambda: "it is started again in 4 s" in life.stack.log("xenmgr"), 60, "a pause between two starts")
+    life.turn()
+    life.signals.clear()
+    life.restart_manager()
+    oxt.wait_for(lambda: "creating-domain" in life.words(vm), 20, "the next start")
+
+
+@with_life
+def ended_without_bus(life):
+    """A VM that ends while there is no bus is seen to on the next one: hooks run, keep-alive starts it; a reboot goes on."""
+    script, lines = life.hook("echo $1 $2 >> $LOG")
+    plain = life.guest(**{"run-on-state-change": script})
+    kept = life.guest(**{"keep-alive": "true"})
+    rebooted = life.guest()
+    for vm in (plain, kept, rebooted):
+        life.start(vm)
+    domid = int(life.get(rebooted, VM, "domid"))
+    hook = Held(life, "held")
+    life.set(rebooted, VM, "run-pre-boot", hook.path)
+    life.call(rebooted, VM, "reboot", timeout=60)
+    oxt.wait_for(lambda: os.path.exists(hook.begun), 20, "the start behind the reboot")
+    life.end_bus()
+    hook.release()
+    for vm in (plain, kept):
+        life.kill("qemu-system", vm)
+        oxt.wait_for(lambda: life.record(vm)["state"] == "shutdown", 20, "the end")
+    life.new_bus()
+    for vm in (kept, rebooted):
+        life.wait_state(vm, "running")
+    assert int(life.get(rebooted, VM, "domid")) != domid
+    oxt.wait_for(lambda: "%s stopped" % uuid_of(plain) in lines(), 10, "the hook of the end")
+    assert life.state(plain) == "stopped"
+    life.start(plain)
+
+
+@with_life
 def interrupted_start(life):
     """A start whose xenmgr is killed is finished by the next one, or leaves a VM that can be started."""
     for when in ("creating-domain", "created", "running"):

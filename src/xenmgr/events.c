@@ -94,6 +94,8 @@ static int on_keep_alive(_unused_ sd_event_source *s, _unused_ uint64_t usec, vo
                 (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
         else if (vm_bool(vm, "keep-alive", false))
                 (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL, NULL, NULL, NULL, NULL);
+        else
+                lifecycle_rest(vm);
         return 0;
 }
 
@@ -371,14 +373,19 @@ void lifecycle_event_state(Vm *vm, const char *word)
 
 void events_adopt(Vm *vm, VmState state)
 {
-        vm->state = state;
-        vm->reason = REASON_HALT;
         log_info("%s was found %s", vm->uuid, vm_state_word(state));
-        guest_nodes_adopt(vm);
-        if (vm_is_running(vm))
-                memory_adopt(vm);
-        if (state == VM_RUNNING)
-                on_running(vm);
+        if (state != vm->state) {
+                vm->state = state;
+                vm->reason = REASON_HALT;
+                guest_nodes_adopt(vm);
+                if (vm_is_running(vm))
+                        memory_adopt(vm);
+                if (state == VM_RUNNING)
+                        on_running(vm);
+        }
+        /* It has a monitor, so it ran, or was to: what follows upon an end was still to come. */
+        if (!vm_is_running(vm) && !vm->keep_alive)
+                after_stop(vm, state);
 }
 
 void events_drop(Vm *vm)

@@ -3,7 +3,10 @@
 /* What a monitor tells about its VM, handled one after the other. See lifecycle.h. */
 #include "vm.h"
 
-/* Takes over a state without telling it: the VM was found so when the manager came up. */
+/*
+ * Takes over a state without telling it: the VM was found so when the manager came up, or is as it was. One whose guest rebooted, or
+ * that is to be kept alive, is started.
+ */
 void events_adopt(Vm *vm, VmState state);
 /* A state that was not told by a notification (the monitor was away meanwhile). */
 void lifecycle_event_state(Vm *vm, const char *word);

@@ -162,10 +162,13 @@ void job_end(Job *j, const char *error)
                 lifecycle_rest(vm);
 }
 
-/* A VM that is not there needs no process. A new start makes a new one, of the version installed then. */
+/*
+ * A VM that is not there needs no process. A new start makes a new one, of the version installed then. The one of a VM that keep-alive
+ * is about to start says so to another manager.
+ */
 void lifecycle_rest(Vm *vm)
 {
-        if (!vm->job && vm->state == VM_SHUTDOWN && !vm_may_run(vm))
+        if (!vm->job && !vm->keep_alive && vm->state == VM_SHUTDOWN && !vm_may_run(vm))
                 monitor_quit(vm);
 }
 
@@ -449,16 +452,14 @@ void lifecycle_state_changed(Vm *vm)
 
 void lifecycle_monitor_up(Vm *vm, VmState state)
 {
-        bool fresh = vm->unknown_state && vm->fresh;
+        bool found = vm->unknown_state, fresh = found && vm->fresh;
         Job *j;
 
         vm->unknown_state = vm->building = vm->fresh = false;
-        if (state < _VM_STATE_MAX && state != vm->state) {
-                if (fresh)
-                        events_adopt(vm, state);
-                else
-                        lifecycle_event_state(vm, vm_state_word(state));
-        }
+        if (state < _VM_STATE_MAX && state != vm->state && !fresh)
+                lifecycle_event_state(vm, vm_state_word(state));
+        else if (state < _VM_STATE_MAX && found)
+                events_adopt(vm, state);
         j = vm->job;
         if (j && j->running && j->waits_monitor)
                 job_go_on(j);

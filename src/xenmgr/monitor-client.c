@@ -258,6 +258,13 @@ static void schedule_retry(Vm *vm)
                                                   MIN2(delay, RETRY_MAX_USEC), 1, on_retry, vm);
 }
 
+/* Whether there is more than a monitor, for the next one to find. A guest's reboot and a save leave a state without a VM. */
+static bool names_vm(const MonitorRecord *r)
+{
+        return r->domid >= 0 || r->start || r->intent || r->vm.pid > 0 || streq_ptr(r->state, "rebooted") ||
+               streq_ptr(r->state, "suspended");
+}
+
 /*
  * One that ends in order takes its record away. Where one is left, it was killed, and nobody else will: with nothing built it is of
  * no use to the next one. True: there may be a VM, which the next one finds.
@@ -270,7 +277,7 @@ static bool left_something(Vm *vm)
         bool built = false;
 
         if (!next_one && monitor_record_read(paths, vm->uuid, &record) >= 0) {
-                built = record.start || record.intent || record.vm.pid > 0;
+                built = names_vm(&record);
                 if (!built)
                         (void) monitor_record_remove(paths, vm->uuid);
         }
@@ -566,7 +573,7 @@ void monitor_adopt_orphans(Manager *m)
                 if (!vm || vm->monitor || monitor_record_read(manager_paths(m), *u, &record) < 0)
                         continue;
                 /* What runs below it is the monitor's business: it looks, and tells. */
-                if (record.domid >= 0 || record.vm.pid > 0) {
+                if (names_vm(&record)) {
                         log_notice("%s may be running without a monitor; starting one", vm->uuid);
                         vm->unknown_state = true;
                         if (monitor_spawn(vm) < 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is being done with a VM, for those who look: how far it is, and how to call it off. */
+#include "events.h"
 #include "json.h"
 #include "lifecycle-internal.h"
 #include "log.h"
@@ -96,5 +97,6 @@ bool lifecycle_cancel(Vm *vm)
                         job_cancel(last);
                 }
         } while (last);
+        lifecycle_rest(vm);
         return any;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """VMs on real QEMU whose guests are a boot sector, driven through xenmgr."""
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,11 @@ class Life(Host):
     def words(self, vm):
         self.turn()
         return [s[2].split(":")[-1] for s in self.signals if s[:2] == ("notify", uuid_of(vm))]
+
+    def record(self, vm):
+        """What the VM's monitor has written down of it."""
+        with open(os.path.join(self.stack.runtime, "vm", uuid_of(vm), "monitor.json")) as f:
+            return json.load(f)
 
     def with_limits(self, scale):
         """A new manager, whose time limits are those of the product times scale."""
