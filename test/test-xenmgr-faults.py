@@ -650,6 +650,38 @@ def both_killed_in_start(life):
     oxt.wait_for(lambda: not os.path.exists(os.path.join(life.folder(vm), "starting")), 10, "the mark's end")
 
 
+@with_faulty
+def no_monitor_at_first(life):
+    """A monitor that cannot be replaced at once is tried again, by a new xenmgr too; the VM counts as stopped when its QEMU is gone."""
+    vm = life.machine()
+    life.start(vm)
+    qemu, name = life.pids("qemu-system", vm), "org.xen.vm.uuid_" + uuid_of(vm).replace("-", "_")
+
+    def without_monitors(*programs, restart=False):
+        before = life.stack.log("xenmgr").count("could not be started: no luck")
+        life.xenvm("echo no luck >&2; exit 3")
+        for program in programs:
+            life.kill(program, vm)
+        if restart:
+            life.restart_manager()
+        return lambda: life.stack.log("xenmgr").count("could not be started: no luck") >= before + 2
+    oxt.wait_for(without_monitors("bin/xenvm"), 30, "a second attempt")
+    assert life.state(vm) == "running"
+    life.xenvm()
+    oxt.wait_for(lambda: life.stack.owned(name), 60, "a monitor")
+    life.call(vm, VM, "pause", timeout=60)
+    life.wait_state(vm, "paused")
+    oxt.wait_for(without_monitors("bin/xenvm", restart=True), 30, "a second attempt of the new xenmgr")
+    assert life.fails(vm, VM, "delete")[1].startswith("204:")
+    life.xenvm()
+    life.wait_state(vm, "paused", 60)
+    assert life.pids("qemu-system", vm) == qemu
+    without_monitors("bin/xenvm", "qemu-system")
+    life.wait_state(vm, "stopped", 60)
+    life.xenvm()
+    assert life.attempt(vm) == "" and life.state(vm) == "running"
+
+
 @oxt.case
 def every_step():
     """The steps of a start and of a shutdown that xenmgr's README names all have failures here"""

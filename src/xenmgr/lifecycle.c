@@ -475,14 +475,8 @@ void lifecycle_monitor_failed(Vm *vm, const char *why)
 
         if (j && j->running && j->waits_monitor)
                 job_end_code(j, ERROR_MONITOR, why);
-        else {
+        else
                 log_warning("The monitor of %s could not be started: %s", vm->uuid, why);
-                /* Nobody can tell what runs; what is recorded is believed until a start tries again. */
-                if (vm->unknown_state) {
-                        vm->unknown_state = false;
-                        vm->state = VM_SHUTDOWN;
-                }
-        }
 }
 
 /* A start that came while the old monitor was ending waits for that, then starts a new one. */

@@ -2,6 +2,7 @@
 #include "monitor-client.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/pidfd.h>
@@ -29,6 +30,7 @@
 #define SERVICE_PREFIX "com.citrix.xenclient."
 #define QUERY_USEC (10 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (30 * USEC_PER_SEC)
+#define COMING_USEC (10 * USEC_PER_SEC)
 #define SPAWN_RETRY_USEC (50 * USEC_PER_MSEC)
 #define SPAWN_ATTEMPTS_MAX 60
 
@@ -234,6 +236,8 @@ static Vm *vm_of_name(Manager *m, const char *name, const char *prefix)
         return u && uuid_from_path(u, uuid) ? manager_find_vm(m, uuid) : NULL;
 }
 
+static void monitor_failed(Vm *vm, const char *why);
+
 static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *userdata)
 {
         Vm *vm = userdata;
@@ -244,18 +248,18 @@ static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
         if (vm->spawn_attempts == 0)
                 log_notice("Starting the monitor of %s again", vm->uuid);
         if (monitor_spawn(vm) < 0)
-                lifecycle_monitor_failed(vm, "it cannot be started");
+                monitor_failed(vm, "it cannot be started");
         return 0;
 }
 
-static void schedule_retry(Vm *vm)
+static void schedule_retry(Vm *vm, uint64_t least)
 {
         uint64_t delay = vm->monitor_deaths ? USEC_PER_SEC / 4 << MIN2(vm->monitor_deaths, 10u) : 0;
 
         vm->monitor_deaths++;
         if (!vm->monitor_retry)
                 (void) sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC,
-                                                  MIN2(delay, RETRY_MAX_USEC), 1, on_retry, vm);
+                                                  MIN2(MAX2(delay, least), RETRY_MAX_USEC), 1, on_retry, vm);
 }
 
 /* Whether there is more than a monitor, for the next one to find. A guest's reboot and a save leave a state without a VM. */
@@ -285,6 +289,35 @@ static bool left_something(Vm *vm)
         return built;
 }
 
+/* Whether all that the last monitor has written down of is known to be gone. A domain of Xen, or what was being built, only a monitor finds. */
+static bool nothing_left(Vm *vm)
+{
+        MonitorRecord record = { 0 };
+        int r = monitor_record_read(manager_paths(vm->manager), vm->uuid, &record);
+        bool nothing = r == -ENOENT || (r >= 0 && record.domid < 0 && !record.intent);
+
+        if (r >= 0 && record.vm.pid > 0 && !host_is_xen()) {
+                _cleanup_close_ int fd = process_open(record.vm.pid, record.vm.start);
+
+                nothing = fd < 0 ? fd == -ESRCH : poll(&(struct pollfd) { .fd = fd, .events = POLLIN }, 1, 0) > 0;
+        }
+        monitor_record_done(&record);
+        return nothing;
+}
+
+/* It did not come up. What may run without one gets another; what is gone has ended. */
+static void monitor_failed(Vm *vm, const char *why)
+{
+        if (!vm->monitor && vm_may_run(vm) && nothing_left(vm)) {
+                log_warning("The monitor of %s could not be started (%s), and its VM is gone", vm->uuid, why);
+                lifecycle_monitor_up(vm, VM_SHUTDOWN);
+                return;
+        }
+        lifecycle_monitor_failed(vm, why);
+        if (!vm->monitor && vm_may_run(vm))
+                schedule_retry(vm, 0);
+}
+
 static void monitor_gone(Vm *vm)
 {
         free(TAKE_PTR(vm->monitor));
@@ -304,7 +337,7 @@ static void monitor_gone(Vm *vm)
                 lifecycle_monitor_left(vm);
         else {
                 log_warning("The monitor of %s died while the VM is %s", vm->uuid, vm_state_word(vm->state));
-                schedule_retry(vm);
+                schedule_retry(vm, 0);
         }
 }
 
@@ -452,15 +485,18 @@ static void spawn_ended(Vm *vm, const char *why, bool already)
 
         if (vm->spawn_again && !vm->monitor) {
                 if (monitor_spawn(vm) < 0)
-                        lifecycle_monitor_failed(vm, "it cannot be started");
+                        monitor_failed(vm, "it cannot be started");
                 return;
         }
+        if (!why && !vm->monitor && vm_may_run(vm))
+                schedule_retry(vm, COMING_USEC); /* it may die before it has its name */
         if (!why)
                 return;
         if (already && vm->monitor)
                 return; /* and we know it */
-        /* It is not on the bus: most likely it is just ending. */
-        if (already && vm->spawn_attempts++ < SPAWN_ATTEMPTS_MAX && !vm->monitor_retry &&
+        /* It is not on the bus: most likely it is just coming or ending. */
+        vm->monitor_retry = sd_event_source_disable_unref(vm->monitor_retry);
+        if (already && vm->spawn_attempts++ < SPAWN_ATTEMPTS_MAX &&
             sd_event_add_time_relative(vm->manager->event, &vm->monitor_retry, CLOCK_MONOTONIC, SPAWN_RETRY_USEC, 0,
                                        on_retry, vm) >= 0)
                 return;
@@ -470,7 +506,7 @@ static void spawn_ended(Vm *vm, const char *why, bool already)
         for (char *p = text; p && *p; p++)
                 if (*p == '\n')
                         *p = ' ';
-        lifecycle_monitor_failed(vm, strempty(text));
+        monitor_failed(vm, strempty(text));
 }
 
 /* The process that we started ends once the monitor is in the background (status 0) or could not start. */
@@ -577,7 +613,7 @@ void monitor_adopt_orphans(Manager *m)
                         log_notice("%s may be running without a monitor; starting one", vm->uuid);
                         vm->unknown_state = true;
                         if (monitor_spawn(vm) < 0)
-                                schedule_retry(vm);
+                                schedule_retry(vm, 0);
                 }
                 monitor_record_done(&record);
         }
