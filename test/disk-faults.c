@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * For LD_PRELOAD in tests: a disk that is slow or fails. The file that OXT_DISK_FAULTS names holds what
- * is wrong with it at the moment: "sync-delay MILLISECONDS", "sync EIO", "sync-folder EIO", "write ENOSPC",
- * "write EIO" or "write EROFS"; empty or missing: nothing. But for sync-folder only regular files are concerned. "isos there":
- * folders of that name are on NFS; "isos hang": and their server does not answer; "release hang": giving back the room of a file
- * whose last name and descriptor has gone does not end.
+ * is wrong with it at the moment: "sync-delay MILLISECONDS", "sync hang", "sync EIO", "sync-folder EIO",
+ * "write ENOSPC", "write EIO" or "write EROFS"; empty or missing: nothing. But for sync-folder only regular files are
+ * concerned. "isos there": folders of that name are on NFS; "isos hang": and their server does not answer; "release hang":
+ * giving back the room of a file whose last name and descriptor has gone does not end.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -47,6 +47,14 @@ static int fault(const char *what)
         return 0;
 }
 
+static void hang(const char *while_it_says)
+{
+        char buf[64];
+
+        for (read_fault(buf); strncmp(buf, while_it_says, strlen(while_it_says)) == 0; read_fault(buf))
+                nanosleep(&(struct timespec) { 0, 10000000 }, NULL);
+}
+
 static int before_sync(void)
 {
         char buf[64];
@@ -55,6 +63,7 @@ static int before_sync(void)
         read_fault(buf);
         if (sscanf(buf, "sync-delay %d", &msec) == 1)
                 nanosleep(&(struct timespec) { msec / 1000, msec % 1000 * 1000000L }, NULL);
+        hang("sync hang");
         return fault("sync");
 }
 
@@ -124,14 +133,6 @@ __attribute__((visibility("default"))) int ftruncate64(int fd, off64_t n)
         if (e)
                 FAIL(e);
         return NEXT(ftruncate64)(fd, n);
-}
-
-static void hang(const char *while_it_says)
-{
-        char buf[64];
-
-        for (read_fault(buf); strncmp(buf, while_it_says, strlen(while_it_says)) == 0; read_fault(buf))
-                nanosleep(&(struct timespec) { 0, 10000000 }, NULL);
 }
 
 static int is_isos(const char *path)

@@ -161,7 +161,7 @@ def plugins(host):
 
 @with_host
 def slow_files(host):
-    """A folder of ISOs whose server does not answer, and an image whose room is given back slowly: only who asked for them waits."""
+    """A folder of ISOs whose server does not answer, a key that is to last, an image whose room is given back slowly: only who asked waits."""
     faults = os.path.join(host.stack.root, "faults")
 
     def fault(text):
@@ -180,16 +180,28 @@ def slow_files(host):
         open(os.path.join(folder, name), "w").close()
         assert [str(n) for n in isos()][-1] == name, "what is there is read at each question"
     fault("isos hang")
-    isos(timeout=60, reply_handler=lambda l: answers.append([str(n) for n in l]), error_handler=answers.append)
+    later = {"timeout": 60, "reply_handler": lambda *l: answers.append([str(n) for n in l[0]] if l else "made"),
+             "error_handler": lambda e: answers.append(e.get_dbus_message()[:4])}
+    isos(**later)
     vm = host.create()
     assert host.call("/", XM, "list_vms") and not answers
     fault("isos there")
     oxt.wait_for(lambda: (host.turn(), answers == [["a.iso", "b.iso"]])[1], 20, "the list")
     disk, image = str(host.call(vm, VM, "add_disk")), str(host.call("/", XM, "create_vhd", 1))
     host.call(disk, "com.citrix.xenclient.vmdisk", "attach_vhd", image)
+    keys = os.path.join(host.stack.root, "keys")
+    os.mkdir(keys)
+    os.chmod(keys, 0o777)
+    del answers[:]
+    fault("sync hang")
+    for bits in (256, 512):
+        host.call(disk, "com.citrix.xenclient.vmdisk", "generate_crypto_key_in", bits, keys, **later)
+    assert host.call("/", XM, "list_vms") and not answers
+    fault("")
+    oxt.wait_for(lambda: (host.turn(), sorted(answers) == ["239:", "made"])[1], 20, "the key")
     fault("release hang")
     host.call(vm, VM, "delete")
-    assert not os.path.exists(host.stack.state + image)
+    assert not glob.glob(host.stack.state + image + "*"), "the image and the mark of its key"
     host.create()
     fault("")
 

@@ -13,6 +13,7 @@
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
+#include "vhd.h"
 
 #define SWEEP_USEC (1 * USEC_PER_SEC)
 
@@ -137,14 +138,20 @@ static char *disk_image(Vm *vm, unsigned id)
         return TAKE_PTR(mapped);
 }
 
+/* Adds an image, the mark that it has a key, and the key. */
+static int add_image(Manager *m, const char *image, char ***l)
+{
+        if (strv_extend(l, image) < 0 || strv_extendf(l, "%s" VHD_KEY_MARK, image) < 0)
+                return -ENOMEM;
+        return key_file(m, image, l);
+}
+
 /* Adds the files that go with that disk. */
 static int disk_files(Vm *vm, unsigned id, char ***l)
 {
         _cleanup_free_ char *image = disk_image(vm, id);
 
-        if (!image)
-                return 0;
-        return strv_extend(l, image) < 0 ? -ENOMEM : key_file(vm->manager, image, l);
+        return image ? add_image(vm->manager, image, l) : 0;
 }
 
 static void close_work(void *data)
@@ -206,7 +213,7 @@ static void settle_disks(Manager *m, const char *uuid, int64_t which)
                 if (which >= 0 && id != (unsigned long) which)
                         strbuf_addf(&rest, "%s\n", *l);
                 else if (!has_disk(m, uuid, (unsigned) id) && !disk_is_used(m, NULL, image) &&
-                         strv_extend(&files, image) >= 0 && key_file(m, image, &files) >= 0)
+                         add_image(m, image, &files) >= 0)
                         remove_files(m, files);
         }
         if (rest.len == 0 || intent_set(manager_paths(m), uuid, INTENT_DISKS, rest.data) < 0)

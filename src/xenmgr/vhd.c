@@ -39,7 +39,7 @@ int vhd_info(const char *path, VhdInfo *ret)
             pread(fd, footer, sizeof footer, st.st_size - VHD_FOOTER_SIZE) != VHD_FOOTER_SIZE ||
             memcmp(footer, VHD_FOOTER_MAGIC, 8) != 0)
                 return -EBADMSG;
-        mark = strformat("%s.key-set", path);
+        mark = strformat("%s" VHD_KEY_MARK, path);
         *ret = (VhdInfo) { .virtual_bytes = (int64_t) get_be64(footer + VHD_FOOTER_BYTES),
                            .used_bytes = st.st_size,
                            .has_key = mark && access(mark, F_OK) == 0 };
@@ -131,7 +131,7 @@ int vhd_check_unkeyed(const char *path)
 
 int vhd_set_key(const char *path, const char *key_path)
 {
-        _cleanup_free_ char *mark = strformat("%s.key-set", path), *text = strformat("%s\n", key_path);
+        _cleanup_free_ char *mark = strformat("%s" VHD_KEY_MARK, path), *text = strformat("%s\n", key_path);
 
         return mark && text ? write_file_atomic(mark, text, strlen(text), 0640) : -ENOMEM;
 }

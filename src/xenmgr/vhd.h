@@ -3,6 +3,8 @@
 /* VHD images: the footer is read here, without a tool. */
 #include "util.h"
 
+#define VHD_KEY_MARK ".key-set" /* the file beside an image with a key, by its name */
+
 typedef struct VhdInfo {
         int64_t virtual_bytes, used_bytes;
         bool has_key;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The objects /vm/<U>/disk/<n> and /vm/<U>/nic/<n>. Missing records are refused before these are called. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "config-writer.h"
 #include "delete.h"
 #include "fs.h"
@@ -209,12 +211,78 @@ static int method_mount(Call *c)
                                       : "the disk is not mounted");
 }
 
+typedef struct KeyWork {
+        Call *call;
+        char *file, *dir, *path; /* of the image; of the key */
+        size_t size;
+        int result; /* -EEXIST: see has_key */
+        bool has_key;
+} KeyWork;
+
+/* In a thread: what it writes is to last, and disks are slow. Two at once for one image would both find it without a key. */
+static void key_work(void *data)
+{
+        static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+        KeyWork *w = data;
+        uint8_t key[64];
+        int fd = -EBADF, r;
+
+        (void) pthread_mutex_lock(&one_at_a_time);
+        r = mkdir_parents(w->dir, 0700);
+        if (r >= 0 && access(w->path, F_OK) == 0)
+                r = -EEXIST;
+        else if (r >= 0) {
+                r = vhd_check_unkeyed(w->file);
+                w->has_key = r == -EEXIST;
+        }
+        if (r >= 0 && getrandom(key, w->size, 0) != (ssize_t) w->size)
+                r = -EIO;
+        if (r >= 0) {
+                fd = open(w->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+                if (fd < 0 || write(fd, key, w->size) != (ssize_t) w->size || fsync(fd) < 0)
+                        r = -errno;
+        }
+        explicit_bzero(key, sizeof key);
+        if (r >= 0)
+                r = vhd_set_key(w->file, w->path);
+        if (r < 0 && fd >= 0)
+                (void) unlink(w->path);
+        safe_close(fd);
+        (void) pthread_mutex_unlock(&one_at_a_time);
+        w->result = r;
+}
+
+static void key_work_free(KeyWork *w)
+{
+        call_unref(w->call);
+        free(w->file);
+        free(w->dir);
+        free(w->path);
+        free(w);
+}
+
+static void key_done(void *data)
+{
+        KeyWork *w = data;
+        _cleanup_free_ char *text = strformat("%s: %s", w->path, strerror(-w->result));
+
+        if (w->result >= 0)
+                (void) call_reply(w->call, NULL);
+        else if (w->has_key)
+                (void) call_fail_code(w->call, ERROR_KEYED_ALREADY, NULL);
+        else if (w->result == -EEXIST)
+                (void) call_fail_code(w->call, ERROR_KEY_EXISTS, w->path);
+        else
+                (void) call_fail_code(w->call, ERROR_IO, text);
+        key_work_free(w);
+}
+
 static int make_key(Call *c, const Record *o, int32_t bits, const char *dir)
 {
-        _cleanup_free_ char *file = disk_file(o), *stem = NULL, *mapped = NULL, *key_path = NULL;
+        _cleanup_free_ char *file = disk_file(o), *stem = NULL;
         const char *base;
-        uint8_t key[64];
-        int fd, r;
+        KeyWork *w;
+        int r;
 
         if (bits != 256 && bits != 512)
                 return call_fail(c, DBUS_ERROR_FAILED, "A key has 256 or 512 bits, not %d", bits);
@@ -222,34 +290,18 @@ static int make_key(Call *c, const Record *o, int32_t bits, const char *dir)
                 return call_fail_code(c, ERROR_DISK_TYPE, NULL);
         base = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
         stem = strndup(base, strrchr(base, '.') ? (size_t) (strrchr(base, '.') - base) : strlen(base));
-        mapped = paths_map(manager_paths(o->vm->manager), dir);
-        key_path = stem && mapped ? strformat("%s/%s,aes-xts-plain,%d.key", mapped, stem, bits) : NULL;
-        if (!key_path)
+        w = calloc(1, sizeof *w);
+        if (!stem || !w) {
+                free(w);
                 return -ENOMEM;
-        r = mkdir_parents(mapped, 0700);
-        if (r >= 0 && access(key_path, F_OK) == 0)
-                return call_fail_code(c, ERROR_KEY_EXISTS, key_path);
-        if (r >= 0)
-                r = vhd_check_unkeyed(file);
-        if (r == -EEXIST)
-                return call_fail_code(c, ERROR_KEYED_ALREADY, NULL);
-        if (r >= 0 && getrandom(key, (size_t) bits / 8, 0) != bits / 8)
-                r = -EIO;
-        fd = r >= 0 ? open(key_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
-        if (r >= 0 && (fd < 0 || write(fd, key, (size_t) bits / 8) != bits / 8 || fsync(fd) < 0))
-                r = -errno;
-        explicit_bzero(key, sizeof key);
-        safe_close(fd);
-        if (r >= 0)
-                r = vhd_set_key(file, key_path);
-        if (r < 0) {
-                _cleanup_free_ char *text = strformat("%s: %s", key_path, strerror(-r));
-
-                if (fd >= 0)
-                        (void) unlink(key_path);
-                return call_fail_code(c, ERROR_IO, text);
         }
-        return 1;
+        *w = (KeyWork) { .call = call_ref(c), .file = TAKE_PTR(file), .size = (size_t) bits / 8,
+                         .dir = paths_map(manager_paths(o->vm->manager), dir) };
+        w->path = w->dir ? strformat("%s/%s,aes-xts-plain,%d.key", w->dir, stem, bits) : NULL;
+        r = w->path ? background_run(o->vm->manager->event, key_work, key_done, w) : -ENOMEM;
+        if (r < 0)
+                key_work_free(w);
+        return r;
 }
 
 static int method_generate_key(Call *c)
