@@ -47,6 +47,29 @@ void vm_fail(Vm *vm, const char *why)
         finish(vm, -EIO, why);
 }
 
+/* One that is dying is none: it may take long to go, or stay for ever, and must not keep the VM from its next start. */
+static bool domain_is(const libxl_dominfo *info, const char *uuid)
+{
+        char text[37];
+
+        snprintf(text, sizeof text, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info->uuid));
+        return !info->dying && strcasecmp(text, uuid) == 0;
+}
+
+/* Whether vm->domid is this VM's: also that of a creation which failed or was cut short, and has left what it had made. */
+static bool is_there(Vm *vm)
+{
+        libxl_dominfo info;
+        bool there;
+
+        if (vm->domid == (uint32_t) INVALID_DOMID)
+                return false;
+        libxl_dominfo_init(&info);
+        there = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid) == 0 && domain_is(&info, vm->spec.uuid);
+        libxl_dominfo_dispose(&info);
+        return there;
+}
+
 static void vm_kill(Vm *vm);
 static void on_killed(void *userdata, int rc);
 
@@ -60,7 +83,7 @@ static void on_op_done(void *userdata, int rc)
                 if (vm->then == on_killed)
                         vm->exists &= rc != 0; /* the destruction before this one was enough */
                 else
-                        vm->exists |= rc == 0 && vm->domid != (uint32_t) INVALID_DOMID; /* it was made all the same */
+                        vm->exists = vm->exists || is_there(vm);
                 vm_kill(vm);
         } else
                 vm->then(vm, rc);
@@ -423,15 +446,6 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
                 r = libxl_domain_create_new(ctx, &vm->config, &vm->domid, xenop_how(op), &console);
         *ret = TAKE_PTR(vm);
         return vm_started(op, r);
-}
-
-/* One that is dying is none: it may take long to go, or stay for ever, and must not keep the VM from its next start. */
-static bool domain_is(const libxl_dominfo *info, const char *uuid)
-{
-        char text[37];
-
-        snprintf(text, sizeof text, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info->uuid));
-        return !info->dying && strcasecmp(text, uuid) == 0;
 }
 
 static void on_adopted(void *userdata, int rc)

@@ -89,6 +89,28 @@ def killed_in_start():
 
 
 @case
+def destroyed_in_start():
+    """`destroy` in the middle of a start, at two places: nothing of the half-made domain is left."""
+    # A device of ours: a script that libxl kills in the middle of making one leaves it.
+    subprocess.run(["losetup", "/dev/loop6", image("half")], check=True)
+    vm = Vm("pv", extra="disk=/dev/loop6:phy:xvda:w:disk")
+    try:
+        for begun in lambda told: domids() > {0}, lambda told: "vm:state:creating-devices" in told:
+            told = len(vm.told())
+            in_background(vm, "start")
+            wait_for(lambda: begun(vm.told()[told:]), CALL, "a domain in the middle of being made")
+            vm.command("destroy", LINE)
+            assert vm.state() == "shutdown" and vm.domid() == -1
+            wait_for(lambda: domids() == {0}, CALL, "the domain to go")
+            wait_for(lambda: not store("/vm/" + vm.uuid), CALL, "its nodes to go")
+        vm.command("start", LINE)
+        assert vm.state() == "running"
+    finally:
+        vm.end()
+        subprocess.run(["losetup", "-d", "/dev/loop6"])
+
+
+@case
 def killed_in_save():
     """xenvm killed in the middle of a suspend: the guest goes on, and can be suspended again."""
     vm = Vm("pv")
