@@ -38,7 +38,7 @@ typedef struct VmEvents {
         void (*phase)(void *userdata, TimelinePhase phase);
         /* The guest ended. The VM is still there, stopped, until kill(). Can come again after an adoption. */
         void (*ended)(void *userdata, VmEnd end);
-        /* The VM is gone though nobody asked for it: a crash. Only free() is left to do. */
+        /* The VM is gone though nobody asked for it: a crash, but see Backend.end_stays. Only free() is left to do. */
         void (*gone)(void *userdata, const char *why);
         /* In adopt(): it does not answer for now, and is kept. done comes when it answers; until then kill() alone can do something. */
         void (*silent)(void *userdata);
@@ -95,6 +95,7 @@ typedef struct Backend {
         Vm *(*free)(Vm *vm);
         VmStatus (*status)(const Vm *vm); /* from memory */
         ProcessRef (*process)(const Vm *vm);
+        bool end_stays; /* a guest's own end, a crash too, leaves the VM there: one that is gone was destroyed by somebody else */
         /*
          * Where the hypervisor gives the numbers: that of the VM once it is created (else -1). NULL: the
          * monitor gives them, in VmSpec.

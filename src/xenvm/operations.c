@@ -677,7 +677,10 @@ static void on_gone(void *userdata, const char *why)
                 op_fail(m, "%s: the VM is gone: %s", op_ended_text(op), strempty(text));
         else if (op)
                 op_fail(m, "the VM is gone: %s", strempty(text));
-        act(m, VM_END_CRASH);
+        if (m->backend->end_stays) /* it is as if it had been destroyed here */
+                monitor_set_state(m, STATE_SHUTDOWN);
+        else
+                act(m, VM_END_CRASH);
 }
 
 static void on_phase(void *userdata, TimelinePhase phase)

@@ -781,6 +781,7 @@ const Backend xen_functions = {
         .adopt = xen_adopt,
         .free = xen_free,
         .status = xen_status,
+        .end_stays = true,
         .domid = xen_domid,
         .find = xen_find,
         .publish = xen_publish,

@@ -2,7 +2,7 @@
 """A guest that ends by itself, and the on_* actions: those of PVH guests (both.py has the same of PV guests)."""
 import time
 
-from bed import LINE, Vm, case, domains, wait_for
+from bed import CALL, LINE, Vm, case, domains, wait_for, xl
 
 
 def guest_end(kind, how, config, wanted):
@@ -51,5 +51,26 @@ def preserve():
         wait_for(lambda: "error:crashed" in vm.told(), LINE, "the crash to be told")
         time.sleep(2)
         assert vm.domid() > 0 and domains().get(vm.name) == vm.domid()
+    finally:
+        vm.end()
+
+
+@case
+def destroyed_by_another():
+    """`xl destroy` is no crash: the VM is shut down and stays so, whatever on_crash says; also where no monitor saw it."""
+    vm = Vm("pv", extra="on_crash=restart")
+    try:
+        for seen in True, False:
+            vm.command("start", LINE)
+            if not seen:
+                vm.monitor.kill()
+                vm.monitor.wait()
+            assert xl("destroy", vm.name).returncode == 0
+            if not seen:
+                vm.spawn()
+            vm.wait_state("shutdown")
+            wait_for(lambda: vm.states()[-1] == "shutdown", CALL, "shutdown to be told; log:\n" + vm.log_text())
+            assert vm.domid() == -1
+            assert "error:crashed" not in vm.told(), vm.told()
     finally:
         vm.end()
