@@ -15,7 +15,7 @@
 
 typedef struct XenLogger {
         xentoollog_logger base; /* first: libxl hands this back */
-        XenHost *host;
+        XenHost *host; /* NULL: of a short look */
 } XenLogger;
 
 /* Something that libxl told, to be handed on from the loop. */
@@ -353,10 +353,11 @@ static void log_message(xentoollog_logger *logger, xentoollog_level level, int e
         vsnprintf(text, sizeof text, format, ap);
         if (level >= XTL_ERROR) {
                 /* The first error of a call names the cause; later ones say what else failed because of it. */
-                if (!h->error_seen)
+                if (h && !h->error_seen) {
                         snprintf(h->error, sizeof h->error, "%s%s%s", text, errnoval > 0 ? ": " : "",
                                  errnoval > 0 ? strerror(errnoval) : "");
-                h->error_seen = true;
+                        h->error_seen = true;
+                }
                 log_warning("%s: %s", context ? context : "libxl", text);
         } else
                 log_debug("%s: %s", context ? context : "libxl", text);
@@ -367,12 +368,21 @@ static void log_progress(xentoollog_logger *logger, _unused_ const char *context
 {
         XenHost *h = ((XenLogger *) logger)->host;
 
-        if (h->events->progress)
+        if (h && h->events->progress)
                 h->events->progress(h->userdata, done, total);
 }
 
 static void log_destroy(_unused_ xentoollog_logger *logger)
 {
+}
+
+libxl_ctx *xenhost_look(void)
+{
+        static XenLogger logger = { .base = { .vmessage = log_message, .progress = log_progress, .destroy = log_destroy } };
+        libxl_ctx *ctx = NULL;
+
+        /* Without a logger libxl crashes where it has something to say. */
+        return libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, &logger.base) == 0 ? ctx : NULL;
 }
 
 const char *xenhost_error(XenHost *h, int rc)

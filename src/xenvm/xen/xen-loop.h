@@ -29,6 +29,9 @@ int xenhost_new(sd_event *event, const XenHostEvents *events, void *userdata, Xe
 XenHost *xenhost_free(XenHost *h); /* operations under way are forgotten, not ended */
 DEFINE_CLEANUP(XenHost *, xenhost_free)
 
+/* A context for a short look, without a loop: to be given to libxl_ctx_free(). NULL: there is no hypervisor. */
+libxl_ctx *xenhost_look(void);
+
 libxl_ctx *xenhost_ctx(XenHost *h);
 /* What libxl logged last as an error, or what the code means. Valid until the next call. */
 const char *xenhost_error(XenHost *h, int rc);

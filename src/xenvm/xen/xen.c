@@ -737,17 +737,9 @@ static char *xen_cannot_save(const Vm *vm)
         return vm->spec.config->disable_migrate ? strdup("disable-migrate is set") : NULL;
 }
 
-/* A short look of its own: nothing of ours is open yet. */
-static libxl_ctx *ctx_new(void)
-{
-        libxl_ctx *ctx = NULL;
-
-        return libxl_ctx_alloc(&ctx, LIBXL_VERSION, 0, NULL) == 0 ? ctx : NULL;
-}
-
 static int64_t xen_free_kib(void)
 {
-        libxl_ctx *ctx = ctx_new();
+        libxl_ctx *ctx = xenhost_look();
         uint64_t kib;
         int64_t found = ctx && libxl_get_free_memory(ctx, &kib) == 0 ? (int64_t) kib : -1;
 
@@ -757,7 +749,7 @@ static int64_t xen_free_kib(void)
 
 static int64_t xen_find(const char *uuid)
 {
-        libxl_ctx *ctx = ctx_new();
+        libxl_ctx *ctx = xenhost_look();
         libxl_dominfo *list;
         int64_t found = -1;
         int n = 0;
