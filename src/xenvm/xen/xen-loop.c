@@ -423,6 +423,9 @@ XenHost *xenhost_free(XenHost *h)
         h->ops = NULL;
         /* libxl cannot be closed in the middle of something: then it ends with the process. */
         if (busy) {
+                static const XenHostEvents nobody;
+
+                h->events = &nobody;
                 h->wake = sd_event_source_disable_unref(h->wake);
                 return NULL;
         }

@@ -46,7 +46,7 @@ struct Vm {
         int next_drive; /* of config.disks: the drives before it are emptied */
         VmNic moving; /* a card on its way to another back end */
         uint64_t memory_kib; /* the target that is being set */
-        int restore_fd;
+        int state_fd; /* of a saved state, ours as long as libxl reads or writes it */
         VmStatus status;
         unsigned round_trips;
         /* The one operation that the monitor has asked for. */

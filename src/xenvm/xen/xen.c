@@ -6,6 +6,7 @@
  * A domain is known by its domid, which libxl gives at creation. libxl never acts when a guest ends: the
  * dead domain stays until kill(), which is what the monitor wants.
  */
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -80,6 +81,7 @@ static void on_op_done(void *userdata, int rc)
         vm->op = NULL;
         if (vm->kill_waiting) {
                 vm->kill_waiting = false;
+                vm->state_fd = safe_close(vm->state_fd);
                 if (vm->then == on_killed)
                         vm->exists &= rc != 0; /* the destruction before this one was enough */
                 else
@@ -226,27 +228,27 @@ static void give_up(Vm *vm)
 
 static Vm *xen_free(Vm *vm)
 {
-        bool held;
+        bool busy;
 
         if (!vm)
                 return NULL;
         give_up(vm);
-        held = vm->held && vm->op; /* by libxl, in the middle of something that only ends with the process */
+        busy = vm->op; /* libxl is in the middle of something that only ends with the process, and what it was given is its own */
         if (vm->death)
                 libxl_evdisable_domain_death(xenhost_ctx(vm->host), vm->death);
-        if (vm->config_made)
-                libxl_domain_config_dispose(&vm->config);
-        if (!held)
-                vm_let_go(vm);
-        firmware_done(&vm->tables);
         xenchannel_free(vm->channel);
         sd_event_source_disable_unref(vm->store_source);
         if (vm->store)
                 xs_close(vm->store);
         xenhost_free(vm->host);
-        safe_close(vm->restore_fd);
-        if (!held)
-                free(vm);
+        if (busy)
+                return NULL;
+        vm_let_go(vm);
+        if (vm->config_made)
+                libxl_domain_config_dispose(&vm->config);
+        firmware_done(&vm->tables);
+        safe_close(vm->state_fd);
+        free(vm);
         return NULL;
 }
 DEFINE_CLEANUP(Vm *, xen_free)
@@ -259,7 +261,7 @@ static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
         if (!vm)
                 return -ENOMEM;
         vm->spec = *spec;
-        vm->restore_fd = -EBADF;
+        vm->state_fd = -EBADF;
         vm->tables = (FirmwareTables) FIRMWARE_TABLES_INIT;
         vm->hvm = vmconfig_is_hvm(spec->config);
         r = xenhost_new(spec->event, &host_events, vm, &vm->host, ret_why);
@@ -356,7 +358,7 @@ static void on_created(void *userdata, int rc)
 {
         Vm *vm = userdata;
 
-        vm->restore_fd = safe_close(vm->restore_fd);
+        vm->state_fd = safe_close(vm->state_fd);
         if (rc == 0) {
                 vm->status = VM_STATUS_CREATED;
                 vm_store_make_nodes(vm);
@@ -415,9 +417,11 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
 
         r = vm_new(spec, &vm, &why);
         if (r < 0) {
+                safe_close(spec->restore_fd);
                 *ret_why = strdup(why);
                 return r;
         }
+        vm->state_fd = spec->restore_fd;
         vm->domid = (uint32_t) INVALID_DOMID;
         r = vm_make_config(vm, ret_why);
         if (r >= 0)
@@ -437,10 +441,9 @@ static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret,
         if (spec->restore_fd >= 0) {
                 libxl_domain_restore_params params;
 
-                vm->restore_fd = spec->restore_fd;
                 libxl_domain_restore_params_init(&params);
                 params.stream_version = 2;
-                r = libxl_domain_create_restore(ctx, &vm->config, &vm->domid, vm->restore_fd, -1, &params, xenop_how(op), &console);
+                r = libxl_domain_create_restore(ctx, &vm->config, &vm->domid, vm->state_fd, -1, &params, xenop_how(op), &console);
                 libxl_domain_restore_params_dispose(&params);
         } else
                 r = libxl_domain_create_new(ctx, &vm->config, &vm->domid, xenop_how(op), &console);
@@ -705,6 +708,7 @@ static void on_saved(void *userdata, int rc)
         Vm *vm = userdata;
 
         vm->saving = false;
+        vm->state_fd = safe_close(vm->state_fd);
         if (rc == 0) {
                 vm->suspended = true;
                 vm->status = VM_STATUS_PAUSED;
@@ -722,7 +726,10 @@ static int xen_save(Vm *vm, int fd, bool live, VmDone done, void *userdata)
         if (!op)
                 return r;
         vm->saving = true;
-        return vm_started(op, libxl_domain_suspend(xenhost_ctx(vm->host), vm->domid, fd, live ? LIBXL_SUSPEND_LIVE : 0,
+        vm->state_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (vm->state_fd < 0)
+                return vm_started(op, ERROR_FAIL);
+        return vm_started(op, libxl_domain_suspend(xenhost_ctx(vm->host), vm->domid, vm->state_fd, live ? LIBXL_SUSPEND_LIVE : 0,
                                                    xenop_how(op)));
 }
 

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import signal
 import struct
 import subprocess
 import threading
@@ -110,6 +111,60 @@ def destroyed_in_start():
         subprocess.run(["losetup", "-d", "/dev/loop6"])
 
 
+def begin_suspend(vm, file):
+    """A suspend that is in the middle of writing the image when this returns."""
+    in_background(vm, "suspend", file=file)
+    wait_for(lambda: any(os.path.getsize(p) > 4 << 20 for p in glob.glob(file + "*")), CALL, "a part of the image")
+
+
+def savers():
+    """The processes of libxl that write images."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path) as f:
+                if f.read().startswith("libxl-save-help"):
+                    found.append(int(path.split("/")[2]))
+        except OSError:
+            pass # it has ended
+    return found
+
+
+@case
+def destroyed_in_save():
+    """`destroy` and `xl destroy` in the middle of a suspend: the VM is shut down, no image is left, and it starts again."""
+    vm = Vm("pv")
+    file = ROOT + "/destroyed.image"
+
+    def is_shut_down():
+        vm.wait_state("shutdown")
+        assert vm.domid() == -1
+        wait_for(lambda: domids() == {0}, CALL, "the domain to go")
+        assert not glob.glob(file + "*")
+
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        begin_suspend(vm, file)
+        vm.command("destroy", LINE)
+        is_shut_down()
+        vm.command("start", LINE)
+        begin_suspend(vm, file)
+        stopped = savers()
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        assert xl("destroy", vm.name).returncode == 0
+        is_shut_down()
+        vm.command("start", LINE)
+        # Now it goes on with a domain that is gone, and tells of it.
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: not set(stopped) & set(savers()), CALL, "the end of what wrote the image")
+        assert stopped and vm.state() == "running", vm.log_text()
+    finally:
+        vm.end()
+
+
 @case
 def killed_in_save():
     """xenvm killed in the middle of a suspend: the guest goes on, and can be suspended again."""
@@ -118,8 +173,7 @@ def killed_in_save():
     try:
         vm.command("start", LINE)
         vm.up()
-        in_background(vm, "suspend", file=file)
-        wait_for(lambda: any(os.path.getsize(p) > 4 << 20 for p in glob.glob(file + "*")), CALL, "a part of the image")
+        begin_suspend(vm, file)
         vm.monitor.kill()
         vm.monitor.wait()
         n = len(vm.lines())
