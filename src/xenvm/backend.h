@@ -5,9 +5,9 @@
  * actions, limits) is above this line; a back end knows nothing of it.
  *
  * A Vm is one start of the VM: from create() or adopt() until free(). Everything is asynchronous: where
- * there is a VmDone, it is called exactly once, never from within the call that was given it, unless
- * that call fails. At the latest free() calls it, with -ECANCELED, but for those of create(), adopt(),
- * save() and kill(), which may come no more.
+ * there is a VmDone, it is called exactly once, never from within the call that was given it (but for vnc_port and
+ * usage, which may answer at once), unless that call fails. At the latest free() calls it, with -ECANCELED, but for those
+ * of create(), adopt(), save() and kill(), which may come no more.
  */
 #include <systemd/sd-event.h>
 

@@ -318,9 +318,8 @@ int xen_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata)
         return 0;
 }
 
-static void on_vnc_port(void *userdata, _unused_ int rc)
+int xen_vnc_port(Vm *vm, VmDone done, void *userdata)
 {
-        Vm *vm = userdata;
         _cleanup_free_ char *untrusted_port = NULL;
         char path[128], text[16] = "";
         int64_t port;
@@ -329,10 +328,6 @@ static void on_vnc_port(void *userdata, _unused_ int rc)
         untrusted_port = vm_store_read(vm, path);
         if (untrusted_port && parse_i64(untrusted_port, &port) >= 0 && port > 0 && port < 65536)
                 snprintf(text, sizeof text, "%d", (int) port);
-        vm_finish(vm, 0, text);
-}
-
-int xen_vnc_port(Vm *vm, VmDone done, void *userdata)
-{
-        return vm_soon(vm, "Cannot ask for the VNC port", done, userdata, on_vnc_port);
+        vm_answer(done, userdata, text);
+        return 0;
 }

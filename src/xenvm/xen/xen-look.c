@@ -48,15 +48,14 @@ static int64_t count_sectors(uint32_t domid, const char *counter)
         return sum;
 }
 
-static void on_usage(void *userdata, _unused_ int rc)
+int xen_usage(Vm *vm, VmDone done, void *userdata)
 {
-        Vm *vm = userdata;
         VmUsage u = VM_USAGE_UNKNOWN;
         _cleanup_free_ char *text = NULL;
         libxl_dominfo info;
 
         libxl_dominfo_init(&info);
-        if (libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid) == 0) {
+        if (vm->exists && libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid) == 0) {
                 u.cpu_usec = (int64_t) (info.cpu_time / 1000);
                 u.memory_kib = (int64_t) info.current_memkb;
         }
@@ -70,10 +69,6 @@ static void on_usage(void *userdata, _unused_ int rc)
                         usage_add_interface(&u, name);
         }
         text = usage_text(&u);
-        vm_finish(vm, 0, text ? text : "{}");
-}
-
-int xen_usage(Vm *vm, VmDone done, void *userdata)
-{
-        return vm_soon(vm, "Cannot ask what the VM uses", done, userdata, on_usage);
+        vm_answer(done, userdata, text ? text : "{}");
+        return 0;
 }

@@ -72,6 +72,8 @@ int vm_started(XenOp *op, int rc);
 /* Ends it: 0 with a result, or libxl's code. */
 void vm_finish(Vm *vm, int rc, const char *text);
 void vm_fail(Vm *vm, const char *why); /* for a reason of ours */
+/* Answers beside whatever is under way, from within the call: for what libxl has not to be waited for. */
+void vm_answer(VmDone done, void *userdata, const char *text);
 /* The same for operations that have nothing to add. */
 void vm_on_plain_done(void *userdata, int rc);
 

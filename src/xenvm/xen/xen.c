@@ -71,6 +71,13 @@ static bool is_there(Vm *vm)
         return there;
 }
 
+void vm_answer(VmDone done, void *userdata, const char *text)
+{
+        AS_USER;
+
+        done(userdata, 0, text);
+}
+
 static void vm_kill(Vm *vm);
 static void on_killed(void *userdata, int rc);
 
@@ -741,7 +748,9 @@ static void xen_save_cancel(Vm *vm)
 
 static char *xen_cannot_save(const Vm *vm)
 {
-        return vm->spec.config->disable_migrate ? strdup("disable-migrate is set") : NULL;
+        return vm->spec.config->disable_migrate ? strdup("disable-migrate is set")
+               : vm_busy(vm)                    ? strdup("Vm_bad_state: another change is under way")
+                                                : NULL;
 }
 
 static int64_t xen_free_kib(void)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Devices and memory of a guest that runs."""
+import fcntl
+import json
 import os
+import threading
 
-from bed import CALL, LINE, Vm, bridge, case, image, store, wait_for
+from bed import CALL, LINE, ROOT, Vm, bridge, case, image, store, wait_for
 
 
 def master(interface):
@@ -42,5 +45,34 @@ def hotplug():
         before = vm.lines()[-1]["kib"]
         vm.command("set-mem-target", mb=130)
         wait_for(lambda: vm.lines()[-1]["kib"] < before - 10000, CALL, "the balloon")
+    finally:
+        vm.end()
+
+
+@case
+def meanwhile():
+    """While a disk is being plugged in: usage and get-vnc answer, and a suspend is refused before anything changes."""
+    vm = Vm("pv", extra="display=vnc")
+    try:
+        vm.command("start", LINE)
+
+        def plug():
+            try:
+                vm.command("device", LINE, type="disk", cmd="add", extra=image("slow") + ":file:xvdb:w:disk")
+            except AssertionError:
+                pass # on a busy machine libxl may lose patience with the script
+
+        plugging = threading.Thread(target=plug)
+        os.makedirs("/run/xen-hotplug", exist_ok=True)
+        with open("/run/xen-hotplug/block", "w") as lock: # Xen's script waits for it
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            plugging.start()
+            wait_for(lambda: store("/local/domain/0/backend/vbd/%d" % vm.domid()), CALL, "the disk to be on its way")
+            error = vm.fails("suspend", file=ROOT + "/meanwhile.image")
+            usage = json.loads(vm.command("usage"))
+            assert vm.command("get-vnc") == ""
+        plugging.join()
+        assert "Vm_bad_state: another change is under way" in error and usage["memory_kib"] > 0, (error, usage)
+        assert vm.state() == "running" and "suspending" not in vm.states()
     finally:
         vm.end()
