@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bridge.h"
 #include "fs.h"
 #include "log.h"
 #include "qemu-vm.h"
@@ -248,17 +249,11 @@ static void on_tap(void *userdata, int r, const char *why, const char *name, int
 /* The bridge that it is to be on, which may be the first of the host; "" if there is none. */
 void qemu_bridge(const VmNic *n, char *buf, size_t size)
 {
-        glob_t g;
+        char first[IFNAMSIZ] = "";
 
-        snprintf(buf, size, "%s", n->bridge);
-        if (buf[0] || n->network[0] || glob("/sys/class/net/*/bridge", 0, NULL, &g) != 0)
-                return;
-        for (size_t i = 0; i < g.gl_pathc && !buf[0]; i++) {
-                const char *name = g.gl_pathv[i] + strlen("/sys/class/net/");
-
-                snprintf(buf, size, "%.*s", (int) strcspn(name, "/"), name);
-        }
-        globfree(&g);
+        if (!n->bridge[0] && !n->network[0])
+                bridge_first(first);
+        snprintf(buf, size, "%s", n->bridge[0] ? n->bridge : first);
 }
 
 static void next_link(Vm *vm)

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "bridge.h"
+#include "log.h"
 #include "parse.h"
 #include "xen-firmware.h"
 #include "xen-ids.h"
@@ -133,10 +135,30 @@ int xen_disk_make(const VmDisk *d, const Paths *paths, libxl_device_disk *ret, c
 /* What Xen's own tools take when a rate comes without one. */
 #define RATE_INTERVAL_USEC 50000
 
+/* Instead of the script that puts a card on its bridge: libxl has no cards without one. */
+#define NO_CABLE_SCRIPT "/bin/true"
+
+/* A card that this host serves. The path of a network is no bridge's name: only who manages networks knows its bridge. */
+static int give_bridge(const VmNic *n, libxl_device_nic *ret)
+{
+        const char *bridge = n->bridge[0] ? n->bridge : strchr(n->network, '/') ? "" : n->network;
+        char first[IFNAMSIZ];
+        int r;
+
+        if (!bridge[0] && !n->network[0]) {
+                bridge_first(first);
+                bridge = first;
+        }
+        r = give(&ret->bridge, bridge); /* also if it is empty: libxl would take xenbr0 */
+        if (r < 0 || bridge[0])
+                return r;
+        log_warning("nic %d is left without a cable: the host has no bridge for it", (int) n->id);
+        return give(&ret->script, NO_CABLE_SCRIPT);
+}
+
 int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **ret_why)
 {
-        const char *bridge = n->bridge[0] ? n->bridge : n->network;
-        int r = 0;
+        int r;
 
         libxl_device_nic_init(ret);
         if (n->n_forwards > 0)
@@ -152,8 +174,10 @@ int xen_nic_make(const VmNic *n, bool emulated, libxl_device_nic *ret, char **re
                 ret->rate_interval_usecs = RATE_INTERVAL_USEC;
                 ret->rate_bytes_per_interval = (uint64_t) MAX2(n->rate / (int64_t) (USEC_PER_SEC / RATE_INTERVAL_USEC), 1);
         }
-        if (bridge[0])
-                r = give(&ret->bridge, bridge);
+        if (n->backend_domid == 0)
+                r = give_bridge(n, ret);
+        else /* there the network's path may come in its place, as OpenXT has it */
+                r = n->bridge[0] || n->network[0] ? give(&ret->bridge, n->bridge[0] ? n->bridge : n->network) : 0;
         if (r >= 0 && n->model[0])
                 r = give(&ret->model, n->model);
         return r;
