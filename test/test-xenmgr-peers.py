@@ -177,6 +177,28 @@ def told():
 
 
 @oxt.case
+def moved_card():
+    """A card of a VM that runs goes to the bridge of its new network."""
+    host = Host("--no-autostart")
+    peer = Peers(host.stack, NETWORK)
+    try:
+        peer.answer(networks(lan_1={"type": "wired", "bridge": "user"}, lan_2={"type": "wired", "bridge": "user"}))
+        vm = machine(host, "moved", config={"nic": {"0": {"network": "/lan/1"}}})
+        oxt.wait_for(lambda: "bridge=user" in vifs(host, vm)[0], 20, "the daemon's word")
+        host.call(vm, XM + ".vm", "start", timeout=60)
+        name = "org.xen.vm.uuid_" + uuid_of(vm).replace("-", "_")
+        monitor = host.bus.get_object(name, "/org/xen/vm/" + name.split("uuid_")[1], introspect=False)
+        table = lambda: str(monitor.get_dbus_method("nic_list", name)({}, signature="a{ss}"))
+        assert "/lan/1 |" in table(), table()
+        host.set(vm + "/nic/0", "com.citrix.xenclient.vmnic", "network", "/lan/2")
+        oxt.wait_for(lambda: " user |" in table(), 20, "the card to move")
+    finally:
+        host.call(vm, XM + ".vm", "destroy", timeout=60)
+        peer.stop()
+        host.stop()
+
+
+@oxt.case
 def login_at_boot():
     """Where the input daemon wants a login at boot, it is asked for one; where it does not answer, nothing waits."""
     host = Host("--no-autostart")

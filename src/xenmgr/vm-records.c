@@ -403,8 +403,10 @@ int nic_set_network(Vm *vm, unsigned id, const char *network, Call *c)
                                        network);
         }
         if (vm_is_running(vm) && vm->monitor) {
+                /* A back end knows bridges; the network itself is its word where nobody has told of one. */
+                const Network *known = networks_find(vm->manager, network);
                 char number[16];
-                const char *const args[] = { "id", number, "network", network, NULL };
+                const char *const args[] = { "id", number, "network", known && known->bridge ? known->bridge : network, NULL };
 
                 snprintf(number, sizeof number, "%u", id);
                 (void) monitor_call(vm, "nic_network_switch", args, 30 * USEC_PER_SEC, on_switched, NULL, NULL);
