@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bridge.h"
 #include "log.h"
 #include "parse.h"
 #include "strbuf.h"
@@ -47,24 +48,26 @@ int vm_hold(Vm *vm, void (*dispose)(void *device))
         return 0;
 }
 
-int vm_begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOpDone then, XenOp **ret)
+XenOp *vm_begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, char *why, XenOpDone then, int *ret_r)
 {
-        int r = made;
+        XenOp *op = NULL;
 
-        if (r >= 0) {
-                *ret = vm_begin(vm, what, done, userdata, then, &r);
-                if (*ret)
-                        return 0;
+        *ret_r = made;
+        if (made >= 0)
+                op = vm_begin(vm, what, done, userdata, then, ret_r);
+        if (op || *ret_r == -EBUSY) {
+                free(why);
+                return op;
         }
-        if (r != -EBUSY)
-                vm_let_go(vm);
-        return r;
+        vm_let_go(vm);
+        *ret_r = vm_refuse(vm, what, done, userdata, *ret_r, why);
+        return NULL;
 }
 
 int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
 {
         libxl_ctx *ctx = xenhost_ctx(vm->host);
-        _cleanup_free_ char *why = NULL;
+        char *why = NULL;
         XenOp *op;
         int r;
 
@@ -73,57 +76,48 @@ int xen_attach(Vm *vm, const VmDevice *device, VmDone done, void *userdata)
                 r = vm_hold(vm, dispose_disk);
                 if (r >= 0)
                         r = xen_disk_make(device->disk, vm->spec.paths, &vm->device.disk, &why);
-                r = vm_begin_held(vm, "Cannot attach the disk", done, userdata, r, vm_on_plain_done, &op);
-                if (r >= 0)
-                        r = vm_started(op, libxl_device_disk_add(ctx, vm->domid, &vm->device.disk, xenop_how(op)));
-                break;
+                op = vm_begin_held(vm, "Cannot attach the disk", done, userdata, r, why, vm_on_plain_done, &r);
+                return op ? vm_started(op, libxl_device_disk_add(ctx, vm->domid, &vm->device.disk, xenop_how(op))) : r;
         case VM_DEVICE_NIC:
                 r = vm_hold(vm, dispose_nic);
                 if (r >= 0)
                         r = xen_nic_make(device->nic, vm->hvm, &vm->device.nic, &why);
-                r = vm_begin_held(vm, "Cannot attach the network card", done, userdata, r, vm_on_plain_done, &op);
-                if (r >= 0)
-                        r = vm_started(op, libxl_device_nic_add(ctx, vm->domid, &vm->device.nic, xenop_how(op)));
-                break;
+                op = vm_begin_held(vm, "Cannot attach the network card", done, userdata, r, why, vm_on_plain_done, &r);
+                return op ? vm_started(op, libxl_device_nic_add(ctx, vm->domid, &vm->device.nic, xenop_how(op))) : r;
         case VM_DEVICE_PCI:
                 r = vm_hold(vm, dispose_pci);
                 if (r >= 0)
                         r = xen_pci_make(vm->spec.config, device->pci, &vm->device.pci);
-                r = vm_begin_held(vm, "Cannot attach the PCI device", done, userdata, r, vm_on_plain_done, &op);
-                if (r >= 0)
-                        r = vm_started(op, libxl_device_pci_add(ctx, vm->domid, &vm->device.pci, xenop_how(op)));
+                op = vm_begin_held(vm, "Cannot attach the PCI device", done, userdata, r, NULL, vm_on_plain_done, &r);
+                return op ? vm_started(op, libxl_device_pci_add(ctx, vm->domid, &vm->device.pci, xenop_how(op))) : r;
+        case VM_DEVICE_USB:
                 break;
-        default:
-                return -EOPNOTSUPP;
         }
-        if (why)
-                log_error("%s", why);
-        return r;
-}
-
-static int find_nic(Vm *vm, int64_t id)
-{
-        int r = vm_hold(vm, dispose_nic);
-
-        if (r < 0)
-                return r;
-        libxl_device_nic_init(&vm->device.nic);
-        return libxl_devid_to_device_nic(xenhost_ctx(vm->host), vm->domid, (int) id, &vm->device.nic) != 0 ? -ENOENT : 0;
+        return -EOPNOTSUPP;
 }
 
 static int remove_nic(Vm *vm, int64_t id, const char *what, VmDone done, void *userdata, XenOpDone then)
 {
+        libxl_ctx *ctx = xenhost_ctx(vm->host);
+        char *why = NULL;
         XenOp *op;
-        int r = vm_begin_held(vm, what, done, userdata, find_nic(vm, id), then, &op);
+        int r = vm_hold(vm, dispose_nic);
 
-        if (r < 0)
-                return r;
-        return vm_started(op, libxl_device_nic_remove(xenhost_ctx(vm->host), vm->domid, &vm->device.nic, xenop_how(op)));
+        if (r >= 0) {
+                libxl_device_nic_init(&vm->device.nic);
+                if (libxl_devid_to_device_nic(ctx, vm->domid, (int) id, &vm->device.nic) != 0) {
+                        r = -ENOENT;
+                        why = strformat("the VM has no card %lld", (long long) id);
+                }
+        }
+        op = vm_begin_held(vm, what, done, userdata, r, why, then, &r);
+        return op ? vm_started(op, libxl_device_nic_remove(ctx, vm->domid, &vm->device.nic, xenop_how(op))) : r;
 }
 
 int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *userdata)
 {
         libxl_ctx *ctx = xenhost_ctx(vm->host);
+        char *why = NULL;
         int64_t n;
         XenOp *op;
         int r;
@@ -132,16 +126,17 @@ int xen_detach(Vm *vm, VmDeviceKind kind, const char *id, VmDone done, void *use
                 r = vm_hold(vm, dispose_disk);
                 if (r >= 0) {
                         libxl_device_disk_init(&vm->device.disk);
-                        r = libxl_vdev_to_device_disk(ctx, vm->domid, id, &vm->device.disk) != 0 ? -ENOENT : 0;
+                        if (libxl_vdev_to_device_disk(ctx, vm->domid, id, &vm->device.disk) != 0) {
+                                r = -ENOENT;
+                                why = strformat("the VM has no disk %s", id);
+                        }
                 }
-                r = vm_begin_held(vm, "Cannot detach the disk", done, userdata, r, vm_on_plain_done, &op);
-                if (r >= 0)
-                        r = vm_started(op, libxl_device_disk_remove(ctx, vm->domid, &vm->device.disk, xenop_how(op)));
-                return r;
+                op = vm_begin_held(vm, "Cannot detach the disk", done, userdata, r, why, vm_on_plain_done, &r);
+                return op ? vm_started(op, libxl_device_disk_remove(ctx, vm->domid, &vm->device.disk, xenop_how(op))) : r;
         }
         if (kind == VM_DEVICE_NIC)
                 return parse_i64(id, &n) < 0 ? -ENOENT : remove_nic(vm, n, "Cannot detach the network card", done, userdata, vm_on_plain_done);
-        return -EOPNOTSUPP;
+        return vm_refuse(vm, "Cannot detach the device", done, userdata, -EOPNOTSUPP, strdup("on Xen disks and network cards alone can be unplugged"));
 }
 
 int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, void *userdata)
@@ -159,10 +154,8 @@ int xen_set_medium(Vm *vm, const VmDisk *drive, const char *path, VmDone done, v
                 disk->is_cdrom = disk->removable = 1;
                 r = !disk->vdev || (path && !disk->pdev_path) ? -ENOMEM : path ? ids_access(disk->pdev_path, R_OK) : 0;
         }
-        r = vm_begin_held(vm, "Cannot change the CD", done, userdata, r, vm_on_plain_done, &op);
-        if (r >= 0)
-                r = vm_started(op, libxl_cdrom_insert(xenhost_ctx(vm->host), vm->domid, disk, xenop_how(op)));
-        return r;
+        op = vm_begin_held(vm, "Cannot change the CD", done, userdata, r, NULL, vm_on_plain_done, &r);
+        return op ? vm_started(op, libxl_cdrom_insert(xenhost_ctx(vm->host), vm->domid, disk, xenop_how(op))) : r;
 }
 
 /*
@@ -219,12 +212,16 @@ bool xen_empty_next_drive(Vm *vm, XenOpDone then)
         return false;
 }
 
-/* Moves a network interface of this host from one bridge to another, or onto one. */
+/*
+ * Moves a network interface of this host from one bridge to another, or onto one; then it is up. After a failure it is where it
+ * was.
+ */
 static int move_interface(const char *name, const char *bridge)
 {
         _cleanup_close_ int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         _cleanup_free_ char *path = strformat("/sys/class/net/%s/brport/bridge", name), *now = path ? realpath(path, NULL) : NULL;
         struct ifreq request = { .ifr_ifindex = (int) if_nametoindex(name) };
+        int r;
 
         if (s < 0 || request.ifr_ifindex == 0)
                 return -errno;
@@ -234,34 +231,62 @@ static int move_interface(const char *name, const char *bridge)
                         return -errno;
         }
         snprintf(request.ifr_name, sizeof request.ifr_name, "%s", bridge);
-        return ioctl(s, SIOCBRADDIF, &request) < 0 ? -errno : 0;
+        if (ioctl(s, SIOCBRADDIF, &request) < 0) {
+                r = -errno;
+                if (now) {
+                        snprintf(request.ifr_name, sizeof request.ifr_name, "%s", strrchr(now, '/') + 1);
+                        (void) ioctl(s, SIOCBRADDIF, &request);
+                }
+                return r;
+        }
+        /* One that began without a cable is not. */
+        request = (struct ifreq) { 0 };
+        snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+        if (ioctl(s, SIOCGIFFLAGS, &request) < 0)
+                return -errno;
+        request.ifr_flags |= IFF_UP;
+        return ioctl(s, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
+}
+
+/* Where the tools, and libxl's scripts at the card's end, look for it; what waits for a script's success hears of it. */
+static void write_bridge(Vm *vm, const VmNic *nic, const char *bridge)
+{
+        const struct {
+                const char *node, *value;
+        } nodes[] = { { "bridge", bridge }, { "hotplug-status", "connected" } };
+
+        for (size_t i = 0; i < ELEMENTSOF(nodes); i++) {
+                char path[128];
+
+                snprintf(path, sizeof path, "/local/domain/0/backend/vif/%u/%d/%s", vm->domid, (int) nic->id, nodes[i].node);
+                if (!xs_write(vm->store, XBT_NULL, path, nodes[i].value, (unsigned) strlen(nodes[i].value)))
+                        log_warning("Xenstore's node %s cannot be written", path);
+        }
 }
 
 int xen_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void *userdata)
 {
-        char name[IFNAMSIZ], emulated[IFNAMSIZ + 4], path[128];
-        XenOp *op;
+        static const char *const what = "Cannot move the network card";
+        char name[IFNAMSIZ], emulated[IFNAMSIZ + 4];
         int r;
 
+        if (vm_busy(vm))
+                return -EBUSY;
         if (nic->backend_domid != 0)
-                return -EOPNOTSUPP; /* that domain's bridges are its own */
-        op = vm_begin(vm, "Cannot move the network card", done, userdata, vm_on_plain_done, &r);
-        if (!op)
-                return r;
+                return vm_refuse(vm, what, done, userdata, -EOPNOTSUPP,
+                                 strformat("domain %lld serves it, whose bridges are its own", (long long) nic->backend_domid));
+        if (!bridge_exists(bridge))
+                return vm_refuse(vm, what, done, userdata, -ENODEV, strformat("the host has no bridge '%s'", bridge));
         snprintf(name, sizeof name, "vif%u.%d", vm->domid, (int) nic->id);
         snprintf(emulated, sizeof emulated, "%s-emu", name);
         r = move_interface(name, bridge);
         if (r >= 0 && if_nametoindex(emulated) > 0)
                 r = move_interface(emulated, bridge);
-        if (r >= 0) {
-                /* Where the tools, and libxl's scripts at the card's end, look for it. */
-                snprintf(path, sizeof path, "/local/domain/0/backend/vif/%u/%d/bridge", vm->domid, (int) nic->id);
-                if (!xs_write(vm->store, XBT_NULL, path, bridge, (unsigned) strlen(bridge)))
-                        log_warning("Xenstore's node %s cannot be written", path);
-        } else
-                log_warning("%s cannot be put on the bridge %s: %s", name, bridge, strerror(-r));
-        xenop_finish(op, r < 0 ? ERROR_FAIL : 0);
-        return 0;
+        if (r < 0)
+                return vm_refuse(vm, what, done, userdata, r,
+                                 strformat("%s cannot be put on the bridge %s: %s", name, bridge, strerror(-r)));
+        write_bridge(vm, nic, bridge);
+        return vm_soon(vm, what, done, userdata, vm_on_plain_done);
 }
 
 /* The card is taken away, then given again with the other back end. */

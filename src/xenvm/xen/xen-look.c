@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What people look at: the console, and what the VM uses of the host. */
+/* What people look at: the console, and what the VM uses of the host. And what is asked before there is a Vm. */
 #include <glob.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -71,4 +71,40 @@ int xen_usage(Vm *vm, VmDone done, void *userdata)
         text = usage_text(&u);
         vm_answer(done, userdata, text ? text : "{}");
         return 0;
+}
+
+bool xen_domain_is(const libxl_dominfo *info, const char *uuid)
+{
+        char text[37];
+
+        snprintf(text, sizeof text, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info->uuid));
+        return !info->dying && strcasecmp(text, uuid) == 0;
+}
+
+int64_t xen_free_kib(void)
+{
+        libxl_ctx *ctx = xenhost_look();
+        uint64_t kib;
+        int64_t found = ctx && libxl_get_free_memory(ctx, &kib) == 0 ? (int64_t) kib : -1;
+
+        (void) libxl_ctx_free(ctx);
+        return found;
+}
+
+int64_t xen_find(const char *uuid)
+{
+        libxl_ctx *ctx = xenhost_look();
+        libxl_dominfo *list;
+        int64_t found = -1;
+        int n = 0;
+
+        if (!ctx)
+                return -1;
+        list = libxl_list_domain(ctx, &n);
+        for (int i = 0; list && i < n; i++)
+                if (xen_domain_is(&list[i], uuid))
+                        found = list[i].domid;
+        libxl_dominfo_list_free(list, n);
+        (void) libxl_ctx_free(ctx);
+        return found;
 }

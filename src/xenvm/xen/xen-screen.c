@@ -83,11 +83,6 @@ static void on_screen(void *userdata, int rc)
                 vm_finish(vm, 0, NULL);
 }
 
-static void on_no_screen(void *userdata, _unused_ int rc)
-{
-        vm_fail(userdata, "the VM has none (vfb, or for hvm a display, gives it one)");
-}
-
 int xen_screenshot(Vm *vm, const char *path, VmDone done, void *userdata)
 {
         static const char *const what = "Cannot take a picture of the screen";
@@ -96,14 +91,14 @@ int xen_screenshot(Vm *vm, const char *path, VmDone done, void *userdata)
         int r;
 
         if (!xen_config_has_screen(vm->spec.config))
-                return vm_soon(vm, what, done, userdata, on_no_screen);
+                return vm_refuse(vm, what, done, userdata, -ENODEV, strdup("the VM has none (vfb, or for hvm a display, gives it one)"));
         r = vm_hold(vm, dispose_screen);
         if (r >= 0)
                 r = make_screen(&vm->device.screen, path);
         if (r >= 0 && !(command = strformat("screendump %s/screen.ppm", vm->device.screen.folder)))
                 r = -ENOMEM;
-        r = vm_begin_held(vm, what, done, userdata, r, on_screen, &op);
-        if (r < 0)
+        op = vm_begin_held(vm, what, done, userdata, r, NULL, on_screen, &r);
+        if (!op)
                 return r;
         return vm_started(op, libxl_qemu_monitor_command(xenhost_ctx(vm->host), vm->domid, command, &vm->device.screen.untrusted_output,
                                                          xenop_how(op)));

@@ -55,6 +55,7 @@ struct Vm {
         VmDone done;
         void *userdata;
         const char *what;
+        char *why; /* it fails for this reason of ours, as soon as libxl is through */
 };
 
 /* The back end itself; xenvm has it through xen-entry.c. */
@@ -67,6 +68,8 @@ XenOp *vm_begin(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone
 int vm_soon(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_done);
 /* The step that follows within the same operation; NULL: no memory. */
 XenOp *vm_continue(Vm *vm, XenOpDone then);
+/* The same where we refuse, with why (taken) or with what r says. */
+int vm_refuse(Vm *vm, const char *what, VmDone done, void *userdata, int r, char *why);
 /* Hands a refusal of libxl to the operation, so that failures always come through done. Returns 0. */
 int vm_started(XenOp *op, int rc);
 /* Ends it: 0 with a result, or libxl's code. */
@@ -92,8 +95,11 @@ void xen_publish(const char *uuid, const char *name, int64_t domid, const char *
 /* xen-devices.c */
 void vm_let_go(Vm *vm); /* of vm->device */
 int vm_hold(Vm *vm, void (*dispose)(void *device)); /* vm->device can be filled in, and is disposed of by that */
-/* Begins the operation on vm->device, if it could be filled in (made). */
-int vm_begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, XenOpDone then, XenOp **ret);
+/*
+ * Begins the operation on vm->device, if it could be filled in (made; else why, which is taken, or NULL): give the result to
+ * libxl. NULL: *ret_r is the result of the call.
+ */
+XenOp *vm_begin_held(Vm *vm, const char *what, VmDone done, void *userdata, int made, char *why, XenOpDone then, int *ret_r);
 void xen_fill_drives(Vm *vm); /* before a domain is made */
 /* Begins to empty the next of them, with `then` at the end; false: there is none left. */
 bool xen_empty_next_drive(Vm *vm, XenOpDone then);
@@ -107,6 +113,10 @@ int xen_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata);
 int xen_vnc_port(Vm *vm, VmDone done, void *userdata);
 
 /* xen-look.c */
+/* One that is dying is none: it may take long to go, or stay for ever, and must not keep the VM from its next start. */
+bool xen_domain_is(const libxl_dominfo *info, const char *uuid);
+int64_t xen_find(const char *uuid);
+int64_t xen_free_kib(void);
 char *xen_console(const Vm *vm, char **ret_why);
 int xen_usage(Vm *vm, VmDone done, void *userdata);
 int xen_screenshot(Vm *vm, const char *path, VmDone done, void *userdata); /* xen-screen.c */

@@ -48,15 +48,6 @@ void vm_fail(Vm *vm, const char *why)
         finish(vm, -EIO, why);
 }
 
-/* One that is dying is none: it may take long to go, or stay for ever, and must not keep the VM from its next start. */
-static bool domain_is(const libxl_dominfo *info, const char *uuid)
-{
-        char text[37];
-
-        snprintf(text, sizeof text, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(info->uuid));
-        return !info->dying && strcasecmp(text, uuid) == 0;
-}
-
 /* Whether vm->domid is this VM's: also that of a creation which failed or was cut short, and has left what it had made. */
 static bool is_there(Vm *vm)
 {
@@ -66,7 +57,7 @@ static bool is_there(Vm *vm)
         if (vm->domid == (uint32_t) INVALID_DOMID)
                 return false;
         libxl_dominfo_init(&info);
-        there = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid) == 0 && domain_is(&info, vm->spec.uuid);
+        there = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid) == 0 && xen_domain_is(&info, vm->spec.uuid);
         libxl_dominfo_dispose(&info);
         return there;
 }
@@ -141,6 +132,27 @@ int vm_soon(Vm *vm, const char *what, VmDone done, void *userdata, XenOpDone on_
         if (op)
                 xenop_finish(op, 0);
         return r;
+}
+
+static void on_refused(void *userdata, _unused_ int rc)
+{
+        Vm *vm = userdata;
+        _cleanup_free_ char *why = TAKE_PTR(vm->why);
+
+        vm_fail(vm, strempty(why));
+}
+
+int vm_refuse(Vm *vm, const char *what, VmDone done, void *userdata, int r, char *why)
+{
+        int k = vm_soon(vm, what, done, userdata, on_refused);
+
+        if (k < 0) {
+                free(why);
+                return k;
+        }
+        free(vm->why);
+        vm->why = why ? why : strdup(strerror(-r));
+        return 0;
 }
 
 int vm_started(XenOp *op, int rc)
@@ -255,6 +267,7 @@ static Vm *xen_free(Vm *vm)
                 libxl_domain_config_dispose(&vm->config);
         firmware_done(&vm->tables);
         safe_close(vm->state_fd);
+        free(vm->why);
         free(vm);
         return NULL;
 }
@@ -466,7 +479,7 @@ static void on_adopted(void *userdata, int rc)
         libxl_dominfo_init(&info);
         if (rc == 0)
                 rc = libxl_domain_info(xenhost_ctx(vm->host), &info, vm->domid);
-        if (rc == 0 && !domain_is(&info, vm->spec.uuid)) /* the number was used again */
+        if (rc == 0 && !xen_domain_is(&info, vm->spec.uuid)) /* the number was used again */
                 rc = ERROR_DOMAIN_NOTFOUND;
         if (rc == 0) {
                 bool stopped = info.shutdown && info.shutdown_reason == LIBXL_SHUTDOWN_REASON_SUSPEND;
@@ -751,34 +764,6 @@ static char *xen_cannot_save(const Vm *vm)
         return vm->spec.config->disable_migrate ? strdup("disable-migrate is set")
                : vm_busy(vm)                    ? strdup("Vm_bad_state: another change is under way")
                                                 : NULL;
-}
-
-static int64_t xen_free_kib(void)
-{
-        libxl_ctx *ctx = xenhost_look();
-        uint64_t kib;
-        int64_t found = ctx && libxl_get_free_memory(ctx, &kib) == 0 ? (int64_t) kib : -1;
-
-        (void) libxl_ctx_free(ctx);
-        return found;
-}
-
-static int64_t xen_find(const char *uuid)
-{
-        libxl_ctx *ctx = xenhost_look();
-        libxl_dominfo *list;
-        int64_t found = -1;
-        int n = 0;
-
-        if (!ctx)
-                return -1;
-        list = libxl_list_domain(ctx, &n);
-        for (int i = 0; list && i < n; i++)
-                if (domain_is(&list[i], uuid))
-                        found = list[i].domid;
-        libxl_dominfo_list_free(list, n);
-        (void) libxl_ctx_free(ctx);
-        return found;
 }
 
 const Backend xen_functions = {

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Devices and memory of a guest that runs."""
 import fcntl
+import glob
 import json
 import os
 import threading
 
-from bed import CALL, LINE, ROOT, Vm, bridge, case, image, store, wait_for
+from bed import CALL, LINE, ROOT, RUNTIME, Vm, bridge, case, image, store, wait_for
 
 
 def master(interface):
@@ -42,9 +43,42 @@ def hotplug():
         seen("nics", 0)
         vm.command("device", LINE, type="disk", cmd="del", extra="xvdb")
         seen("disks", 0)
+        # What is refused is told with its reason, and changes nothing.
+        for kind, cmd, extra, reason in (("disk", "add", ROOT + "/none.raw:file:xvdc:w:disk", "cannot open %s/none.raw" % ROOT),
+                                         ("disk", "add", disk + ":file:xvdc:w:disk:temporary", "Xen has no snapshot mode 'temporary'"),
+                                         ("nic", "add", "bridge=%s,forward=tcp:2222:22" % ours, "forward= is for the user-mode network"),
+                                         ("disk", "del", "xvdq", "no disk xvdq"), ("nic", "del", "7", "no card 7"),
+                                         ("pci", "del", "0", "disks and network cards alone")):
+            error = vm.fails("device", LINE, type=kind, cmd=cmd, extra=extra)
+            assert reason in error, error
+        assert vm.command("disk-list") == "", vm.command("disk-list")
         before = vm.lines()[-1]["kib"]
         vm.command("set-mem-target", mb=130)
         wait_for(lambda: vm.lines()[-1]["kib"] < before - 10000, CALL, "the balloon")
+    finally:
+        vm.end()
+
+
+@case
+def cables():
+    """A card without bridge takes the first of the host, one on a network alone starts without a cable; a cable goes to bridges only."""
+    ours, vm = bridge("oxtbr0"), Vm("pv", extra="nic=id=0,network=/wired/0/bridged\nnic=id=1")
+    try:
+        vm.command("start", LINE)
+        vm.up()
+        wait_for(lambda: vm.lines()[-1]["nics"] == 2, CALL, "the guest to see both cards")
+        first, second = ("vif%d.%d" % (vm.domid(), n) for n in (0, 1))
+        bridges = sorted(p.split("/")[4] for p in glob.glob("/sys/class/net/*/bridge"))
+        assert master(first) is None and master(second) == bridges[0], (master(first), master(second), bridges)
+        with open(vm.log, errors="replace") as f:
+            assert "nic 0 is left without a cable" in f.read()
+        for wrong in "/wired/1/bridged", "no-bridge", ours + "-but-far-too-long", "lo":
+            error = vm.fails("nic-network-switch", LINE, id=1, network=wrong)
+            assert "the host has no bridge '%s'" % wrong in error and master(second) == bridges[0], (error, master(second))
+        vm.command("nic-network-switch", LINE, id=0, network=ours)
+        assert master(first) == ours
+        with open("/sys/class/net/%s/flags" % first) as f:
+            assert int(f.read(), 16) & 1, "it is up"
     finally:
         vm.end()
 
