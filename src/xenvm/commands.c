@@ -393,19 +393,8 @@ static void run_nic_network_switch(Monitor *m, Request *q, const Values *a)
 
 static void run_set_nic_backend_dom(Monitor *m, Request *q, const Values *a)
 {
-        for (size_t i = 0; i < m->config->nic.n; i++)
-                if (m->config->nic.items[i].id == a->v[0].number) {
-                        VmNic *n = &m->config->nic.items[i];
-
-                        if (m->backend->set_nic_backend && running(m, q))
-                                ASYNC(q, m->backend->set_nic_backend(m->vm, n, a->v[1].number, on_simple, q));
-                        else if (!m->backend->set_nic_backend && a->v[1].number == n->backend_domid)
-                                request_done(q, NULL);
-                        else if (!m->backend->set_nic_backend)
-                                request_fail(q, REQUEST_FAILED, "this back end has no driver domains");
-                        return;
-                }
-        request_fail(q, REQUEST_FAILED, "there is no network card %lld", (long long) a->v[0].number);
+        if (!m->backend->set_nic_backend || running(m, q))
+                devices_set_nic_backend(m, q, a->v[0].number, a->v[1].number);
 }
 
 static void run_set_mem_target(Monitor *m, Request *q, const Values *a)

@@ -134,10 +134,13 @@ static const Kind *find_kind(VmDeviceKind kind)
 }
 
 /*
- * Changes to a running VM, a line each: "+disk VALUE", "-nic ID", "=disk VIRTPATH PATH" (another medium) and
- * "=nic ID BRIDGE". The current configuration follows them, the next one does not. They are in m->changes, in the file
- * `plugged` for the next monitor, and in the header of a saved VM, which is restored with them.
+ * Changes to a running VM, a line each: "+disk VALUE", "-nic ID", "=disk VIRTPATH PATH" (another medium),
+ * "=nic ID BRIDGE" and "=nic ID backend-domid=N". The current configuration follows them, the next one does not. They are in
+ * m->changes, in the file `plugged` for the next monitor, and in the header of a saved VM, which is restored with them (but
+ * for numbers of domains, which mean nothing later).
  */
+#define BACKEND_CHANGE "backend-domid="
+
 static char *plugged_path(Monitor *m)
 {
         return path_join(m->dir, "plugged");
@@ -215,6 +218,7 @@ static int change_element(VmConfig *c, const Kind *k, char sign, const char *tex
         VmDisk *d = id && k->kind == VM_DEVICE_DISK ? find_disk(c, id) : NULL;
         int64_t number;
         VmNic *n = id && k->kind == VM_DEVICE_NIC && parse_i64(id, &number) >= 0 ? find_nic(c, number) : NULL;
+        int r;
 
         if (!id)
                 return -ENOMEM;
@@ -226,6 +230,10 @@ static int change_element(VmConfig *c, const Kind *k, char sign, const char *tex
         if (sign == '-')
                 return vmconfig_remove(c, k->key, d ? (size_t) (d - c->disk.items) : (size_t) (n - c->nic.items));
         rest = rest ? rest + 1 : "";
+        if (n && startswith(rest, BACKEND_CHANGE)) {
+                r = parse_i64(rest + strlen(BACKEND_CHANGE), &n->backend_domid);
+                return r < 0 ? r : vmconfig_changed(c, k->key);
+        }
         return d ? set_field(c, k->key, &d->path, rest) : set_field(c, k->key, n->network[0] ? &n->network : &n->bridge, rest);
 }
 
@@ -307,7 +315,8 @@ char *devices_changes(const Monitor *m)
 
         strbuf_add(&b, "");
         for (char **c = m->changes; c && *c; c++)
-                strbuf_addf(&b, "%s\n", *c);
+                if (!startswith(*c, "=nic ") || !strstr(*c, " " BACKEND_CHANGE))
+                        strbuf_addf(&b, "%s\n", *c);
         return strbuf_take(&b, &text) < 0 ? NULL : text;
 }
 
@@ -516,19 +525,46 @@ void devices_set_medium(Monitor *m, Request *q, const char *virtpath, const char
         change_begun(q, change, change ? m->backend->set_medium(m->vm, d, path, on_changed, change) : -ENOMEM);
 }
 
+static Change *nic_change_new(Monitor *m, Request *q, int64_t id, const char *value)
+{
+        char number[24];
+
+        snprintf(number, sizeof number, "%lld", (long long) id);
+        return change_element_new(m, q, VM_DEVICE_NIC, number, value);
+}
+
 void devices_switch_network(Monitor *m, Request *q, int64_t id, const char *network)
 {
         const VmNic *n = find_nic(m->config, id);
-        char number[24];
         Change *change;
 
         if (!n) {
                 request_fail(q, REQUEST_FAILED, "there is no network card %lld", (long long) id);
                 return;
         }
-        snprintf(number, sizeof number, "%lld", (long long) id);
-        change = change_element_new(m, q, VM_DEVICE_NIC, number, network);
+        change = nic_change_new(m, q, id, network);
         change_begun(q, change, change ? m->backend->set_link(m->vm, n, network, on_changed, change) : -ENOMEM);
+}
+
+void devices_set_nic_backend(Monitor *m, Request *q, int64_t id, int64_t domid)
+{
+        const VmNic *n = find_nic(m->config, id);
+        char value[48];
+        Change *change;
+
+        if (!n)
+                request_fail(q, REQUEST_FAILED, "there is no network card %lld", (long long) id);
+        else if (domid < 0 || domid > INT32_MAX)
+                request_fail(q, REQUEST_FAILED, "domid = %lld: the number of a domain is accepted", (long long) domid);
+        else if (!m->backend->set_nic_backend && domid != n->backend_domid)
+                request_fail(q, REQUEST_FAILED, "this back end has no driver domains");
+        else if (!m->backend->set_nic_backend)
+                request_done(q, NULL);
+        else {
+                snprintf(value, sizeof value, BACKEND_CHANGE "%lld", (long long) domid);
+                change = nic_change_new(m, q, id, value);
+                change_begun(q, change, change ? m->backend->set_nic_backend(m->vm, n, domid, on_changed, change) : -ENOMEM);
+        }
 }
 
 void devices_command(Monitor *m, Request *q, const char *type, const char *cmd, const char *extra)

@@ -10,6 +10,7 @@ void devices_command(Monitor *m, Request *q, const char *type, const char *cmd, 
 /* The running VM's; path NULL: the drive is emptied. */
 void devices_set_medium(Monitor *m, Request *q, const char *virtpath, const char *path);
 void devices_switch_network(Monitor *m, Request *q, int64_t id, const char *network);
+void devices_set_nic_backend(Monitor *m, Request *q, int64_t id, int64_t domid);
 
 /* After an adoption: what was plugged and unplugged before. */
 void devices_replay(Monitor *m);

@@ -289,32 +289,80 @@ int xen_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void
         return vm_soon(vm, what, done, userdata, vm_on_plain_done);
 }
 
-/* The card is taken away, then given again with the other back end. */
-static void on_nic_removed(void *userdata, int rc)
+/*
+ * The card is taken away, then given again with the other back end. Where that fails, what is there of it is cleared away, and
+ * it is given again with the former one.
+ */
+static void give_card(Vm *vm, XenOpDone then)
 {
-        Vm *vm = userdata;
         _cleanup_free_ char *why = NULL;
         XenOp *op;
+        int r;
 
         vm_let_go(vm);
-        if (rc == 0) {
-                vm->held = dispose_nic;
-                rc = xen_nic_make(&vm->moving, vm->hvm, &vm->device.nic, &why) < 0 ? ERROR_FAIL : 0;
-        }
-        op = rc == 0 ? vm_continue(vm, vm_on_plain_done) : NULL;
+        vm->held = dispose_nic;
+        r = xen_nic_make(&vm->moving, vm->hvm, &vm->device.nic, &why);
+        op = r >= 0 ? vm_continue(vm, then) : NULL;
         if (op)
                 (void) vm_started(op, libxl_device_nic_add(xenhost_ctx(vm->host), vm->domid, &vm->device.nic, xenop_how(op)));
         else
-                vm_finish(vm, rc != 0 ? rc : ERROR_NOMEM, NULL);
+                vm_fail(vm, why ? why : strerror(r < 0 ? -r : ENOMEM));
+}
+
+static void on_card_back(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+        _cleanup_free_ char *why = TAKE_PTR(vm->why);
+
+        if (rc != 0)
+                log_error("Network card %d of domain %u is lost: %s", (int) vm->moving.id, vm->domid, xenhost_error(vm->host, rc));
+        vm_fail(vm, strempty(why));
+}
+
+static void on_card_cleared(void *userdata, _unused_ int rc)
+{
+        Vm *vm = userdata;
+
+        vm->moving.backend_domid = vm->moving_from;
+        give_card(vm, on_card_back);
+}
+
+static void on_card_given(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+        XenOp *op;
+
+        if (rc == 0) {
+                vm_finish(vm, 0, NULL);
+                return;
+        }
+        free(vm->why);
+        vm->why = strdup(xenhost_error(vm->host, rc));
+        op = vm_continue(vm, on_card_cleared);
+        if (op)
+                (void) vm_started(op, libxl_device_nic_destroy(xenhost_ctx(vm->host), vm->domid, &vm->device.nic, xenop_how(op)));
+        else
+                vm_finish(vm, ERROR_NOMEM, NULL);
+}
+
+static void on_card_removed(void *userdata, int rc)
+{
+        Vm *vm = userdata;
+
+        if (rc == 0)
+                give_card(vm, on_card_given);
+        else
+                vm_finish(vm, rc, NULL);
 }
 
 int xen_set_nic_backend(Vm *vm, const VmNic *nic, int64_t domid, VmDone done, void *userdata)
 {
-        int r = remove_nic(vm, nic->id, "Cannot give the network card another back end", done, userdata, on_nic_removed);
+        int r = remove_nic(vm, nic->id, "Cannot give the network card another back end", done, userdata, on_card_removed);
 
         if (r >= 0) {
                 vm->moving = *nic; /* its texts are the config's, which lives as long as the Vm */
                 vm->moving.backend_domid = domid;
+                vm->moving_from = nic->backend_domid;
         }
         return r;
 }

@@ -45,6 +45,7 @@ struct Vm {
         void (*held)(void *device); /* how to dispose of it; NULL: there is none */
         int next_drive; /* of config.disks: the drives before it are emptied */
         VmNic moving; /* a card on its way to another back end */
+        int64_t moving_from; /* its former one */
         uint64_t memory_kib; /* the target that is being set */
         int state_fd; /* of a saved state, ours as long as libxl reads or writes it */
         VmStatus status;

@@ -39,6 +39,13 @@ def hotplug():
         assert store("/local/domain/0/backend/vif/%d/0" % vm.domid())["/local/domain/0/backend/vif/%d/0/bridge" % vm.domid()] == other
         vm.command("set-nic-backend-dom", LINE, id=0, domid=0)
         seen("nics", 1)
+        # The guest itself serves no cards: the card is where it was.
+        error = vm.fails("set-nic-backend-dom", LINE, id=0, domid=vm.domid())
+        assert "Cannot give the network card another back end" in error, error
+        wait_for(lambda: master(vif) == other, CALL, "the card to be back")
+        seen("nics", 1)
+        with open("%s/vm/%s/plugged" % (RUNTIME, vm.uuid)) as f: # for the next monitor: what went well, and only that
+            assert [line for line in f.read().splitlines() if "backend-domid" in line] == ["=nic 0 backend-domid=0"]
         vm.command("device", LINE, type="nic", cmd="del", extra="0")
         seen("nics", 0)
         vm.command("device", LINE, type="disk", cmd="del", extra="xvdb")
