@@ -621,8 +621,8 @@ static bool accepts(const Op *op, VmEnd end, bool vanished)
 /* How the contract tells that the VM's end ended an operation. */
 static const char *op_ended_text(const Op *op)
 {
-        return op->kind == OP_S3   ? "failed to put domain into s3"
-               : op->kind == OP_S4 ? "failed to put domain into s4"
+        return op->kind == OP_S3   ? "failed to put domain into s3: Vm_shutdown_wrong_reason"
+               : op->kind == OP_S4 ? "failed to put domain into s4: Vm_shutdown_wrong_reason"
                                    : "Vm_shutdown_wrong_reason";
 }
 
