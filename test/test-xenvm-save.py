@@ -75,7 +75,7 @@ def config_since_the_start():
     """A monitor that takes a VM on goes by the config it was started with, and by what the file says now at the next start alone"""
     m = machine("count")
     m.cmd("set", "vcpus", "2")
-    m.cmd("set", "memory", str(40 << 10))
+    m.cmd("set", "memory", str((40 << 10) + 1))  # only the command can say that
     m.cmd("start")
     oxt.wait_for(lambda: len(m.output()) > 3, 10, "the count")
     m.write(memory="48", disk=[m.image + ":file:hdb:w:disk"])
@@ -88,6 +88,8 @@ def config_since_the_start():
     assert "40 MiB" in m.fails("restore", save)
     m.write(memory="40", vcpus="2", disk=[m.image + ":file:hda:w:disk"])
     m.cmd("read-config")
+    assert "40 MiB" in m.fails("restore", save)
+    m.cmd("set", "memory", str((40 << 10) + 1))
     before = m.output()
     m.cmd("restore", save)
     oxt.wait_for(lambda: len(m.output()) > 3, 10, "the count after")

@@ -550,6 +550,7 @@ int vmconfig_copy(const VmConfig *from, VmConfig **ret)
         return 0;
 }
 
+/* A line for each setting: its line in the file, f(ile) or c(ommand), key and value. */
 int vmconfig_text(const VmConfig *c, char **ret)
 {
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
@@ -557,18 +558,36 @@ int vmconfig_text(const VmConfig *c, char **ret)
         strbuf_add(&b, "");
         for (size_t i = 0; i < c->n_settings; i++) {
                 const VmSetting *s = &c->settings[i];
-                _cleanup_free_ char *form = NULL;
 
-                /* Commands have other units for some scalars. */
-                if (s->from_command && !xenvm_type_is_list(xenvm_keys[s->key].type)) {
-                        int r = vmconfig_format(c, s->key, 0, &form);
-
-                        if (r < 0)
-                                return r;
-                }
-                strbuf_addf(&b, "%s = %s\n", xenvm_keys[s->key].name, form ? form : s->value);
+                strbuf_addf(&b, "%u %c %s %s\n", s->line, s->from_command ? 'c' : 'f', xenvm_keys[s->key].name, s->value);
         }
         return strbuf_take(&b, ret);
+}
+
+int vmconfig_from_text(const char *text, const char *uuid, VmConfig **ret)
+{
+        _cleanup_free_ char *copy = strdup(text);
+        _cleanup_config_ VmConfig *c = NULL;
+        ValueContext v = { 0 };
+        char *rest = copy, *l;
+        unsigned line;
+        int r = copy ? config_new(&c) : -ENOMEM;
+
+        while (r >= 0 && (l = strsep(&rest, "\n")) && *l) {
+                char how = 0, name[64];
+                int n = 0;
+                XenvmKey key = sscanf(l, "%u %c %63s%n", &line, &how, name, &n) == 3 && l[n] == ' ' ? xenvm_key_find(name) : _XENVM_KEY_MAX;
+
+                v.from_command = how == 'c';
+                r = key < _XENVM_KEY_MAX ? config_apply(c, &v, key, l + n + 1, line) : -EBADMSG;
+        }
+        if (r >= 0)
+                r = config_finish(c, uuid, &v, &line);
+        value_context_done(&v);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(c);
+        return 0;
 }
 
 /* ---- get, set, add ---- */

@@ -253,8 +253,9 @@ int vmconfig_parse(const char *text, size_t size, const char *uuid, ConfigProble
  * next start. A copy has the same settings, and so the same ids and addresses.
  */
 int vmconfig_copy(const VmConfig *c, VmConfig **ret);
-/* As a file that vmconfig_parse() makes the same of. Returns 0 or -ENOMEM. */
+/* As text, and the same again of that, as exactly as a copy, but for the file that it came from. Return 0, -ENOMEM, or -EBADMSG or -EINVAL. */
 int vmconfig_text(const VmConfig *c, char **ret);
+int vmconfig_from_text(const char *text, const char *uuid, VmConfig **ret);
 
 /* The commands get and set (KiB for memory fields). get also knows required-to-boot-kib. -ENOENT: no such field. */
 int vmconfig_get(const VmConfig *c, const char *field, char **ret);

@@ -25,14 +25,16 @@ static void compare(const VmConfig *a, const VmConfig *b)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         _cleanup_problems_ ConfigProblems problems = { 0 }, none = { 0 };
-        _cleanup_config_ VmConfig *c = NULL, *copy = NULL, *again = NULL;
+        _cleanup_config_ VmConfig *c = NULL, *copy = NULL, *again = NULL, *kept = NULL;
         _cleanup_strbuf_ StrBuf b = STRBUF_INIT;
-        _cleanup_free_ char *why = NULL;
+        _cleanup_free_ char *why = NULL, *text = NULL;
 
         if (size > 65536 || vmconfig_parse((const char *) data, size, NULL, &problems, &c) < 0)
                 return 0;
         assert(vmconfig_copy(c, &copy) == 0);
         compare(c, copy);
+        assert(vmconfig_text(c, &text) == 0 && vmconfig_from_text(text, c->uuid, &kept) == 0);
+        compare(c, kept);
         for (size_t i = 0; i < problems.n; i++) {
                 _cleanup_free_ char *s = config_problem_format(&problems.items[i], "f", true);
 

@@ -146,17 +146,17 @@ void monitor_forget_config(const Monitor *m)
 
 static void adopt_config(Monitor *m)
 {
-        _cleanup_problems_ ConfigProblems problems = { 0 };
         _cleanup_config_ VmConfig *c = NULL;
-        _cleanup_free_ char *path = kept_config(m), *file = m->config->file ? strdup(m->config->file) : NULL;
-        int r = path && (file || !m->config->file) ? vmconfig_load(path, m->uuid, &problems, &c) : -ENOMEM;
+        _cleanup_free_ char *path = kept_config(m), *file = m->config->file ? strdup(m->config->file) : NULL, *text = NULL;
+        int r = path && (file || !m->config->file) ? read_file(path, 2 * CONFIG_FILE_MAX, &text, NULL) : -ENOMEM;
 
+        if (r >= 0)
+                r = vmconfig_from_text(text, m->uuid, &c);
         if (r < 0) {
                 if (r != -ENOENT) /* a VM of an older build */
                         log_errno(r, "The config with which the VM was started cannot be read");
                 return;
         }
-        free(c->file);
         c->file = TAKE_PTR(file);
         m->next = m->config;
         m->config = TAKE_PTR(c);

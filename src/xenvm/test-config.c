@@ -51,7 +51,8 @@ static void expect_problem(const char *name, const char *expected, const ConfigP
 static void check(const char *name, const char *text, size_t size, char *expectations)
 {
         _cleanup_problems_ ConfigProblems problems = { 0 };
-        _cleanup_config_ VmConfig *c = NULL, *copy = NULL;
+        _cleanup_config_ VmConfig *c = NULL, *copy = NULL, *again = NULL;
+        _cleanup_free_ char *kept = NULL;
         size_t error = 0, n_errors = 0;
         bool strict = false, starts = false;
         const ConfigProblem *last = NULL;
@@ -61,17 +62,20 @@ static void check(const char *name, const char *text, size_t size, char *expecta
         r = vmconfig_parse(text, size, NULL, &problems, &c);
         assert(r == 0 || r == -EBADMSG);
         if (c) {
-                /* A copy is the same in all that can be asked of it. */
+                /* A copy is the same in all that can be asked of it, and so is what was kept as text. */
                 assert(vmconfig_copy(c, &copy) == 0);
+                assert(vmconfig_text(c, &kept) == 0 && vmconfig_from_text(kept, c->uuid, &again) == 0);
                 for (XenvmKey k = 0; k < _XENVM_KEY_MAX; k++) {
                         size_t n = vmconfig_count(c, k);
 
-                        assert(vmconfig_count(copy, k) == n);
+                        assert(vmconfig_count(copy, k) == n && vmconfig_count(again, k) == n);
                         for (size_t i = 0; i < n; i++) {
-                                _cleanup_free_ char *a = NULL, *b = NULL;
+                                _cleanup_free_ char *a = NULL, *b = NULL, *d = NULL;
 
-                                assert(vmconfig_format(c, k, i, &a) == 0 && vmconfig_format(copy, k, i, &b) == 0);
+                                assert(vmconfig_format(c, k, i, &a) == 0 && vmconfig_format(copy, k, i, &b) == 0 &&
+                                       vmconfig_format(again, k, i, &d) == 0);
                                 expect_text(name, "copy", a, b);
+                                expect_text(name, "text", a, d);
                         }
                 }
         }
@@ -209,7 +213,8 @@ static void test_commands(void)
 {
         static const char text[] = "uuid = 00000000-0000-0000-0000-000000000002\nmemory = 64\nnic =\n";
         _cleanup_problems_ ConfigProblems problems = { 0 };
-        _cleanup_config_ VmConfig *c = NULL, *copy = NULL, *idle = NULL;
+        _cleanup_config_ VmConfig *c = NULL, *copy = NULL, *idle = NULL, *again = NULL;
+        _cleanup_free_ char *kept = NULL;
         _cleanup_free_ char *why = NULL, *found = NULL;
 
         assert(vmconfig_parse(text, sizeof text - 1, NULL, &problems, &c) == 0);
@@ -240,6 +245,9 @@ static void test_commands(void)
         /* The next generation: a copy with what was set, and cards that keep their addresses. */
         assert(vmconfig_copy(c, &copy) == 0);
         assert(copy->memory_kib == 131073 && copy->hvm && streq(copy->name, "a b"));
+        assert(vmconfig_text(c, &kept) == 0 && vmconfig_from_text(kept, c->uuid, &again) == 0);
+        assert(again->memory_kib == 131073 && again->hvm && streq(again->name, "a b") && again->nic.n == c->nic.n);
+        assert(vmconfig_from_text("0 f no-such x\n", c->uuid, &idle) == -EBADMSG && vmconfig_from_text("0 f memory\n", c->uuid, &idle) == -EBADMSG);
         free(TAKE_PTR(why));
         assert(vmconfig_add(copy, XENVM_KEY_nic, "bridge=b0", &why) == 0);
         assert(copy->nic.n == 2 && copy->nic.items[1].id == 1 && streq(copy->nic.items[1].mac, "f6:f7:ac:df:87:66"));
