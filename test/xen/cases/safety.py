@@ -149,6 +149,7 @@ def destroyed_in_save():
         vm.command("destroy", LINE)
         is_shut_down()
         vm.command("start", LINE)
+        wait_for(lambda: vm.console().count("guest: up") >= 2, LINE, "the guest's second boot")
         begin_suspend(vm, file)
         stopped = savers()
         for pid in stopped:
