@@ -4,7 +4,8 @@
  * is wrong with it at the moment: "sync-delay MILLISECONDS", "sync hang", "sync EIO", "sync-folder EIO",
  * "write ENOSPC", "write EIO" or "write EROFS"; empty or missing: nothing. But for sync-folder only regular files are
  * concerned. "isos there": folders of that name are on NFS; "isos hang": and their server does not answer; "release hang":
- * giving back the room of a file whose last name and descriptor has gone does not end.
+ * giving back the room of a file whose last name and descriptor has gone does not end; "read-hangs NAME": nothing
+ * comes of the file of that name.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -18,11 +19,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NEXT(name) ((__typeof__(&name)) dlsym(RTLD_NEXT, #name))
+
 static void read_fault(char buf[static 64])
 {
         const char *path = getenv("OXT_DISK_FAULTS");
         int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        ssize_t n = fd >= 0 ? read(fd, buf, 63) : 0;
+        ssize_t n = fd >= 0 ? NEXT(read)(fd, buf, 63) : 0;
 
         buf[n > 0 ? n : 0] = '\0';
         if (fd >= 0)
@@ -81,7 +84,6 @@ static int is_folder(int fd)
         return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-#define NEXT(name) ((__typeof__(&name)) dlsym(RTLD_NEXT, #name))
 #define FAIL(e)                                                                                    \
         do {                                                                                       \
                 errno = (e);                                                                       \
@@ -191,4 +193,25 @@ __attribute__((visibility("default"))) int close(int fd)
         if (fd > 2 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0 && !is_open(&st, fd))
                 hang("release hang");
         return NEXT(close)(fd);
+}
+
+static int hangs(int fd)
+{
+        char buf[64], link[32], path[512], name[64];
+        ssize_t n;
+
+        read_fault(buf);
+        if (sscanf(buf, "read-hangs %63s", name) != 1)
+                return 0;
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        n = readlink(link, path, sizeof path - 1);
+        path[n > 0 ? n : 0] = '\0';
+        return strrchr(path, '/') && strcmp(strrchr(path, '/') + 1, name) == 0;
+}
+
+__attribute__((visibility("default"))) ssize_t read(int fd, void *p, size_t n)
+{
+        while (is_file(fd) && hangs(fd))
+                nanosleep(&(struct timespec) { 0, 50000000L }, NULL);
+        return NEXT(read)(fd, p, n);
 }

@@ -306,6 +306,10 @@ def checks(life):
     found = json.loads(life.call(vm, "org.oxt.Xenmgr1", "DryRun"))
     assert [f["check"] for f in found] == ["disks", "disks", "memory"], found
     assert found[-1]["error"].startswith("101:")
+    os.mkfifo(life.stack.state + "/storage/disks/fifo")
+    fifo = life.guest(measured="true")
+    life.call(fifo, VM, "set_db_key", "config.disk.0.path", "/storage/disks/fifo")
+    assert "Bad Physical Path" in life.fails(fifo, VM, "start")[1], "whoever opened it would wait for ever"
     os.symlink("/etc/passwd", life.stack.state + "/storage/disks/link")
     vm = life.guest()
     life.call(vm, VM, "set_db_key", "config.disk.0.path", "/storage/disks/link")

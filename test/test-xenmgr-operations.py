@@ -71,6 +71,36 @@ def measuring(life):
 
 
 @with_life
+def measuring_hangs(life):
+    """A disk from which nothing comes holds up nobody: its start can be called off at once, and else fails in time."""
+    faults = os.path.join(life.stack.root, "faults")
+    life.stack.env.update(oxt.preloaded("libdisk-faults.so", life.stack.env), OXT_DISK_FAULTS=faults)
+    life.restart_manager()
+    vm, other = life.guest(measured="true"), life.guest(measured="true")
+    with open(faults, "w") as f:
+        f.write("read-hangs g1.img")
+
+    def begin():
+        start = Calling(life, vm, "start")
+        oxt.wait_for(lambda: [o["step"] for o in operations(life, vm)] == ["measuring its disks"], what="the measuring")
+        return start
+    for end in (lambda: life.call(vm, OWN, "Cancel"), lambda: life.call(vm, VM, "destroy")):
+        start = begin()
+        end()
+        assert "cancelled" in start.end() or "destroyed" in start.error, start.error
+        assert operations(life, vm) == []
+    start = begin()
+    life.start(other)
+    assert life.state(other) == "running"
+    error = start.end()
+    assert "217:" in error and "disk 0" in error and "nothing has come of it" in error, error
+    with open(faults, "w"):
+        pass
+    life.start(vm)
+    assert life.state(vm) == "running"
+
+
+@with_life
 def from_a_terminal(life):
     """`oxt vm start` shows on a terminal how far it is, and `oxt vm cancel` ends it with an error."""
     vm = life.guest(measured="true", name="big")
@@ -102,7 +132,7 @@ def hanging_hook(life):
     oxt.wait_for(lambda: [(o["what"], o["state"]) for o in operations(life, vm)] == [("start", "running"), ("pause", "waiting")])
     assert life.call(vm, OWN, "Cancel")
     assert "cancelled" in start.end() and "cancelled" in pause.end()
-    assert life.stack.run(["pgrep", "-f", "yes " + uuid_of(vm)]).returncode == 1, "the hook's process is gone"
+    oxt.wait_for(lambda: life.stack.run(["pgrep", "-f", "yes " + uuid_of(vm)]).returncode == 1, what="the end of the hook's process")
     life.set(vm, VM, "run-pre-boot", "")
     life.start(vm)
     assert life.state(vm) == "running"

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "util.h"
@@ -71,4 +72,22 @@ int background_run(sd_event *event, void (*work)(void *data), void (*done)(void 
         if (r < 0)
                 background_free(b);
         return r < 0 ? r : 0;
+}
+
+static int on_child_end(sd_event_source *s, int fd, _unused_ uint32_t events, _unused_ void *userdata)
+{
+        (void) waitid(P_PIDFD, (id_t) fd, &(siginfo_t) { 0 }, WEXITED | WNOHANG);
+        sd_event_source_disable_unref(s); /* and closes the descriptor */
+        return 0;
+}
+
+void background_reap(sd_event *event, int pidfd)
+{
+        sd_event_source *s = NULL;
+
+        if (sd_event_add_io(event, &s, pidfd, EPOLLIN, on_child_end, NULL) < 0) {
+                (void) waitid(P_PIDFD, (id_t) pidfd, &(siginfo_t) { 0 }, WEXITED | WNOHANG);
+                safe_close(pidfd);
+        } else
+                (void) sd_event_source_set_io_fd_own(s, true);
 }

@@ -13,3 +13,6 @@
  * first, done is not called. Returns 0, -EBUSY when too many run, or another negative errno: then neither is called.
  */
 int background_run(sd_event *event, void (*work)(void *data), void (*done)(void *data), void *data);
+
+/* Takes over the pidfd of a child that was told to end, and reaps it once it has: one that hangs in the kernel holds up nobody. */
+void background_reap(sd_event *event, int pidfd);

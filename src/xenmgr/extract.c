@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
@@ -133,17 +134,14 @@ char *extract_target(Vm *vm, const char *key)
 
 static void extract_free(Extract *e)
 {
+        sd_event_source_disable_unref(e->exit);
+        sd_event_source_disable_unref(e->timer);
         if (e->pidfd >= 0) {
-                siginfo_t si;
-
                 (void) pidfd_send_signal(e->pidfd, SIGKILL, NULL, 0);
-                (void) waitid(P_PIDFD, (id_t) e->pidfd, &si, WEXITED);
+                background_reap(e->vm->manager->event, e->pidfd);
         }
         if (e->unfinished)
                 (void) unlink(e->unfinished);
-        sd_event_source_disable_unref(e->exit);
-        sd_event_source_disable_unref(e->timer);
-        safe_close(e->pidfd);
         safe_close(e->errors);
         free(e->target);
         free(e->unfinished);
@@ -229,7 +227,7 @@ static int extract_next(Extract *e, char **ret_why)
         *ret_why = source_find(e->vm, keys[e->at], &s);
         if (*ret_why)
                 return -EINVAL;
-        image = paths_open_disk(p, s.image, O_RDONLY);
+        image = paths_open_disk(p, s.image, O_RDONLY | O_NONBLOCK);
         r = image < 0 ? image : 0;
         free(s.image);
         free(e->target);

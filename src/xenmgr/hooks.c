@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "spawn.h"
@@ -48,10 +49,9 @@ Hook *hook_cancel(Hook *h)
         if (!h)
                 return NULL;
         if (h->pidfd >= 0) {
-                siginfo_t si;
-
+                h->exit = sd_event_source_disable_unref(h->exit);
                 (void) kill(-h->pid, SIGKILL);
-                (void) waitid(P_PIDFD, (id_t) h->pidfd, &si, WEXITED);
+                background_reap(h->manager->event, TAKE_FD(h->pidfd));
         }
         hook_free(h);
         return NULL;

@@ -123,10 +123,11 @@ static void check_disks(Vm *vm, Findings *f)
                 stored = vm_text(vm, path, "");
                 mapped = paths_map(p, stored);
                 fd = mapped && *mapped ? paths_open_disk(p, mapped, O_PATH) : -ENOENT;
-                if (fd >= 0 && fstat(fd, &st) >= 0 && !S_ISDIR(st.st_mode))
+                /* A FIFO, say, would keep who opens it waiting. */
+                if (fd >= 0 && fstat(fd, &st) >= 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
                         continue;
                 text = strformat("Bad Physical Path for disk %u (%s)%s%s", ids[i], stored, f->dry ? ": " : "",
-                                 !f->dry ? "" : fd >= 0 ? "a folder is no disk" : mapped && *mapped ? strerror(-fd) : "no path");
+                                 !f->dry ? "" : fd >= 0 ? "it is neither a file nor a block device" : mapped && *mapped ? strerror(-fd) : "no path");
                 finding(f, "disks", text);
         }
 }

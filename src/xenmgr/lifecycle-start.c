@@ -20,6 +20,8 @@
 #define SENTINEL_USEC (60 * USEC_PER_SEC)
 #define NETWORKS_USEC (30 * USEC_PER_SEC)
 #define NETWORKS_POLL_USEC (250 * USEC_PER_MSEC)
+#define DEPENDENCIES_USEC (1800 * USEC_PER_SEC) /* disks of theirs may be measured */
+#define MEASURE_TURN_USEC (1800 * USEC_PER_SEC)
 
 static void start_checked(Job *j);
 static void start_monitor(Job *j);
@@ -92,6 +94,8 @@ static void on_dependency(_unused_ const char *error, void *userdata)
 
         if (--j->waits_others > 0)
                 return;
+        j->timer = sd_event_source_disable_unref(j->timer);
+        j->deadline = 0;
         /* A backend that does not run ends the start silently, as clients expect; the log has its error. */
         Vm **deps = NULL;
         size_t n = 0;
@@ -126,6 +130,7 @@ static void start_dependencies(Job *j)
         }
         /* One of its own, so that answers which come at once do not end the wait before all were asked. */
         j->waits_others = 1;
+        job_deadline(j, DEPENDENCIES_USEC, "The VMs that serve it did not start in time", NULL);
         for (size_t i = 0; i < n; i++)
                 if (!vm_is_running(deps[i]) || (deps[i]->job && deps[i]->job->kind == JOB_START)) {
                         j->waits_others++;
@@ -195,6 +200,23 @@ static void on_measured(bool good, const char *why, void *userdata)
         job_end_code(j, ERROR_MEASURED, why);
 }
 
+static void start_measure(Job *j)
+{
+        int r = measure_start(j->vm, on_measured, j, &j->measure);
+
+        if (r == -EBUSY && j->attempts++ < lifecycle_scaled(MEASURE_TURN_USEC) / USEC_PER_SEC) {
+                j->doing = "waiting for others' disks to be measured";
+                job_deadline(j, USEC_PER_SEC, "", start_measure);
+        } else if (r < 0)
+                job_end_code(j, ERROR_IO, r == -EBUSY ? "too many disks are being measured" : strerror(-r));
+        else if (r == 0)
+                start_extract(j);
+        else {
+                j->doing = "measuring its disks";
+                job_tell_progress(j);
+        }
+}
+
 static void start_checked(Job *j)
 {
         _cleanup_(findings_done) Findings found = { 0 };
@@ -206,16 +228,11 @@ static void start_checked(Job *j)
                 return;
         }
         timeline_mark(j->vm, "checked");
-        if (r >= 0)
-                r = measure_start(j->vm, on_measured, j, &j->measure);
+        j->attempts = 0;
         if (r < 0)
                 job_end_code(j, ERROR_IO, strerror(-r));
-        else if (r == 0)
-                start_extract(j);
-        else {
-                j->doing = "measuring its disks";
-                job_tell_progress(j);
-        }
+        else
+                start_measure(j);
 }
 
 static void on_extracted(const char *error, void *userdata)

@@ -2,17 +2,21 @@
 #include "measure.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <strings.h>
-#include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "background.h"
+#include "lifecycle.h"
 #include "log.h"
 #include "sha.h"
 #include "strbuf.h"
 
 #define BLOCK (1 * MIB)
+#define MEASURES_MAX 8 /* at once */
+#define STALL_USEC (60 * USEC_PER_SEC)
+#define STALL_LOOKS 6 /* in that time, so that a manager that was stopped itself does not blame a disk */
 
 enum { SUM_SHA1, SUM_SHA256, _SUM_MAX };
 
@@ -27,6 +31,8 @@ static const struct {
 /* One disk that is looked at. */
 typedef struct Item {
         unsigned id;
+        int fd; /* names it only, until the thread opens it */
+        off_t size; /* 0: not known before that */
         char *path, *wanted[_SUM_MAX]; /* wanted NULL: stored now */
         char found[_SUM_MAX][SHA_HEX_MAX];
         int result;
@@ -35,27 +41,48 @@ typedef struct Item {
 struct Measure {
         Manager *manager;
         char uuid[37];
-        MeasureDone done;
+        MeasureDone done; /* NULL: it was called off, and goes when its thread ends */
         void *userdata;
         Item items[DISKS_MAX];
         size_t n;
-        pthread_t thread;
-        int event_fd;
         atomic_bool stop;
-        atomic_uint_fast64_t looked_at;
-        uint64_t total;
-        sd_event_source *event;
+        atomic_uint_fast64_t looked_at, total;
+        atomic_size_t at;
+        uint64_t seen; /* of looked_at, when it last was another */
+        unsigned unchanged;
+        sd_event_source *stall;
 };
+
+static unsigned n_measures;
+
+/* In the thread: this may wait for the disk already. */
+static int open_named(Measure *w, Item *item)
+{
+        char path[32];
+        off_t size;
+        int fd;
+
+        if (item->fd < 0)
+                return item->fd;
+        snprintf(path, sizeof path, "/proc/self/fd/%d", item->fd);
+        fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        safe_close(item->fd);
+        item->fd = fd;
+        size = lseek(fd, 0, SEEK_END);
+        if (size < 0 || lseek(fd, 0, SEEK_SET) < 0)
+                return -errno;
+        w->total += (uint64_t) (size - item->size);
+        return 0;
+}
 
 static int measure_file(Measure *w, Item *item, uint8_t *data)
 {
-        _cleanup_close_ int fd = open(item->path, O_RDONLY | O_CLOEXEC);
         Sha s[_SUM_MAX] = { sums[SUM_SHA1].begin, sums[SUM_SHA256].begin };
 
-        if (fd < 0)
-                return -errno;
         for (;;) {
-                ssize_t n = read(fd, data, BLOCK);
+                ssize_t n = read(item->fd, data, BLOCK);
 
                 if (n < 0)
                         return -errno;
@@ -72,23 +99,26 @@ static int measure_file(Measure *w, Item *item, uint8_t *data)
         return 0;
 }
 
-static void *measure_thread(void *userdata)
+static void measure_work(void *userdata)
 {
         Measure *w = userdata;
         _cleanup_free_ uint8_t *data = malloc(BLOCK);
-        uint64_t one = 1;
 
-        for (size_t i = 0; i < w->n && !w->stop; i++)
-                w->items[i].result = data ? measure_file(w, &w->items[i], data) : -ENOMEM;
-        (void) !write(w->event_fd, &one, sizeof one);
-        return NULL;
+        for (w->at = 0; w->at < w->n && !w->stop; w->at++)
+                w->items[w->at].result = open_named(w, &w->items[w->at]);
+        for (w->at = 0; w->at < w->n && !w->stop; w->at++) {
+                Item *item = &w->items[w->at];
+
+                if (item->result >= 0)
+                        item->result = data ? measure_file(w, item, data) : -ENOMEM;
+        }
 }
 
 static void measure_free(Measure *w)
 {
-        sd_event_source_disable_unref(w->event);
-        safe_close(w->event_fd);
+        sd_event_source_disable_unref(w->stall);
         for (size_t i = 0; i < w->n; i++) {
+                safe_close(w->items[i].fd);
                 free(w->items[i].path);
                 for (size_t k = 0; k < _SUM_MAX; k++)
                         free(w->items[i].wanted[k]);
@@ -101,9 +131,31 @@ Measure *measure_cancel(Measure *w)
         if (!w)
                 return NULL;
         w->stop = true;
-        (void) pthread_join(w->thread, NULL);
-        measure_free(w);
+        w->done = NULL;
+        w->stall = sd_event_source_disable_unref(w->stall);
         return NULL;
+}
+
+/* The reason is told, the thread left to itself: what it waits for in the kernel may never come. */
+static int on_look(sd_event_source *s, _unused_ uint64_t usec, void *userdata)
+{
+        Measure *w = userdata;
+        const Item *item = &w->items[MIN2((size_t) w->at, w->n - 1)];
+        uint64_t limit = lifecycle_scaled(STALL_USEC), now = w->looked_at;
+        _cleanup_free_ char *why = NULL;
+        MeasureDone done = w->done;
+
+        w->unchanged = now == w->seen ? w->unchanged + 1 : 0;
+        w->seen = now;
+        if (w->unchanged < STALL_LOOKS) {
+                (void) sd_event_source_set_time_relative(s, limit / STALL_LOOKS);
+                return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+        }
+        why = strformat("disk %u (%s) cannot be read: nothing has come of it for %d s", item->id, item->path,
+                        (int) (limit / USEC_PER_SEC));
+        (void) measure_cancel(w);
+        done(false, strempty(why), w->userdata);
+        return 0;
 }
 
 void measure_progress(const Measure *w, uint64_t *ret_done, uint64_t *ret_total)
@@ -144,21 +196,37 @@ static void store_new(const Measure *w)
         }
 }
 
-static int on_measured(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t events, void *userdata)
+static void measured(void *userdata)
 {
         Measure *w = userdata;
         MeasureDone done = w->done;
         void *data = w->userdata;
         _cleanup_free_ char *why = NULL;
 
-        (void) pthread_join(w->thread, NULL);
-        for (size_t i = 0; i < w->n && !why; i++)
+        n_measures--;
+        for (size_t i = 0; done && i < w->n && !why; i++)
                 why = what_is_wrong(&w->items[i]);
-        if (!why)
+        if (done && !why)
                 store_new(w);
         measure_free(w);
-        done(!why, strempty(why), data);
-        return 0;
+        if (done)
+                done(!why, strempty(why), data);
+}
+
+/* Does not open it, which could take its time. Returns a descriptor, or negative errno. */
+static int name_disk(const Paths *paths, const char *path, off_t *ret_size)
+{
+        _cleanup_close_ int fd = paths_open_disk(paths, path, O_PATH);
+        struct stat st;
+
+        if (fd < 0)
+                return fd;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+                return -EINVAL;
+        *ret_size = st.st_size;
+        return TAKE_FD(fd);
 }
 
 static int add_disks(Measure *w, Vm *vm, bool bypass)
@@ -168,11 +236,9 @@ static int add_disks(Measure *w, Vm *vm, bool bypass)
 
         for (size_t i = 0; i < n; i++) {
                 Item *item = &w->items[w->n];
-                _cleanup_close_ int fd = -EBADF;
                 const char *stored[_SUM_MAX];
                 bool any = false;
                 char path[64];
-                off_t size;
 
                 for (size_t k = 0; k < _SUM_MAX; k++) {
                         snprintf(path, sizeof path, "config/disk/%u/%s", ids[i], sums[k].key);
@@ -183,6 +249,7 @@ static int add_disks(Measure *w, Vm *vm, bool bypass)
                         continue;
                 snprintf(path, sizeof path, "config/disk/%u/path", ids[i]);
                 item->id = ids[i];
+                item->fd = -EBADF;
                 item->path = paths_map(manager_paths(vm->manager), vm_text(vm, path, ""));
                 w->n++;
                 for (size_t k = 0; k < _SUM_MAX; k++) {
@@ -192,9 +259,8 @@ static int add_disks(Measure *w, Vm *vm, bool bypass)
                 }
                 if (!item->path)
                         return -ENOMEM;
-                fd = open(item->path, O_RDONLY | O_CLOEXEC);
-                size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-                w->total += size > 0 ? (uint64_t) size : 0;
+                item->fd = name_disk(manager_paths(vm->manager), item->path, &item->size);
+                w->total += (uint64_t) item->size;
         }
         return 0;
 }
@@ -206,23 +272,23 @@ int measure_start(Vm *vm, MeasureDone done, void *userdata, Measure **ret)
 
         if (!vm_bool(vm, "measured", false))
                 return 0;
+        if (n_measures >= MEASURES_MAX)
+                return -EBUSY;
         w = calloc(1, sizeof *w);
         if (!w)
                 return -ENOMEM;
         w->manager = vm->manager;
         w->done = done;
         w->userdata = userdata;
-        w->event_fd = -EBADF;
         memcpy(w->uuid, vm->uuid, sizeof w->uuid);
         r = add_disks(w, vm, db_bool(vm->manager, "/xenmgr/bypass-sha1sum-checks", false));
         if (r >= 0 && w->n > 0) {
-                w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-                r = w->event_fd < 0
-                            ? -errno
-                            : sd_event_add_io(vm->manager->event, &w->event, w->event_fd, EPOLLIN, on_measured, w);
+                r = sd_event_add_time_relative(vm->manager->event, &w->stall, CLOCK_MONOTONIC,
+                                               lifecycle_scaled(STALL_USEC) / STALL_LOOKS, 0, on_look, w);
                 if (r >= 0)
-                        r = -pthread_create(&w->thread, NULL, measure_thread, w);
+                        r = background_run(vm->manager->event, measure_work, measured, w);
                 if (r >= 0) {
+                        n_measures++;
                         *ret = w;
                         return 1;
                 }

@@ -13,9 +13,12 @@ typedef struct Measure Measure;
 /* good false: why is the log's and the caller's text. From the event loop, once. */
 typedef void (*MeasureDone)(bool good, const char *why, void *userdata);
 
-/* Returns 0 when there is nothing to measure, 1 when it is under way, or a negative errno. */
+/*
+ * Returns 0 when there is nothing to measure, 1 when it is under way, -EBUSY when too many others are measured, or another
+ * negative errno. A disk of which nothing comes for a minute is one that cannot be read.
+ */
 int measure_start(Vm *vm, MeasureDone done, void *userdata, Measure **ret);
 /* Bytes that were looked at, and all. */
 void measure_progress(const Measure *w, uint64_t *ret_done, uint64_t *ret_total);
-/* Waits for the block that is being read, not for the file. */
+/* Waits for nothing, whatever the disk does. */
 Measure *measure_cancel(Measure *w);
