@@ -58,6 +58,31 @@ def counted_once(life):
 
 
 @with_life
+def saved_counts(life):
+    """A VM that goes on from a file is granted its memory as one that starts is, and passes the same checks."""
+    saved, other = life.guest(config={"memory": "64"}), life.guest(config={"memory": "64"})
+    limited(life, 100)
+    file = life.stack.state + "/storage/saved"
+    life.start(saved)
+    life.call(saved, VM, "suspend_to_file", file, timeout=60)
+    life.wait_state(saved, "suspended")
+    life.start(other)
+    assert life.fails(saved, VM, "resume_from_file", file, timeout=60)[1].startswith("101:")
+    life.call(other, VM, "destroy")
+    disk = life.stack.state + "/storage/disks/g1.img"
+    os.rename(disk, disk + ".away")
+    assert "Bad Physical Path" in life.fails(saved, VM, "resume_from_file", file, timeout=60)[1]
+    os.rename(disk + ".away", disk)
+    life.call(saved, VM, "resume_from_file", file, timeout=60)
+    life.wait_state(saved, "running")
+    timeline = json.loads(life.call(saved, "org.oxt.Xenmgr1", "Timeline"))
+    assert timeline["what"] == "restore" and {"checked", "memory", "started"} <= {p["phase"] for p in timeline["phases"]}, timeline
+    assert "101:" in start_all(life, [other])[0]
+    life.call(saved, VM, "destroy")
+    life.start(other)
+
+
+@with_life
 def with_less(life):
     """A VM with a memory-min starts with that where more is not free."""
     first, second = life.guest(config={"memory": "64"}), life.guest(config={"memory": "64", "memory-min": "32"})

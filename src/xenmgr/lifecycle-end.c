@@ -312,12 +312,20 @@ void suspend_first(Job *j)
                 job_monitor(j, "suspend", args, FILE_USEC, job_succeed);
 }
 
-static void restore_go(Job *j)
+static void restore_done(Job *j)
+{
+        timeline_mark(j->vm, "started");
+        job_end(j, NULL);
+}
+
+/* Its monitor ends it alone, should we be killed meanwhile: there is nothing to write down. */
+void restore_granted(Job *j)
 {
         const char *const args[] = { "file", j->file, "delete", "false", "paused", "false", NULL };
 
         j->launched = j->vm->building = true;
-        job_monitor(j, "restore", args, FILE_USEC, job_succeed);
+        j->doing = "reading it from the file";
+        job_monitor(j, "restore", args, FILE_USEC, restore_done);
 }
 
 void restore_first(Job *j)
@@ -325,17 +333,26 @@ void restore_first(Job *j)
         _cleanup_free_ char *why = NULL;
         int r;
 
+        if (j->vm->unknown_state) {
+                job_wait_monitor(j, restore_first);
+                return;
+        }
         if (vm_is_running(j->vm) && j->vm->state != VM_SUSPENDED) {
                 job_end_code(j, ERROR_ALREADY_CREATED, NULL);
                 return;
         }
+        if (!start_allowed(j))
+                return;
+        start_begins(j, "restore");
+        if (!start_passes(j))
+                return;
         r = config_write_for_start(j->vm, &why);
         if (r < 0) {
                 job_end(j, why ? why : strerror(-r));
                 return;
         }
         if (j->vm->monitor && !j->vm->monitor_quitting)
-                job_monitor(j, "read_config", NULL, SHORT_USEC, restore_go);
+                job_monitor(j, "read_config", NULL, SHORT_USEC, start_memory);
         else
-                job_wait_monitor(j, restore_go);
+                job_wait_monitor(j, start_memory);
 }

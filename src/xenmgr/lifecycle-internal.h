@@ -24,6 +24,7 @@ struct Job {
         Job *next;
         Waiter *waiters;
         bool running; /* not: waits behind another */
+        bool begun;    /* a start, of whatever kind, that came past what it found at first */
         bool launched; /* the monitor was told to build the VM: a failure must destroy it */
         char *failure; /* of a start whose VM is being destroyed: what it ends with */
 
@@ -84,9 +85,16 @@ void job_hook(Job *j, const char *key, const char *argument, JobStep step);
 /* Calls the guest's agent; the answer does not matter (the state that follows does). */
 void job_agent(Job *j, const char *member);
 
+/* What forbids any start. False: the job has ended. */
+bool start_allowed(Job *j);
+void start_begins(Job *j, const char *what);
+/* The checks of a start. False: the job has ended with the first finding. */
+bool start_passes(Job *j);
+
 /* memory.c: finds memory, then goes on with start_granted(). */
 void start_memory(Job *j);
 void start_granted(Job *j);
+void restore_granted(Job *j);
 /* j needs it no more (or ends): the next one has its turn. */
 void memory_turn_over(Manager *m, Job *j);
 

@@ -141,6 +141,24 @@ static void start_dependencies(Job *j)
         on_dependency(NULL, j);
 }
 
+bool start_allowed(Job *j)
+{
+        const char *why = shutdown_all_running(j->vm->manager) ? "All VMs are being shut down"
+                          : !vm_node(j->vm)                    ? "The VM is not in the database"
+                                                               : NULL;
+
+        if (why)
+                job_end(j, why);
+        return !why;
+}
+
+void start_begins(Job *j, const char *what)
+{
+        j->begun = true;
+        j->vm->keep_alive = sd_event_source_disable_unref(j->vm->keep_alive);
+        timeline_begin(j->vm, what);
+}
+
 void start_first(Job *j)
 {
         Vm *vm = j->vm;
@@ -151,25 +169,18 @@ void start_first(Job *j)
                 return;
         }
         if (j->flags & JOB_RESUMED || start_interrupted(vm, vm->state)) {
-                j->launched = true;
+                j->begun = j->launched = true;
                 start_first_resumed(j);
                 return;
         }
-        if (shutdown_all_running(vm->manager)) {
-                job_end(j, "All VMs are being shut down");
+        if (!start_allowed(j))
                 return;
-        }
-        if (!vm_node(vm)) {
-                job_end(j, "The VM is not in the database");
-                return;
-        }
         if (vm_is_running(vm)) {
                 log_warning("%s runs already (%s); nothing is done", vm->uuid, vm_state_word(vm->state));
                 job_end(j, NULL);
                 return;
         }
-        vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
-        timeline_begin(vm, j->flags & JOB_AGAIN ? "restart" : "start");
+        start_begins(j, j->flags & JOB_AGAIN ? "restart" : "start");
         start_networks(j);
 }
 
@@ -217,21 +228,26 @@ static void start_measure(Job *j)
         }
 }
 
-static void start_checked(Job *j)
+bool start_passes(Job *j)
 {
         _cleanup_(findings_done) Findings found = { 0 };
-        int r;
+        int r = start_check(j->vm, true, &found);
 
-        r = start_check(j->vm, true, &found);
-        if (r >= 0 && found.texts) {
-                job_end(j, found.texts[0]);
-                return;
+        if (r < 0 || found.texts) {
+                if (found.texts)
+                        job_end(j, found.texts[0]);
+                else
+                        job_end_code(j, ERROR_IO, strerror(-r));
+                return false;
         }
         timeline_mark(j->vm, "checked");
+        return true;
+}
+
+static void start_checked(Job *j)
+{
         j->attempts = 0;
-        if (r < 0)
-                job_end_code(j, ERROR_IO, strerror(-r));
-        else
+        if (start_passes(j))
                 start_measure(j);
 }
 
@@ -307,7 +323,10 @@ static void start_hibernated(Job *j)
 void start_granted(Job *j)
 {
         timeline_mark(j->vm, "memory");
-        start_pre_boot(j);
+        if (j->kind == JOB_RESTORE)
+                restore_granted(j);
+        else
+                start_pre_boot(j);
 }
 
 /* 4: the VM is built, paused, and then let go */

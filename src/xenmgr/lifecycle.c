@@ -147,7 +147,7 @@ void job_end(Job *j, const char *error)
         /* While nobody can tell what runs, what was written down of a start is not settled by this. */
         if (j->running && !vm->unknown_state && (j->kind == JOB_START || !vm_is_running(vm)))
                 start_intent_set(vm, false);
-        if (j->kind == JOB_START && j->running) {
+        if (j->begun) {
                 if (error) {
                         timeline_fail(vm, error);
                         if (!vm_is_running(vm) && !vm->building)

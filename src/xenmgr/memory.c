@@ -193,7 +193,8 @@ static void memory_reduce(Job *j, int64_t need, int64_t left)
         int64_t least = vm_int(j->vm, "config/memory-min", 0);
         _cleanup_free_ char *why = NULL;
 
-        if (j->vm->memory_reduced || least <= 0 || least >= vm_int(j->vm, "config/memory", 0)) {
+        /* What was saved goes on with the memory that it had. */
+        if (j->kind == JOB_RESTORE || j->vm->memory_reduced || least <= 0 || least >= vm_int(j->vm, "config/memory", 0)) {
                 memory_fail(j, need, left);
                 return;
         }
