@@ -12,6 +12,7 @@ import threading
 import time
 
 import oxt
+import xenvm
 from life import Caller, Held, IDLE, Life, POWEROFF, RESET, VM, with_life
 from xenmgr import XM, uuid_of
 
@@ -371,6 +372,34 @@ def hooks(life):
     assert life.state(vm) == "stopped" and life.call("/", XM + ".testing", "script_dequeue") == uuid_of(vm)
     life.call(vm, VM, "start_internal", timeout=60)
     assert life.state(vm) == "running"
+
+
+@with_life
+def instead_of_start(life):
+    """run-insteadof-start is run in place of every start, whoever wants it; it may ask for the start itself; it can be called off."""
+    life.with_limits(1)
+    script, lines = life.hook("echo $1 >> $LOG\nexec busctl --address=$DBUS_SYSTEM_BUS_ADDRESS call %s /vm/$(echo $1 | tr - _) "
+                              "%s start_internal" % (XM, VM))
+    idle, reboots, dies = life.guest(), life.guest(xenvm.sector("reset", 36)[:510].rstrip(b"\0")), life.guest(POWEROFF, **{"keep-alive": "true"})
+    for vm in (idle, reboots, dies):
+        life.set(vm, VM, "run-insteadof-start", script)
+        life.start(vm)
+    count = lambda vm: lines().count(uuid_of(vm))
+    assert life.state(idle) == "running" and count(idle) == 1
+    for vm in (reboots, dies):  # a start behind a reboot, and one by keep-alive
+        oxt.wait_for(lambda: count(vm) > 1 and life.words(vm).count("running") > 1, 30, "the second start")
+    life.set(dies, VM, "keep-alive", False)
+    life.call(reboots, VM, "destroy")
+    life.call(idle, VM, "destroy")
+    operations = lambda: json.loads(life.call(idle, "org.oxt.Xenmgr1", "Operations"))
+    oxt.wait_for(lambda: operations() == [], what="the hook's end")
+    life.hook("exec sleep 600 # $1")
+    start = threading.Thread(target=life.stack.call, args=(XM, idle, VM, "start"))
+    start.start()
+    oxt.wait_for(lambda: [(o["what"], o["step"]) for o in operations()] == [("start", "running run-insteadof-start")])
+    assert life.call(idle, "org.oxt.Xenmgr1", "Cancel")
+    start.join()
+    assert operations() == [] and life.state(idle) == "stopped"
 
 
 @with_life

@@ -91,9 +91,9 @@ static int on_keep_alive(_unused_ sd_event_source *s, _unused_ uint64_t usec, vo
 
         vm->keep_alive = sd_event_source_disable_unref(vm->keep_alive);
         if (vm->state == VM_REBOOTED)
-                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
+                (void) lifecycle_request(vm, JOB_START, JOB_AGAIN, NULL, NULL, NULL, NULL);
         else if (vm_bool(vm, "keep-alive", false))
-                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL, NULL, NULL, NULL, NULL);
+                (void) lifecycle_request(vm, JOB_START, 0, NULL, NULL, NULL, NULL);
         else
                 lifecycle_rest(vm);
         return 0;
@@ -122,7 +122,7 @@ static void start_again(Vm *vm)
         if (vm->quick_reboots > QUICK_REBOOTS_MAX)
                 start_later(vm, vm->quick_reboots - QUICK_REBOOTS_MAX - 1);
         else
-                (void) lifecycle_request(vm, JOB_START, JOB_INTERNAL | JOB_AGAIN, NULL, NULL, NULL, NULL);
+                (void) lifecycle_request(vm, JOB_START, JOB_AGAIN, NULL, NULL, NULL, NULL);
 }
 
 /* A VM that dies at once is not started in a tight loop, until it lives for 10 s. */

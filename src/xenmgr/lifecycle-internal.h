@@ -25,6 +25,7 @@ struct Job {
         Waiter *waiters;
         bool running; /* not: waits behind another */
         bool begun;    /* a start, of whatever kind, that came past what it found at first */
+        bool stands_in; /* a start whose hook run-insteadof-start runs in its place */
         bool launched; /* the monitor was told to build the VM: a failure must destroy it */
         char *failure; /* of a start whose VM is being destroyed: what it ends with */
 

@@ -159,6 +159,11 @@ void start_begins(Job *j, const char *what)
         timeline_begin(j->vm, what);
 }
 
+static void start_stood_in(Job *j)
+{
+        job_end(j, NULL);
+}
+
 void start_first(Job *j)
 {
         Vm *vm = j->vm;
@@ -175,6 +180,12 @@ void start_first(Job *j)
         }
         if (!start_allowed(j))
                 return;
+        if (!(j->flags & JOB_INTERNAL) && *vm_text(vm, "run-insteadof-start", "")) {
+                j->stands_in = true;
+                j->doing = "running run-insteadof-start";
+                job_hook(j, "run-insteadof-start", NULL, start_stood_in);
+                return;
+        }
         if (vm_is_running(vm)) {
                 log_warning("%s runs already (%s); nothing is done", vm->uuid, vm_state_word(vm->state));
                 job_end(j, NULL);
@@ -383,7 +394,7 @@ static void start_booted(Job *j)
         Vm *vm = j->vm;
 
         start_intent_set(vm, false);
-        if (!*vm_text(vm, "boot-sentinel", "") || guest_sentinel(vm) || !vm_is_running(vm) || j->next) {
+        if (!*vm_text(vm, "boot-sentinel", "") || guest_sentinel(vm) || !vm_is_running(vm) || (j->next && !j->next->stands_in)) {
                 start_done(j);
                 return;
         }

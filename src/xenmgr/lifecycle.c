@@ -145,7 +145,7 @@ void job_end(Job *j, const char *error)
         if (error)
                 log_warning("%s of %s failed: %s", kinds[j->kind].text, vm->uuid, error);
         /* While nobody can tell what runs, what was written down of a start is not settled by this. */
-        if (j->running && !vm->unknown_state && (j->kind == JOB_START || !vm_is_running(vm)))
+        if (j->running && !j->stands_in && !vm->unknown_state && (j->kind == JOB_START || !vm_is_running(vm)))
                 start_intent_set(vm, false);
         if (j->begun) {
                 if (error) {
@@ -215,9 +215,18 @@ static void drop_waiting(Vm *vm, const char *error)
         }
 }
 
+/* A start by a hook in its place, and the start itself, are two things. */
+static bool same_request(const Job *j, JobKind kind, unsigned flags)
+{
+        if (j->kind != kind || (flags & JOB_AGAIN))
+                return false;
+        return !((j->flags ^ flags) & JOB_INTERNAL) || !*vm_text(j->vm, "run-insteadof-start", "");
+}
+
 int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Call *c, JobDone done, void *userdata)
 {
         Job *last = vm->job, *running, *j;
+        bool goes_first = false;
         size_t n = 1;
         int r;
 
@@ -225,7 +234,14 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
                 drop_waiting(vm, DESTROYED_TEXT);
         for (last = vm->job; last && last->next; last = last->next)
                 n++;
-        if (last && last->kind == kind && !file && !(flags & JOB_AGAIN))
+        running = vm->job;
+        if (running && kind == JOB_START && (flags & JOB_INTERNAL)) {
+                /* The hook that stands in for a start asks for the start itself. */
+                if (running->next && running->next->stands_in)
+                        return waiter_add(running, c, done, userdata);
+                goes_first = running->stands_in;
+        }
+        if (last && same_request(last, kind, flags) && !file && !goes_first)
                 return waiter_add(last, c, done, userdata);
         if (vm->deleting && (kind == JOB_START || kind == JOB_RESTORE))
                 return refuse(c, done, userdata, "The VM is being deleted");
@@ -240,8 +256,8 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
                 job_free(j, "Out of memory");
                 return 0;
         }
-        running = vm->job;
-        if (!running) {
+        if (!running || goes_first) {
+                j->next = running;
                 vm->job = j;
                 job_begin(j);
                 return 0;

@@ -8,6 +8,8 @@
  *   - a request that equals the last one in the queue joins it and gets its result;
  *   - destroy ends what is under way and all that waits (their callers get an error), and begins;
  *   - start of a VM that runs succeeds and does nothing; behind a job that ends the VM it waits, and starts it;
+ *   - run-insteadof-start is run in place of each start, whoever asked, but of start_internal: that one is what the hook
+ *     itself may ask for, and goes before the job that waits for the hook;
  *   - shutdown, destroy, pause … of a VM that does not run succeed and do nothing;
  *   - delete is refused (204) while the VM runs or a job of it is under way; start, while it is being deleted.
  *
@@ -37,7 +39,7 @@ typedef enum JobKind {
 } JobKind;
 
 typedef enum JobFlags {
-        JOB_INTERNAL = 1 << 0, /* start: without run-insteadof-start */
+        JOB_INTERNAL = 1 << 0, /* start: itself, without run-insteadof-start */
         JOB_AGAIN = 1 << 1,    /* start: after a reboot, of which it is a part: before all that waits */
         JOB_RESUMED = 1 << 2,  /* start: the rest of one that was interrupted */
 } JobFlags;

@@ -13,7 +13,6 @@
 #include "strbuf.h"
 #include "vm-extra.h"
 #include "vm-look.h"
-#include "hooks.h"
 #include "vm.h"
 
 #define ICON_MAX (4 * MIB)
@@ -32,35 +31,6 @@ static int method_operation(Call *c)
         Vm *vm = c->object;
         int r = lifecycle_request(vm, o->kind, o->flags, NULL, c, NULL, NULL);
 
-        return r < 0 ? r : 0;
-}
-
-static void on_instead(const char *error, void *userdata)
-{
-        Call *c = userdata;
-
-        if (error)
-                (void) call_fail_code(c, ERROR_IO, error);
-        else
-                (void) call_reply(c, NULL);
-        call_unref(c);
-}
-
-/* A hook may take the place of the start; it may itself call start_internal. */
-static int method_start(Call *c)
-{
-        Vm *vm = c->object;
-        int r;
-
-        if (vm->deleting)
-                return call_fail(c, DBUS_ERROR_FAILED, "The VM is being deleted");
-        r = hook_run(vm, "run-insteadof-start", NULL, on_instead, call_ref(c), NULL);
-        if (r > 0)
-                return 0;
-        call_unref(c);
-        if (r < 0)
-                return r;
-        r = lifecycle_request(vm, JOB_START, 0, NULL, c, NULL, NULL);
         return r < 0 ? r : 0;
 }
 
@@ -462,7 +432,7 @@ static int method_cancel(Call *c)
 #define OPERATION(k, f) &(const Operation) { .kind = k, .flags = f }
 
 static const BusMethod vm_methods[] = {
-        { "start", "", "", "", "", method_start, NULL },
+        { "start", "", "", "", "", method_operation, OPERATION(JOB_START, 0) },
         { "start_internal", "", "", "", "", method_operation, OPERATION(JOB_START, JOB_INTERNAL) },
         { "shutdown", "", "", "", "", method_operation, OPERATION(JOB_SHUTDOWN, 0) },
         { "destroy", "", "", "", "", method_operation, OPERATION(JOB_DESTROY, 0) },
