@@ -356,12 +356,14 @@ def measured(life):
 @with_life
 def hooks(life):
     """Hooks run with their arguments; a failing one stops the start; one stands in for the start."""
-    script, lines = life.hook("echo $# $1 $2 >> $LOG")
+    script, lines = life.hook("case $2 in running|paused) sleep 0.5;; esac; echo $# $1 $2 >> $LOG")
     vm = life.guest(**{"run-on-state-change": script, "run-pre-boot": script, "run-on-acpi-state-change": script})
     life.start(vm)
-    oxt.wait_for(lambda: sorted(lines()) == sorted(["1 %s" % uuid_of(vm), "2 %s running" % uuid_of(vm), "2 %s 0" % uuid_of(vm)]),
-                 what="hooks: %s" % lines())
+    life.call(vm, VM, "pause")
     life.call(vm, VM, "destroy")
+    happened = ["1 " + uuid_of(vm)] + ["2 %s %s" % (uuid_of(vm), word) for word in ("running", "0", "paused", "stopped", "5")]
+    oxt.wait_for(lambda: len(lines()) >= len(happened), what=lambda: "hooks: %s" % lines())
+    assert lines() == happened, "in the order of what happened: %s" % lines()
     life.set(vm, VM, "run-pre-boot", "/bin/false")
     assert life.fails(vm, VM, "start")[1].startswith("223:") and life.state(vm) == "stopped"
     life.set(vm, VM, "run-pre-boot", "/bin/sleep")

@@ -37,7 +37,7 @@ static void tell_state(Vm *vm, VmState s)
 
 static void run_hook(Vm *vm, const char *key, const char *argument)
 {
-        int r = hook_run(vm, key, argument, NULL, NULL, NULL);
+        int r = hook_queue(vm, key, argument);
 
         if (r < 0)
                 log_warning("The hook %s of %s cannot be run: %s", key, vm->uuid, strerror(-r));

@@ -7,12 +7,14 @@
 
 #include "background.h"
 #include "lifecycle.h"
+#include "list.h"
 #include "log.h"
 #include "spawn.h"
 #include "strbuf.h"
 
 #define HOOK_USEC (60 * USEC_PER_SEC)
 #define HOOK_ITEMS_MAX 16
+#define HOOKS_WAITING_MAX 64 /* of one VM */
 
 struct Hook {
         Manager *manager;
@@ -28,7 +30,11 @@ struct Hook {
         sd_bus_message *call; /* waits for the answer to who has the name that it goes to */
         char vm[37];          /* whose connection that must be */
         char *why;            /* it fails with this, from the loop */
+        bool begun;
+        struct Hook *next; /* of those of what happened */
 };
+
+static Hook *queue; /* of all VMs, the oldest first */
 
 static void hook_free(Hook *h)
 {
@@ -57,20 +63,25 @@ Hook *hook_cancel(Hook *h)
         return NULL;
 }
 
+static int hook_next(Hook *h);
+static void queue_go_on(const char *uuid);
+
 static void hook_end(Hook *h, const char *error)
 {
+        char uuid[37];
         HookDone done = h->done;
         void *userdata = h->userdata;
 
         if (error)
                 log_warning("The hook %s of %s failed: %s", h->key, h->uuid, error);
         h->done = NULL;
+        LIST_TAKE_OUT(queue, h);
+        memcpy(uuid, h->uuid, sizeof uuid);
         (void) hook_cancel(h);
         if (done)
                 done(error, userdata);
+        queue_go_on(uuid);
 }
-
-static int hook_next(Hook *h);
 
 static int on_child_exit(_unused_ sd_event_source *s, int fd, _unused_ uint32_t events, void *userdata)
 {
@@ -283,7 +294,22 @@ static int hook_next(Hook *h)
         return sd_event_add_defer(h->manager->event, &h->exit, on_nothing_left, h);
 }
 
-int hook_run(Vm *vm, const char *key, const char *argument, HookDone done, void *userdata, Hook **ret)
+/* Begins the oldest one of that VM, if none of it runs. */
+static void queue_go_on(const char *uuid)
+{
+        Hook *h = queue;
+
+        while (h && !streq(h->uuid, uuid))
+                h = h->next;
+        if (!h || h->begun)
+                return;
+        h->begun = true;
+        if (hook_next(h) < 0)
+                hook_end(h, "it cannot be run");
+}
+
+/* Returns 0 when none is configured, 1, or a negative errno. */
+static int hook_new(Vm *vm, const char *key, const char *argument, HookDone done, void *userdata, Hook **ret)
 {
         const char *text = vm_text(vm, key, "");
         Hook *h;
@@ -301,8 +327,23 @@ int hook_run(Vm *vm, const char *key, const char *argument, HookDone done, void 
         r = h->key && (h->argument || !argument) ? strv_split(text, ';', &h->items) : -ENOMEM;
         if (r >= 0 && strv_length(h->items) > HOOK_ITEMS_MAX)
                 r = -E2BIG;
-        if (r >= 0)
-                r = hook_next(h);
+        if (r < 0) {
+                hook_free(h);
+                return r;
+        }
+        *ret = h;
+        return 1;
+}
+
+int hook_run(Vm *vm, const char *key, const char *argument, HookDone done, void *userdata, Hook **ret)
+{
+        Hook *h;
+        int r = hook_new(vm, key, argument, done, userdata, &h);
+
+        if (r <= 0)
+                return r;
+        h->begun = true;
+        r = hook_next(h);
         if (r < 0) {
                 hook_free(h);
                 return r;
@@ -310,4 +351,22 @@ int hook_run(Vm *vm, const char *key, const char *argument, HookDone done, void 
         if (ret)
                 *ret = h;
         return 1;
+}
+
+int hook_queue(Vm *vm, const char *key, const char *argument)
+{
+        Hook **end = &queue, *h;
+        size_t waiting = 0;
+        int r;
+
+        for (; *end; end = &(*end)->next)
+                waiting += streq((*end)->uuid, vm->uuid);
+        if (waiting >= HOOKS_WAITING_MAX)
+                return -EBUSY;
+        r = hook_new(vm, key, argument, NULL, NULL, &h);
+        if (r <= 0)
+                return r;
+        *end = h;
+        queue_go_on(vm->uuid);
+        return 0;
 }

@@ -16,5 +16,10 @@ typedef void (*HookDone)(const char *error, void *userdata);
  * configured (done is not called), 1 when it runs, or a negative errno. ret may be NULL.
  */
 int hook_run(Vm *vm, const char *key, const char *argument, HookDone done, void *userdata, Hook **ret);
+/*
+ * The same for what happened to a VM, behind the hooks of what happened to it before: one at a time, in order. Nobody waits for
+ * it, and it is run even if the VM has left the database by then. Returns 0, or a negative errno: it is not run.
+ */
+int hook_queue(Vm *vm, const char *key, const char *argument);
 /* Stops it; done is not called. */
 Hook *hook_cancel(Hook *h);
