@@ -172,6 +172,8 @@ def cd_locks(life):
     assert tuple(host("get_cd_device_assignment", "1:0:0:0")) == (True, uuid_of(vm)), "who has it counts first"
     life.call(vm, VM, "destroy")
     assert tuple(host("get_cd_device_assignment", "1:0:0:0")) == (True, uuid_of(other))
+    life.call(other, VM, "delete")
+    oxt.wait_for(lambda: tuple(host("get_cd_device_assignment", "1:0:0:0")) == (False, ""), what="the end of the assignment with its VM")
     assert life.fails("/host", XM + ".host", "assign_cd_device", "1:0:0:0", False, "no-vm")[0] == "Failed"
     assert life.fails("/host", XM + ".host", "get_cd_device_assignment", "sr0")[0] == "Failed"
     agent.stop()

@@ -40,12 +40,12 @@ static void replace(char *s, char from, char to)
                         *s = to;
 }
 
+#define STICKY_KEYS "/xenmgr/cdassign"
+
 static void sticky_key(const char *id, char ret[static KEY_MAX])
 {
-        static const char prefix[] = "/xenmgr/cdassign/";
-
-        snprintf(ret, KEY_MAX, "%s%.31s", prefix, id);
-        replace(ret + strlen(prefix), ':', '_');
+        snprintf(ret, KEY_MAX, STICKY_KEYS "/%.31s", id);
+        replace(ret + strlen(STICKY_KEYS "/"), ':', '_');
 }
 
 static void lock_node(const char *id, char ret[static KEY_MAX])
@@ -324,6 +324,20 @@ void cd_drives_released(Vm *vm)
         for (; drives && *drives; drives++)
                 if (holds(vm, *drives))
                         set_holder(vm, *drives, false);
+}
+
+int cd_drives_forget(const Manager *m, const char *uuid, DbTx *tx)
+{
+        int r = 0;
+
+        for (const DbNode *n = dbnode_first(db_node(m, STICKY_KEYS)); r >= 0 && n; n = dbnode_next(n)) {
+                char key[KEY_MAX];
+
+                sticky_key(dbnode_name(n), key);
+                if (streq(dbnode_text(n, NULL), uuid))
+                        r = db_tx_rm(tx, key);
+        }
+        return r;
 }
 
 /* D-Bus */

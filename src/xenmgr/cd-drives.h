@@ -14,6 +14,8 @@ void cd_drive_locked(Vm *vm, const char *node_id, bool locked);
 void cd_drives_apply(Vm *vm);
 /* vm is ending: tells of the drives that it held. Called while what its guest wrote is still known. */
 void cd_drives_released(Vm *vm);
+/* The VM is deleted: adds to the transaction that no drive is assigned to it any more. 0 or negative errno. */
+int cd_drives_forget(const Manager *m, const char *uuid, DbTx *tx);
 
 /*
  * The kernel told of a disk or SCSI device. What is in a drive that a VM was given is shown in the VM's own: another disc, or

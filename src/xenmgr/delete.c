@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "background.h"
+#include "cd-drives.h"
 #include "fs.h"
 #include "hooks.h"
 #include "intent.h"
@@ -486,6 +487,8 @@ static void delete_go(Delete *w)
         snprintf(path, sizeof path, "/dom-store/%s", w->uuid);
         if (r >= 0)
                 r = db_tx_rm(tx, path);
+        if (r >= 0)
+                r = cd_drives_forget(w->manager, w->uuid, tx);
         if (r >= 0)
                 r = db_tx_commit(tx, w->manager->bus, on_deleted, w);
         else
