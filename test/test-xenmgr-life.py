@@ -322,6 +322,26 @@ def checks(life):
     assert life.state(vm) == "stopped" and not life.pids("xenvm", vm)
 
 
+@with_life
+def kernel_in_disk(life):
+    """A kernel that cannot be taken out of its disk: the caller is told which disk and why, by a dry run too where that can be known."""
+    oxt.needs_root()
+    disk = life.stack.state + "/storage/disks/g1.img"
+    vm = life.guest(config={"virt-type": "pv", "kernel-extract": "/boot/vmlinuz"})
+    dry = lambda: json.loads(life.call(vm, "org.oxt.Xenmgr1", "DryRun"))
+    with open(disk, "ab") as f:  # the footer of a VHD that builds on another
+        f.write(b"conectix".ljust(60, b"\0") + (4).to_bytes(4, "big") + bytes(448))
+    life.call(vm, VM, "set_db_key", "config.disk.0.type", "vhd")
+    oxt.wait_for(lambda: ["kernel"] == [f["check"] for f in dry() if "builds on another" in f["error"]], what=lambda: "the finding: %s" % dry())
+    assert "223:" in life.fails(vm, VM, "start")[1]
+    life.call(vm, VM, "set_db_key", "config.disk.0.type", "file")
+    life.call(vm, VM, "set_db_key", "config.disk.0.enable", "false")
+    os.chmod(disk, 0o600)
+    os.chown(disk, 0, 0)
+    error = lambda: life.fails(vm, VM, "start")[1]
+    oxt.wait_for(lambda: "the kernel cannot be taken out of the disk: disk 0 (%s) cannot be opened: Permission denied" % disk in error(), what=error)
+
+
 def sums(path):
     with open(path, "rb") as f:
         data = f.read()

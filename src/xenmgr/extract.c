@@ -90,9 +90,10 @@ static char *source_find(Vm *vm, const char *key, Source *ret)
                                  ret->disk, type);
         snprintf(path, sizeof path, "config/disk/%u/path", ret->disk);
         ret->image = paths_map(manager_paths(vm->manager), vm_text(vm, path, ""));
-        if (ret->image && ret->vhd && vhd_info(ret->image, &info) >= 0 && info.has_key) {
+        if (ret->image && ret->vhd && vhd_info(ret->image, &info) >= 0 && (info.has_key || info.differencing)) {
                 free(TAKE_PTR(ret->image));
-                return strformat("disk %u is encrypted: nothing is taken out of it", ret->disk);
+                return strformat("disk %u %s: nothing is taken out of it", ret->disk,
+                                 info.has_key ? "is encrypted" : "is a VHD that builds on another");
         }
         return ret->image ? NULL : strdup("Out of memory");
 }
@@ -155,9 +156,14 @@ Extract *extract_cancel(Extract *e)
         return NULL;
 }
 
+static char *cannot(const char *what, const char *why)
+{
+        return strformat("the %s cannot be taken out of the disk: %s", what, why);
+}
+
 static void extract_end(Extract *e, const char *what, const char *why)
 {
-        _cleanup_free_ char *text = why ? strformat("the %s cannot be taken out of the disk: %s", what, why) : NULL;
+        _cleanup_free_ char *text = why ? cannot(what, why) : NULL;
         ExtractDone done = e->done;
         void *userdata = e->userdata;
 
@@ -229,6 +235,8 @@ static int extract_next(Extract *e, char **ret_why)
                 return -EINVAL;
         image = paths_open_disk(p, s.image, O_RDONLY | O_NONBLOCK);
         r = image < 0 ? image : 0;
+        if (r < 0)
+                *ret_why = strformat("disk %u (%s) cannot be opened: %s", s.disk, s.image, strerror(-r));
         free(s.image);
         free(e->target);
         e->target = extract_target(e->vm, keys[e->at]);
@@ -271,7 +279,7 @@ static int extract_next(Extract *e, char **ret_why)
         return r < 0 ? r : 1;
 }
 
-int extract_start(Vm *vm, ExtractDone done, void *userdata, Extract **ret)
+int extract_start(Vm *vm, ExtractDone done, void *userdata, Extract **ret, char **ret_why)
 {
         _cleanup_free_ char *why = NULL;
         Extract *e = calloc(1, sizeof *e);
@@ -286,7 +294,7 @@ int extract_start(Vm *vm, ExtractDone done, void *userdata, Extract **ret)
                 return 1;
         }
         if (r < 0)
-                log_warning("The %s of %s cannot be taken out of its disk: %s", keys[e->at], vm->uuid, why ? why : strerror(-r));
+                *ret_why = cannot(keys[e->at], why ? why : strerror(-r));
         extract_free(e);
         return r;
 }

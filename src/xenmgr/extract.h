@@ -12,8 +12,8 @@ typedef struct Extract Extract;
 /* error NULL: all were copied. From the event loop, once. */
 typedef void (*ExtractDone)(const char *error, void *userdata);
 
-/* Returns 0 when nothing is to be taken out, 1 when it is under way, or a negative errno. */
-int extract_start(Vm *vm, ExtractDone done, void *userdata, Extract **ret);
+/* Returns 0 when nothing is to be taken out, 1 when it is under way, or a negative errno, with what is wrong to free (NULL: no memory). */
+int extract_start(Vm *vm, ExtractDone done, void *userdata, Extract **ret, char **ret_why);
 Extract *extract_cancel(Extract *e);
 
 /* What would keep it from being taken out (to free), or NULL. key: "kernel" or "initrd". */

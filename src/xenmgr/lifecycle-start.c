@@ -278,11 +278,12 @@ static void on_extracted(const char *error, void *userdata)
 /* Only out of disks that are what they were. */
 static void start_extract(Job *j)
 {
-        int r = extract_start(j->vm, on_extracted, j, &j->extract);
+        _cleanup_free_ char *why = NULL;
+        int r = extract_start(j->vm, on_extracted, j, &j->extract, &why);
 
         j->doing = "taking the kernel out of its disk";
         if (r < 0)
-                job_end_code(j, ERROR_IO, strerror(-r));
+                job_end_code(j, ERROR_IO, why ? why : strerror(-r));
         else if (r == 0)
                 start_configure(j);
 }

@@ -42,7 +42,8 @@ int vhd_info(const char *path, VhdInfo *ret)
         mark = strformat("%s" VHD_KEY_MARK, path);
         *ret = (VhdInfo) { .virtual_bytes = (int64_t) get_be64(footer + VHD_FOOTER_BYTES),
                            .used_bytes = st.st_size,
-                           .has_key = mark && access(mark, F_OK) == 0 };
+                           .has_key = mark && access(mark, F_OK) == 0,
+                           .differencing = get_be32(footer + VHD_FOOTER_TYPE) == VHD_DIFFERENCING };
         return 0;
 }
 

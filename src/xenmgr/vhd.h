@@ -8,6 +8,7 @@
 typedef struct VhdInfo {
         int64_t virtual_bytes, used_bytes;
         bool has_key;
+        bool differencing; /* it builds on another */
 } VhdInfo;
 
 /* 0, or negative errno (-EBADMSG: no VHD). */
