@@ -37,17 +37,21 @@ def vifs(host, vm):
     return [line[4:] for line in config(host, vm) if line.startswith("vif=")]
 
 
-def machine(host, name, **tree):
-    """A VM that runs: a boot sector that writes one letter and waits."""
+def machine_tree(host, name, code=sector("loop"), **tree):
+    """Of a VM that runs: a boot sector that writes one letter and waits, unless it is another."""
     disks = os.path.join(host.stack.state, "storage/disks")
     os.makedirs(disks, exist_ok=True)
     with open(os.path.join(disks, name), "wb") as f:
-        f.write(sector("loop"))
+        f.write(code)
     os.chmod(os.path.join(disks, name), 0o666)
-    return host.create(tree={"name": name, "type": "svm", **tree, "config": {
+    return {"name": name, "type": "svm", **tree, "config": {
         "virt-type": "hvm", "memory": "32", "acpi": "true", "display": "none", "notify": "dbus",
         "disk": {"0": {"path": "/storage/disks/" + name, "type": "file", "mode": "w", "device": "hda", "devtype": "disk"}},
-        **tree.get("config", {})}})
+        **tree.get("config", {})}}
+
+
+def machine(host, name, **tree):
+    return host.create(tree=machine_tree(host, name, **tree))
 
 
 @oxt.case
@@ -194,6 +198,48 @@ def moved_card():
         oxt.wait_for(lambda: " user |" in table(), 20, "the card to move")
     finally:
         host.call(vm, XM + ".vm", "destroy", timeout=60)
+        peer.stop()
+        host.stop()
+
+
+@oxt.case
+def shown():
+    """The first guest that starts with the host is shown, or the one that is named for it; the user interface when one falls asleep."""
+    host = Host("--no-autostart")
+    peer = Peers(host.stack, INPUT)
+    uivm, vms = "/vm/00000000-0000-0000-0000-000000000001", []
+    try:
+        for name in ("uivm", "ndvm"):
+            host.db("write", "/xenmgr/overwrite-%s-settings" % name, "false")
+        host.db("write", "/vm/%s/start_on_boot" % NDVM, "false")
+        boots = {"start_on_boot": "true"}
+        host.db("inject", uivm, json.dumps(machine_tree(host, "ui", type="uivm", start_on_boot_priority="10", **boots)))
+        vms = [uivm.replace("-", "_"), machine(host, "first", slot="1", **boots),
+               machine(host, "second", slot="2", code=sector("s3", 18), **boots)]
+        domids = lambda: [int(host.get(vm, XM + ".vm", "domid")) for vm in vms]
+
+        def boot():
+            host.manager.terminate()
+            host.manager.wait()
+            if os.path.exists(host.stack.runtime + "/vm/.booted"):
+                os.unlink(host.stack.runtime + "/vm/.booted")
+            host.manager = host.stack.daemon("xenmgr", XM)
+            oxt.wait_for(lambda: -1 not in domids(), 60, "all VMs")
+        boot()
+        ui, first, second = domids()
+        told = lambda: [c[3:] for c in peer.calls("switch_focus")]
+        oxt.wait_for(lambda: len(told()) >= 2, 30, "the guest's sleep")
+        assert told() == [(first, False), (ui, False)], told()
+        for vm in vms:
+            host.call(vm, XM + ".vm", "destroy", timeout=60)
+        host.db("write", "/xenmgr/pm-visible-vm", uuid_of(vms[2]))
+        boot()
+        ui, first, second = domids()
+        oxt.wait_for(lambda: len(told()) >= 4, 30, "the guest's sleep")
+        assert told()[2:] == [(second, False), (ui, False)], told()
+    finally:
+        for vm in vms:
+            host.call(vm, XM + ".vm", "destroy", timeout=60)
         peer.stop()
         host.stop()
 

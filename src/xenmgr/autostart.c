@@ -84,17 +84,40 @@ static void remove_from_queue(struct Autostart *a, const char *uuid)
         store_queue(a);
 }
 
+static bool another_guest_runs(const Vm *vm)
+{
+        const Manager *m = vm->manager;
+
+        for (size_t i = 0; i < m->n_vms; i++)
+                if (m->vms[i] != vm && vm_is_running(m->vms[i]) && !vm_is_service(m->vms[i]))
+                        return true;
+        return false;
+}
+
+/* The first guest that is started with the host is shown, or the VM that is named for it. */
+static void show_started(Vm *vm)
+{
+        const Vm *named = manager_find_vm(vm->manager, db_text(vm->manager, "/xenmgr/pm-visible-vm", ""));
+
+        if (vm_is_running(vm) && (named ? vm == named : !vm_is_service(vm) && !another_guest_runs(vm)))
+                lifecycle_show(vm);
+}
+
 /* It leaves the queue now, so that a manager that was killed meanwhile is succeeded by one that tries again. */
 static void on_started(const char *error, void *userdata)
 {
         struct Autostart *a = userdata;
         int64_t delay = db_int(a->manager, "/xenmgr/svm-autostart-delay", 0);
+        Vm *vm;
 
         if (!a->manager->serving || manager_bus_lost(a->manager)) { /* it goes on when the bus is back */
                 a->current[0] = '\0';
                 return;
         }
         remove_from_queue(a, a->current);
+        vm = manager_find_vm(a->manager, a->current);
+        if (!error && vm)
+                show_started(vm);
         if (error)
                 log_warning("%s was not started with the host: %s", a->current, error);
         a->current[0] = '\0';

@@ -235,11 +235,22 @@ static void handle_state(Vm *vm, VmState s)
                 after_stop(vm, s);
 }
 
+/* Of a guest that sleeps or hibernates nothing is to be seen: the host's user interface is shown. */
+static void show_ui(const Vm *vm)
+{
+        Vm *ui = manager_find_vm(vm->manager, "00000000-0000-0000-0000-000000000001");
+
+        if (ui && ui != vm)
+                lifecycle_show(ui);
+}
+
 static void handle_acpi(Vm *vm, int64_t n)
 {
         char text[64];
 
         vm->acpi_state = n;
+        if (n == 3 || n == 4)
+                show_ui(vm);
         snprintf(text, sizeof text, "power-state:%lld", (long long) n);
         manager_emit(vm->manager, "notify", "ss", vm->uuid, text);
         if (n == 4) {

@@ -9,6 +9,7 @@
 #include "fs.h"
 #include "host-events.h"
 #include "host-internal.h"
+#include "lifecycle.h"
 #include "log.h"
 #include "parse.h"
 #include "root-dbus.h"
@@ -408,7 +409,7 @@ static int on_focus(sd_bus_message *reply, void *userdata, _unused_ sd_bus_error
                 return 0;
         for (size_t i = 0; i < m->n_vms; i++)
                 if (m->vms[i]->domid >= 0 && vm_bool(m->vms[i], "provides-graphics-fallback", false)) {
-                        tell_input_daemon(m, "switch_focus", "ib", (int32_t) m->vms[i]->domid, 0);
+                        lifecycle_show(m->vms[i]);
                         break;
                 }
         return 0;

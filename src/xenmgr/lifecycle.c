@@ -274,6 +274,15 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
         return 0;
 }
 
+void lifecycle_show(Vm *vm)
+{
+        if (vm->domid < 0)
+                return;
+        if (vm->acpi_state == 3)
+                (void) lifecycle_request(vm, JOB_RESUME, 0, NULL, NULL, NULL, NULL);
+        tell_input_daemon(vm->manager, "switch_focus", "ib", (int32_t) vm->domid, 0);
+}
+
 bool lifecycle_is_ending(const Vm *vm)
 {
         return vm->job && vm->job->running && (vm->job->kind == JOB_SHUTDOWN || vm->job->kind == JOB_DESTROY);

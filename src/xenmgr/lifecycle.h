@@ -57,6 +57,8 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
 bool lifecycle_cancel(Vm *vm);
 /* JSON array of what is being done: {"what", "state", "step", "seconds", "left", "done", "total"}. */
 int lifecycle_operations_json(Vm *vm, char **ret);
+/* Shows the VM, if it runs, where there is an input daemon to do so; one that sleeps is woken. */
+void lifecycle_show(Vm *vm);
 /* A job that is to end the VM is running. */
 bool lifecycle_is_ending(const Vm *vm);
 const char *job_kind_text(JobKind kind);

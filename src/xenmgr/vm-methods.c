@@ -66,13 +66,9 @@ static int method_switch(Call *c)
 {
         Vm *vm = c->object;
 
-        if (vm->domid < 0)
-                return 1;
-        if (vm->acpi_state == 3)
-                (void) lifecycle_request(vm, JOB_RESUME, 0, NULL, NULL, NULL, NULL);
-        if (!manager_has_name(vm->manager, INPUT_DAEMON))
+        if (vm->domid >= 0 && !manager_has_name(vm->manager, INPUT_DAEMON))
                 log_warning("%s cannot be switched to: there is no input daemon", vm->uuid);
-        tell_input_daemon(vm->manager, "switch_focus", "ib", (int32_t) vm->domid, 0);
+        lifecycle_show(vm);
         return 1;
 }
 
