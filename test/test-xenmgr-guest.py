@@ -116,6 +116,38 @@ def sentinel_never(life):
 
 
 @with_life
+def timeline(life):
+    """A start's timeline begins with the request, though it waits for its turn, and ends with the agent, in the log too."""
+    life.with_limits(1)
+    vm, go = life.guest(), os.path.join(life.stack.root, "go")
+    script, _ = life.hook("while [ ! -e %s ]; do sleep 0.02; done" % go)
+    life.set(vm, VM, "run-insteadof-start", script)
+    operations = lambda: [(o["what"], o["state"]) for o in json.loads(life.call(vm, "org.oxt.Xenmgr1", "Operations"))]
+    first, second = Starting(life, vm), None
+    oxt.wait_for(lambda: operations() == [("start", "running")], what="the hook")
+    life.set(vm, VM, "run-insteadof-start", "")
+    life.call(vm, VM, "pause", reply_handler=lambda: None, error_handler=lambda e: None)
+    began = time.time()
+    second = Starting(life, vm)
+    oxt.wait_for(lambda: len(operations()) == 3, what="a start that waits")
+    time.sleep(0.3)
+    with open(go, "w"):
+        pass
+    first.end()
+    second.end()
+    told = json.loads(life.call(vm, "org.oxt.Xenmgr1", "Timeline"))
+    begun = told["phases"][0]
+    assert begun["phase"] == "begun" and 300 <= begun["ms"] < (time.time() - began) * 1000 and -1.5 < told["began"] - began < 60, told
+    life.wait_state(vm, "running")
+    agent = dbus.bus.BusConnection(life.stack.address)
+    agent.request_name("com.citrix.xenclient.guest.uuid_" + uuid_of(vm).replace("-", "_"))
+    oxt.wait_for(lambda: phases(life, vm)[-1] == "agent")
+    logged = [line for line in life.stack.log("xenmgr").splitlines() if ": start, in ms:" in line]
+    assert ", agent " in logged[-1] and ", agent " not in logged[0] and len(logged) == 2, logged
+    agent.close()
+
+
+@with_life
 def tools(life):
     """The version of a guest's tools is stored when all its parts are there; tools that are removed are gone."""
     vm = life.guest()

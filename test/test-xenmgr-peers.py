@@ -3,6 +3,7 @@
 """xenmgr and the daemons of a platform (network, input, USB): asked and told while their names are there, never waited for."""
 import json
 import os
+import time
 
 import dbus
 
@@ -240,6 +241,29 @@ def shown():
     finally:
         for vm in vms:
             host.call(vm, XM + ".vm", "destroy", timeout=60)
+        peer.stop()
+        host.stop()
+
+
+@oxt.case
+def hook_limits():
+    """Each item of a hook has a time limit of its own, a call behind a program too."""
+    host = Host("--no-autostart")
+    peer = Peers(host.stack, USB, answers={"late": None})
+    try:
+        host.manager.terminate()
+        host.manager.wait()
+        host.stack.env["XENVM_TIMEOUT_SCALE"] = "0.05"  # 5 s
+        host.manager = host.stack.daemon("xenmgr", XM, "--no-autostart")
+        script = os.path.join(host.stack.root, "hook")
+        with open(script, "w") as f:
+            f.write("#!/bin/sh\nexec sleep 1\n")
+        os.chmod(script, 0o755)
+        vm = machine(host, "hooked", **{"run-pre-boot": "%s;rpc:destination=%s,interface=x.y,member=late" % (script, USB)})
+        began = time.monotonic()
+        error = host.fails(vm, XM + ".vm", "start", timeout=60)[1]
+        assert error.startswith("223:") and "did not end" not in error and time.monotonic() - began > 5.5, error
+    finally:
         peer.stop()
         host.stop()
 

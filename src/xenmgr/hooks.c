@@ -281,6 +281,8 @@ static int on_nothing_left(_unused_ sd_event_source *s, void *userdata)
 /* The next item, or the end; a failure to start one is returned and the caller ends the hook. */
 static int hook_next(Hook *h)
 {
+        if (h->timer) /* of the one before */
+                (void) sd_event_source_set_enabled(h->timer, SD_EVENT_OFF);
         while (h->items && h->items[h->at]) {
                 char *item = strstrip(h->items[h->at++]);
                 const char *rpc = startswith(item, "rpc:");

@@ -48,7 +48,7 @@ struct Job {
         sd_bus_slot *slot;     /* a call of an agent */
         sd_event_source *timer;
         sd_event_source *progress; /* while it can tell how far it is */
-        uint64_t began, deadline;  /* 0: not begun, none */
+        uint64_t asked, began, deadline; /* 0: not begun, none */
         unsigned attempts;
         int64_t memory_mib;    /* what a start needs */
 };

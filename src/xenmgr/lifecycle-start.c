@@ -156,7 +156,7 @@ void start_begins(Job *j, const char *what)
 {
         j->begun = true;
         j->vm->keep_alive = sd_event_source_disable_unref(j->vm->keep_alive);
-        timeline_begin(j->vm, what);
+        timeline_begin(j->vm, what, j->asked);
 }
 
 static void start_stood_in(Job *j)

@@ -250,7 +250,7 @@ int lifecycle_request(Vm *vm, JobKind kind, unsigned flags, const char *file, Ca
         j = calloc(1, sizeof *j);
         if (!j)
                 return -ENOMEM;
-        *j = (Job) { .vm = vm, .kind = kind, .flags = flags, .file = file ? strdup(file) : NULL };
+        *j = (Job) { .vm = vm, .kind = kind, .flags = flags, .file = file ? strdup(file) : NULL, .asked = now_usec() };
         r = waiter_add(j, c, done, userdata);
         if (r < 0 || (file && !j->file)) {
                 job_free(j, "Out of memory");
@@ -516,8 +516,9 @@ void lifecycle_monitor_left(Vm *vm)
 void lifecycle_agent_changed(Vm *vm)
 {
         log_debug("The agent of %s %s", vm->uuid, vm->agent ? "is there" : "went away");
-        if (vm->agent)
-                timeline_mark(vm, "agent");
+        /* A start that is over was logged without it. */
+        if (vm->agent && timeline_mark_once(vm, "agent") && (!vm->job || vm->job->kind != JOB_START))
+                timeline_log(vm);
 }
 
 static void on_told(_unused_ Vm *vm, _unused_ const char *reply, _unused_ const sd_bus_error *error, _unused_ void *userdata)

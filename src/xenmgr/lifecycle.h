@@ -90,8 +90,9 @@ void findings_done(Findings *f);
 int lifecycle_dependencies(Vm *vm, Vm ***ret, size_t *ret_n);
 
 /* Phases of the last start with times: timeline.c */
-void timeline_begin(Vm *vm, const char *what);
+void timeline_begin(Vm *vm, const char *what, uint64_t asked); /* when, by now_usec() */
 void timeline_mark(Vm *vm, const char *phase);
+bool timeline_mark_once(Vm *vm, const char *phase); /* false: it was before, or cannot be */
 void timeline_fail(Vm *vm, const char *why);
 void timeline_log(Vm *vm);
 int timeline_json(Vm *vm, char **ret);

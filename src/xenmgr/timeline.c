@@ -29,12 +29,15 @@ struct Timeline *timeline_free(struct Timeline *t)
         return NULL;
 }
 
-void timeline_begin(Vm *vm, const char *what)
+void timeline_begin(Vm *vm, const char *what, uint64_t asked)
 {
+        uint64_t now = now_usec();
+
         vm->timeline = timeline_free(vm->timeline);
         vm->timeline = calloc(1, sizeof *vm->timeline);
         if (vm->timeline)
-                *vm->timeline = (struct Timeline) { .what = what, .begin = now_usec(), .wall = time(NULL) };
+                *vm->timeline = (struct Timeline) { .what = what, .begin = asked, .wall = time(NULL) - (time_t) ((now - asked) / USEC_PER_SEC) };
+        timeline_mark(vm, "begun"); /* until then it waited for its turn */
 }
 
 void timeline_mark(Vm *vm, const char *phase)
@@ -45,6 +48,17 @@ void timeline_mark(Vm *vm, const char *phase)
                 return;
         snprintf(t->phases[t->n].name, sizeof t->phases[t->n].name, "%s", phase);
         t->phases[t->n++].usec = now_usec() - t->begin;
+}
+
+bool timeline_mark_once(Vm *vm, const char *phase)
+{
+        struct Timeline *t = vm->timeline;
+
+        for (size_t i = 0; t && i < t->n; i++)
+                if (streq(t->phases[i].name, phase))
+                        return false;
+        timeline_mark(vm, phase);
+        return t && t->n < PHASES_MAX;
 }
 
 void timeline_fail(Vm *vm, const char *why)
