@@ -229,8 +229,10 @@ static void handle_state(Vm *vm, VmState s)
         if (s == VM_REBOOTED)
                 after_stop(vm, s);
         lifecycle_state_changed(vm);
-        if (s == VM_CREATED)
+        if (s == VM_CREATED) {
                 xen_nodes_tell(vm);
+                network_served(vm);
+        }
         if (s == VM_SHUTDOWN)
                 after_stop(vm, s);
 }

@@ -11,8 +11,8 @@
  *     power-state                       0, 3 or 4: awake, about to sleep, about to hibernate
  *     bsgdev/<a_b_c_d>/lock             0 or 1: it uses that CD drive of the host
  *
- * They are in <runtime>/vm/<uuid>/guest.json too, so that a new xenmgr knows them; beside them host/cd/<a:b:c:d>, which only
- * the host writes (cd-drives.h).
+ * They are in <runtime>/vm/<uuid>/guest.json too, so that a new xenmgr knows them; beside them host/cd/<a:b:c:d> (cd-drives.h)
+ * and host/nic/<n> (network-backends.c), which only the host writes.
  */
 #include "vm.h"
 

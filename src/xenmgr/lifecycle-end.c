@@ -6,6 +6,7 @@
 
 #include "config-writer.h"
 #include "log.h"
+#include "network-backends.h"
 
 #define SHORT_USEC (30 * USEC_PER_SEC)
 #define WAKE_USEC (30 * USEC_PER_SEC)
@@ -315,6 +316,7 @@ void suspend_first(Job *j)
 static void restore_done(Job *j)
 {
         timeline_mark(j->vm, "started");
+        network_backend_up(j->vm);
         job_end(j, NULL);
 }
 

@@ -485,6 +485,8 @@ void lifecycle_monitor_up(Vm *vm, VmState state)
                 lifecycle_event_state(vm, vm_state_word(state));
         else if (state < _VM_STATE_MAX && found)
                 events_adopt(vm, state);
+        if (vm->state == VM_RUNNING)
+                network_found(vm);
         j = vm->job;
         if (j && j->running && j->waits_monitor)
                 job_go_on(j);

@@ -2,6 +2,7 @@
 #include "network-backends.h"
 
 #include "config-writer.h"
+#include "guest-nodes.h"
 #include "host.h"
 #include "list.h"
 #include "log.h"
@@ -12,6 +13,8 @@
 #define CALL_USEC (30 * USEC_PER_SEC)
 #define TRIES 30
 #define STATE_CONNECTED "100"
+
+#define NODE_SIZE 40
 
 typedef struct Reconnect Reconnect;
 
@@ -24,6 +27,38 @@ struct Reconnect {
         sd_event_source *timer;
         Reconnect *next;
 };
+
+/*
+ * Which VM, with which domain, serves a card: "UUID DOMID" among what is kept of the guest for as long as it runs, so that a
+ * new xenmgr finds cards whose backend came back while there was none.
+ */
+static void served_node(unsigned nic, char ret[static NODE_SIZE])
+{
+        snprintf(ret, NODE_SIZE, GUEST_NODE_HOST "nic/%u", nic);
+}
+
+static void served_set(Vm *vm, unsigned nic, const char *backend, int64_t domid)
+{
+        char node[NODE_SIZE], text[64];
+
+        served_node(nic, node);
+        snprintf(text, sizeof text, "%s %lld", backend, (long long) domid);
+        guest_node_note(vm, node, text);
+}
+
+/* The VM that served it when it was connected last, and that one's domain then; NULL: none, or it is gone. */
+static Vm *served_by(const Vm *vm, unsigned nic, int64_t *ret_domid)
+{
+        char node[NODE_SIZE], uuid[37];
+        const char *text;
+
+        served_node(nic, node);
+        text = strempty(guest_node(vm, node));
+        if (strlen(text) < 38)
+                return NULL;
+        snprintf(uuid, sizeof uuid, "%.36s", text);
+        return parse_i64(text + 37, ret_domid) < 0 ? NULL : manager_find_vm(vm->manager, uuid);
+}
 
 static void reconnect_free(Reconnect *r)
 {
@@ -66,6 +101,7 @@ static void on_connected(Vm *vm, _unused_ const char *reply, const sd_bus_error 
                             strempty(error->message));
         else {
                 log_info("nic %u of %s is connected with its backend %s again", r->nic, vm->uuid, r->backend);
+                served_set(vm, r->nic, r->backend, r->domid);
                 /* A record without network is none of the daemon's business. */
                 snprintf(path, sizeof path, "config/nic/%u/network", r->nic);
                 snprintf(vif, sizeof vif, "vif%lld.%u", (long long) vm->domid, r->nic);
@@ -109,8 +145,12 @@ static void reconnect_try(Reconnect *r)
 
 static void reconnect_begin(Vm *vm, unsigned nic, const Vm *backend)
 {
-        Reconnect *r = calloc(1, sizeof *r);
+        Reconnect *r;
 
+        for (r = vm->reconnects; r; r = r->next)
+                if (r->nic == nic && r->domid == backend->domid)
+                        return; /* it is under way */
+        r = calloc(1, sizeof *r);
         if (!r) {
                 log_oom();
                 return;
@@ -121,7 +161,7 @@ static void reconnect_begin(Vm *vm, unsigned nic, const Vm *backend)
         reconnect_try(r);
 }
 
-/* All cards that hang on it of VMs that were started before it. */
+/* All cards that hang on it; those that are connected with it as it is now too, if that is wanted. */
 static void reconnect_all(Vm *backend, bool all)
 {
         Manager *m = backend->manager;
@@ -131,12 +171,14 @@ static void reconnect_all(Vm *backend, bool all)
                 Vm *vm = m->vms[i];
                 size_t n = vm_is_running(vm) && vm->monitor && vm != backend ? vm_record_ids(vm, "nic", ids, NICS_MAX) : 0;
 
-                for (size_t k = 0; k < n && (all || vm->started_usec < backend->started_usec); k++) {
+                for (size_t k = 0; k < n; k++) {
                         char path[64];
+                        int64_t domid;
                         bool named;
 
                         snprintf(path, sizeof path, "config/nic/%u/enable", ids[k]);
-                        if (vm_bool(vm, path, true) && vm_nic_backend(vm, ids[k], &named) == backend)
+                        if (vm_bool(vm, path, true) && vm_nic_backend(vm, ids[k], &named) == backend &&
+                            (all || served_by(vm, ids[k], &domid) != backend || domid != backend->domid))
                                 reconnect_begin(vm, ids[k], backend);
                 }
         }
@@ -144,8 +186,42 @@ static void reconnect_all(Vm *backend, bool all)
 
 void network_backend_up(Vm *backend)
 {
-        if (vm_bool(backend, "provides-network-backend", false))
-                reconnect_all(backend, false);
+        reconnect_all(backend, false);
+}
+
+void network_served(Vm *vm)
+{
+        unsigned ids[NICS_MAX];
+        size_t n = vm_record_ids(vm, "nic", ids, NICS_MAX);
+
+        for (size_t k = 0; k < n; k++) {
+                bool named;
+                const Vm *backend = vm_nic_backend(vm, ids[k], &named);
+
+                if (backend && backend->domid >= 0)
+                        served_set(vm, ids[k], backend->uuid, backend->domid);
+        }
+}
+
+/* Both may be found in either order. */
+void network_found(const Vm *found)
+{
+        const Manager *m = found->manager;
+
+        for (size_t i = 0; i < m->n_vms; i++) {
+                unsigned ids[NICS_MAX];
+                Vm *vm = m->vms[i];
+                size_t n = vm_is_running(vm) && vm->monitor ? vm_record_ids(vm, "nic", ids, NICS_MAX) : 0;
+
+                for (size_t k = 0; k < n; k++) {
+                        int64_t domid;
+                        Vm *backend = served_by(vm, ids[k], &domid);
+
+                        if (backend && (backend == found || vm == found) && backend->state == VM_RUNNING && backend->domid >= 0 &&
+                            backend->domid != domid)
+                                reconnect_begin(vm, ids[k], backend);
+                }
+        }
 }
 
 void network_backend_state(Manager *m, const char *state, const char *backend)
