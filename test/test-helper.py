@@ -12,6 +12,7 @@ import uuid
 from unittest.mock import patch
 
 import oxt
+from helper import HelperProcess
 
 UUID = str(uuid.uuid4())  # control groups of this host go by it
 # A client that prints the answers, and what it got a descriptor of.
@@ -60,11 +61,8 @@ class Helper:
         self.stack = oxt.Stack(bus=False)
         if systemd:
             setup += " mount -t tmpfs none /run && mkdir -p /run/systemd/system /run/dbus &&"
-        self.socket = os.path.join(self.stack.runtime, "helper.sock")
-        self.stack.env["OXT_HELPER_BRIDGES"] = "other br-test"
-        self.process = self.stack.start(
-            ["unshare", "--net", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && ip link add br-test type bridge && ip link set br-test up && ip link add br-no type bridge && %s exec "$0"' % setup,
-             oxt.program("oxt-helper")], ready=lambda: os.path.exists(self.socket) and os.stat(self.socket).st_mode & 0o777 == 0o660)
+        self.helper = HelperProcess(self.stack, setup)
+        self.socket, self.process, self.links = self.helper.socket, self.helper.process, self.helper.links
 
     def start_systemd(self):
         """What looks like systemd to the helper, which is in a mount namespace of its own."""
@@ -91,10 +89,6 @@ class Helper:
 
     def close(self):
         self.client.communicate("")
-
-    def links(self):
-        return subprocess.run(["nsenter", "-t", str(self.process.pid), "-n", "ip", "-o", "link"], text=True,
-                              stdout=subprocess.PIPE, check=True).stdout
 
 
 @oxt.case
@@ -165,7 +159,10 @@ def tap_limits():
         assert r.returncode == 0, r.stderr + h.stack.log("unshare")
         for passed, seconds in json.loads(r.stdout):
             assert 10000 < passed < (rate + rate * seconds) * 1.1, r.stdout  # a second's worth may come at once
-        oxt.wait_for(lambda: "oxt" not in h.links(), what="the end of the devices")
+        oxt.wait_for(lambda: "oxt" not in h.links() and not h.helper.chains(), what="the end of the devices, and of what drops their packets")
+        answer, = h.ask({"request": "tap-create", "bridge": "br-test"})
+        assert '"ok":true' in answer and json.loads(answer.split(" [")[0])["name"] not in h.helper.chains(), "the next one is limited too"
+        h.close()
         answers = h.ask({"request": "tap-limit", "tap": "oxt0", "rate": "1000000"}, {"request": "tap-limit", "tap": "oxt0", "rate": "10"},
                         {"request": "tap-limit", "tap": "lo", "rate": "1000000"})
         assert "no such tap" in answers[0] and "1500" in answers[1] and "tap-create" in answers[2], answers

@@ -14,6 +14,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "strbuf.h"
+
 #define TABLE "oxt"
 #define MESSAGES_MAX 4096
 /* A packet of a guest can be 64 KiB, and is let through or dropped whole. */
@@ -93,19 +95,27 @@ static void number64(Messages *m, uint16_t type, uint64_t value)
         attribute(m, type, &(uint64_t) { htobe64(value) }, sizeof(uint64_t));
 }
 
-/* Sends them and waits for what the kernel says of each that is to be answered; the first failure counts. */
-static int talk(const Messages *m, int protocol)
+/* Sends them. Returns a socket that has the answers, or negative errno. */
+static int ask(const Messages *m, int protocol)
 {
         _cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
         struct timeval limit = { .tv_sec = ANSWER_SECONDS };
         struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
+            sendto(fd, m->data, m->n, 0, (struct sockaddr *) &kernel, sizeof kernel) < 0)
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+/* Waits for what the kernel says of each that is to be answered; the first failure counts. */
+static int talk(const Messages *m, int protocol)
+{
+        _cleanup_close_ int fd = ask(m, protocol);
         unsigned acks = 0;
 
         if (fd < 0)
-                return -errno;
-        if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) < 0 ||
-            sendto(fd, m->data, m->n, 0, (struct sockaddr *) &kernel, sizeof kernel) < 0)
-                return -errno;
+                return fd;
         while (acks < m->acks) {
                 _Alignas(NLMSG_ALIGNTO) char answer[8192];
                 ssize_t n = recv(fd, answer, sizeof answer, 0);
@@ -148,16 +158,107 @@ static int hold_back(unsigned device, uint64_t rate)
         return talk(&m, NETLINK_ROUTE);
 }
 
+static const struct nfgenmsg head = { .nfgen_family = NFPROTO_NETDEV, .version = NFNETLINK_V0 };
+static const uint16_t nft = NFNL_SUBSYS_NFTABLES << 8;
+
 /* nftables takes a batch whole or not at all. */
+static void batch(Messages *m, uint16_t type)
+{
+        const struct nfgenmsg head_of_batch = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0, .res_id = htons(NFNL_SUBSYS_NFTABLES) };
+
+        begin(m, type, 0, &head_of_batch, sizeof head_of_batch);
+}
+
+void limit_forget(const char *name)
+{
+        Messages m = { 0 };
+
+        batch(&m, NFNL_MSG_BATCH_BEGIN);
+        begin(&m, nft | NFT_MSG_DELCHAIN, NLM_F_ACK, &head, sizeof head);
+        text(&m, NFTA_CHAIN_TABLE, TABLE);
+        text(&m, NFTA_CHAIN_NAME, name);
+        batch(&m, NFNL_MSG_BATCH_END);
+        (void) talk(&m, NETLINK_NETFILTER); /* mostly there is none */
+}
+
+/* The text of that attribute in a message about a chain; "": none. */
+static const char *chain_text(const struct nlmsghdr *h, uint16_t type)
+{
+        const char *end = (const char *) h + h->nlmsg_len, *at = (const char *) NLMSG_DATA(h) + NLMSG_ALIGN(sizeof(struct nfgenmsg));
+
+        while (end - at >= (ptrdiff_t) sizeof(struct nlattr)) {
+                const struct nlattr *a = (const struct nlattr *) at;
+
+                if (a->nla_len < sizeof *a || a->nla_len > end - at)
+                        break;
+                if ((a->nla_type & NLA_TYPE_MASK) == type && memchr(a + 1, '\0', a->nla_len - sizeof *a))
+                        return (const char *) (a + 1);
+                at += NLA_ALIGN(a->nla_len);
+        }
+        return "";
+}
+
+/* Adds the chains of our table to *ret. */
+static void list_chains(char ***ret)
+{
+        _cleanup_close_ int fd = -EBADF;
+        Messages m = { 0 };
+
+        begin(&m, nft | NFT_MSG_GETCHAIN, NLM_F_DUMP, &head, sizeof head);
+        fd = ask(&m, NETLINK_NETFILTER);
+        while (fd >= 0) {
+                _Alignas(NLMSG_ALIGNTO) char answer[32 * KIB];
+                ssize_t n = recv(fd, answer, sizeof answer, 0);
+
+                if (n < 0)
+                        return;
+                for (struct nlmsghdr *h = (struct nlmsghdr *) answer; NLMSG_OK(h, (size_t) n); h = NLMSG_NEXT(h, n)) {
+                        if (h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR)
+                                return;
+                        if (streq(chain_text(h, NFTA_CHAIN_TABLE), TABLE) && strv_extend(ret, chain_text(h, NFTA_CHAIN_NAME)) < 0)
+                                return;
+                }
+        }
+}
+
+void limit_sweep(void)
+{
+        _cleanup_strv_ char **chains = NULL;
+
+        list_chains(&chains);
+        for (char **c = chains; c && *c; c++)
+                if (if_nametoindex(*c) == 0)
+                        limit_forget(*c);
+}
+
+int links_watch(void)
+{
+        _cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+        struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+
+        if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof address) < 0)
+                return -errno;
+        return TAKE_FD(fd);
+}
+
+bool links_gone(int fd)
+{
+        _Alignas(NLMSG_ALIGNTO) char told[32 * KIB];
+        bool gone = false;
+        ssize_t n;
+
+        while ((n = recv(fd, told, sizeof told, 0)) > 0)
+                for (struct nlmsghdr *h = (struct nlmsghdr *) told; NLMSG_OK(h, (size_t) n); h = NLMSG_NEXT(h, n))
+                        gone = gone || h->nlmsg_type == RTM_DELLINK;
+        return gone || (n < 0 && errno == ENOBUFS); /* it told more than was heard */
+}
+
 static int drop_beyond(const char *name, uint64_t rate)
 {
-        const struct nfgenmsg head = { .nfgen_family = NFPROTO_NETDEV, .version = NFNETLINK_V0 };
-        const struct nfgenmsg batch = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0, .res_id = htons(NFNL_SUBSYS_NFTABLES) };
-        const uint16_t nft = NFNL_SUBSYS_NFTABLES << 8;
         struct nlattr *a, *b, *c, *d, *e;
         Messages m = { 0 };
 
-        begin(&m, NFNL_MSG_BATCH_BEGIN, 0, &batch, sizeof batch);
+        batch(&m, NFNL_MSG_BATCH_BEGIN);
         begin(&m, nft | NFT_MSG_NEWTABLE, NLM_F_ACK | NLM_F_CREATE, &head, sizeof head);
         text(&m, NFTA_TABLE_NAME, TABLE);
 
@@ -198,7 +299,7 @@ static int drop_beyond(const char *name, uint64_t rate)
         close_attribute(&m, c);
         close_attribute(&m, b);
         close_attribute(&m, a);
-        begin(&m, NFNL_MSG_BATCH_END, 0, &batch, sizeof batch);
+        batch(&m, NFNL_MSG_BATCH_END);
         return talk(&m, NETLINK_NETFILTER);
 }
 
@@ -209,6 +310,7 @@ int limit_device(const char *name, uint64_t bytes_per_second)
 
         if (device == 0)
                 return -ENODEV;
+        limit_forget(name);
         r = drop_beyond(name, bytes_per_second);
         return r < 0 ? r : hold_back(device, bytes_per_second);
 }

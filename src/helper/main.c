@@ -53,7 +53,8 @@ typedef struct Client {
 
 struct Helper {
         Daemon *daemon;
-        int listen_fd;
+        int listen_fd, links_fd; /* which tells of network devices that come and go */
+        sd_event_source *links;
         uid_t caller_uid;
         Client *clients[CLIENTS_MAX];
         sd_event_source *io;
@@ -117,6 +118,7 @@ static void tap_create(_unused_ Helper *h, Client *c, const HelperRequest *q, An
         else if (bridge_add(q->bridge, r.ifr_name) < 0)
                 a->error = "the tap device cannot be added to the bridge";
         else {
+                limit_forget(r.ifr_name);
                 snprintf(a->name, sizeof a->name, "%s", r.ifr_name);
                 a->fd = TAKE_FD(fd);
         }
@@ -445,6 +447,13 @@ static int on_connect(_unused_ sd_event_source *source, int fd, _unused_ uint32_
         return 0;
 }
 
+static int on_links(_unused_ sd_event_source *s, int fd, _unused_ uint32_t events, _unused_ void *userdata)
+{
+        if (links_gone(fd))
+                limit_sweep();
+        return 0;
+}
+
 static int helper_start(Daemon *d, void *userdata, _unused_ char *words[])
 {
         const char *path = paths_get(&d->paths, PATH_HELPER_SOCKET);
@@ -455,6 +464,7 @@ static int helper_start(Daemon *d, void *userdata, _unused_ char *words[])
 
         h->daemon = d;
         cgroup_sweep();
+        limit_sweep();
         if (geteuid() != 0) {
                 log_error("oxt-helper does what needs root, and so only works as root");
                 return -EPERM;
@@ -469,6 +479,9 @@ static int helper_start(Daemon *d, void *userdata, _unused_ char *words[])
                 return log_errno(h->listen_fd, "Cannot listen on %s", path);
         if (chown(path, (uid_t) -1, gr->gr_gid) < 0 || chmod(path, 0660) < 0)
                 return log_errno(errno, "Cannot give %s to the group %s", path, CALLER_GROUP);
+        h->links_fd = links_watch();
+        if (h->links_fd < 0 || sd_event_add_io(d->event, &h->links, h->links_fd, EPOLLIN, on_links, h) < 0)
+                log_warning("Limits of network devices that are gone are removed at the next start only");
         r = sd_event_add_io(d->event, &h->io, h->listen_fd, EPOLLIN, on_connect, h);
         return r < 0 ? log_errno(r, "Cannot watch %s", path) : 0;
 }
@@ -482,6 +495,8 @@ static void helper_end(_unused_ Daemon *d, void *userdata)
                         client_free(h->clients[i]);
         sd_event_source_unref(h->io);
         safe_close(h->listen_fd);
+        sd_event_source_unref(h->links);
+        safe_close(h->links_fd);
 }
 
 int main(int argc, char *argv[])
@@ -493,7 +508,7 @@ int main(int argc, char *argv[])
                 .start = helper_start,
                 .end = helper_end,
         };
-        Helper h = { .listen_fd = -EBADF };
+        Helper h = { .listen_fd = -EBADF, .links_fd = -EBADF };
 
         return daemon_run(&spec, &h, argc, argv);
 }
