@@ -18,6 +18,7 @@ import time
 import dbus
 
 import oxt
+from helper import HelperProcess
 from life import Caller, Held, IDLE, Life, POWEROFF, VM
 from xenmgr import DB, XM, uuid_of
 from xenvm import OUT, WAIT, out
@@ -133,6 +134,33 @@ class Faulty(Life):
         return found
 
 
+    def whole(self, vm):
+        """Looks at a VM that runs behind a failure."""
+
+
+class Helped(Faulty):
+    """One with oxt-helper, which makes devices, limits and control groups for VMs."""
+
+    def __init__(self):
+        oxt.needs_root()
+        super().__init__()
+        self.helper = HelperProcess(self.stack)
+
+    def machine(self, code=IDLE, config=(), **keys):
+        return self.guest(code, config=dict({"extra-xenvm": {"1": "nic=id=2,bridge=br-test,rate=1000000"}}, **dict(config)), **keys)
+
+    def made(self, vm):
+        devices = [name.split("@")[0] for name in re.findall(r"^\d+: ([^:]+):", self.helper.links(), re.M)]
+        groups = [path for path, names, _ in os.walk("/sys/fs/cgroup") if uuid_of(vm) in path]
+        return ["device " + d for d in devices if d.startswith("oxt")] + ["limit of " + c for c in self.helper.chains()] + groups
+
+    def left(self, vm):
+        return super().left(vm) + self.made(vm)
+
+    def whole(self, vm):
+        assert [m for m in self.made(vm) if m.startswith("device ")], "the next start has no card: %s" % self.made(vm)
+
+
 def processes():
     """Command lines of all that run in this test; zombies have none."""
     result = []
@@ -184,6 +212,7 @@ def run_fault(life, f):
         assert life.attempt(vm, "start") == "", "the VM does not start again"
         if f.code == IDLE:
             oxt.wait_for(lambda: life.state(vm) == "running", 20, "the VM after the failure is gone")
+            life.whole(vm)
     assert life.attempt(vm, "destroy") == ""
     ended(life, vm)
     assert life.attempt(vm, "delete") == ""
@@ -192,7 +221,7 @@ def run_fault(life, f):
 steps_tried = set()
 
 
-def rows_of(title):
+def rows_of(title, world=Faulty):
     def decorate(rows):
         steps_tried.update(f.step for f in rows())
 
@@ -202,7 +231,7 @@ def rows_of(title):
             for f in rows():
                 if wanted and wanted not in f.name:
                     continue
-                life = Faulty()
+                life = world()
                 try:
                     run_fault(life, f)
                 except Exception as e:
@@ -568,6 +597,17 @@ def start_device_model():
         Fault("sentinel", "the guest never says that it is up", lambda life, vm: None, "", "running", **SENTINEL),
         Fault("sentinel", "QEMU killed while it is waited for", killed_at("running", "qemu-system"), "", **SENTINEL),
         Fault("sentinel", "the monitor killed while it is waited for", killed_at("running", "bin/xenvm"), "(199:|$)", "running", **SENTINEL),
+    ]
+
+
+@rows_of("A start that fails leaves nothing of what oxt-helper made for it", Helped)
+def start_helped():
+    return [
+        Fault("start paused", "a file cannot be made", key("config/serial", "file:/nowhere/serial", "none"), "199:"),
+        Fault("start paused", "saved state is damaged", bad_image, "199:"),
+        Fault("start paused", "QEMU killed when built", killed_at("created", "qemu-system"), "(199:|102:|$)"),
+        Fault("start paused", "the monitor killed when the VM is built", killed_at("created", "bin/xenvm"), "(199:|$)", None),
+        Fault("unpause", "QEMU killed when it runs", killed_at("running", "qemu-system"), ""),
     ]
 
 
