@@ -12,7 +12,9 @@
 #define PEEK_MAX (64 * KIB)
 #define JSON_DEPTH_MAX 32
 #define RETRY_USEC (20 * USEC_PER_MSEC)
-#define DRAIN_MAX (256 * KIB)
+/* Events that are handled before others have their turn, and of those that are taken at once; a pipe holds no more. */
+#define BURST_MAX 32
+#define DRAIN_MAX 8192
 #define NEGOTIATION "{\"execute\":\"qmp_capabilities\"}\n"
 
 struct Journal {
@@ -20,7 +22,8 @@ struct Journal {
         sd_event_source *io, *retry;
         int in, out;    /* the FIFOs; in is open only until QEMU has it open too */
         int peek[2];    /* tee(2) copies from out to here */
-        size_t taken;   /* since the last rest */
+        unsigned lines; /* taken since the last rest */
+        uint64_t spent; /* on them */
         const JournalHandlers *handlers;
         void *userdata;
         unsigned busy;
@@ -85,7 +88,6 @@ static void consume(Journal *j, size_t n)
 {
         char waste[4096];
 
-        j->taken += n;
         while (n > 0) {
                 ssize_t k = read(j->out, waste, MIN2(n, sizeof waste));
 
@@ -98,8 +100,8 @@ static void consume(Journal *j, size_t n)
         }
 }
 
-/* Returns 1 if something was delivered, 0 if nothing whole waits, -EAGAIN if part of a line waits. */
-static int step(Journal *j)
+/* Delivers until j->lines is max. Returns 1 if something was delivered, 0 if nothing whole waits, -EAGAIN if part of a line waits. */
+static int step(Journal *j, unsigned max)
 {
         _cleanup_free_ char *text = NULL;
         size_t have = 0, used = 0;
@@ -118,18 +120,20 @@ static int step(Journal *j)
                         break;
                 have += k > 0 ? (size_t) k : 0;
         }
-        while (used < have) {
+        while (used < have && j->lines < max) {
                 char *end = memchr(text + used, '\n', have - used);
                 size_t length;
 
                 if (!end) {
                         if (used == 0 && have >= PEEK_MAX / 2) {
                                 log_warning("The event journal holds a line that is too long; it is dropped");
+                                j->lines++;
                                 consume(j, have);
                                 return 1;
                         }
                         break;
                 }
+                j->lines++;
                 length = (size_t) (end - text) + 1 - used;
                 dispatch(j, text + used, length);
                 if (j->freed)
@@ -152,20 +156,25 @@ static int on_retry(_unused_ sd_event_source *s, _unused_ uint64_t usec, void *u
 static int on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
 {
         Journal *j = userdata;
+        uint64_t begin = now_usec();
         int r;
 
         j->busy++;
         j->in = safe_close(j->in); /* QEMU has spoken: it has the other FIFO open as well */
-        r = step(j);
-        if (!j->freed && (r < 0 || j->taken >= PEEK_MAX)) {
+        r = step(j, BURST_MAX);
+        j->spent += now_usec() - begin;
+        if (!j->freed && (r < 0 || j->lines >= BURST_MAX)) {
                 /*
                  * Half a line stays where it is, and would wake us again and again. So would a QEMU that talks without
-                 * end, and this is read before all else: after so much others have their turn.
+                 * end, and this is read before all else: after so much others have their turn, for as long.
                  */
-                j->taken = 0;
+                uint64_t rest = MAX2(RETRY_USEC, j->spent);
+
+                j->lines = 0;
+                j->spent = 0;
                 (void) sd_event_source_set_enabled(j->io, SD_EVENT_OFF);
                 j->retry = sd_event_source_disable_unref(j->retry);
-                (void) sd_event_add_time_relative(j->event, &j->retry, CLOCK_MONOTONIC, RETRY_USEC, 0, on_retry, j);
+                (void) sd_event_add_time_relative(j->event, &j->retry, CLOCK_MONOTONIC, rest, 0, on_retry, j);
         }
         leave(j);
         return 0;
@@ -173,11 +182,11 @@ static int on_io(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t
 
 int journal_drain(Journal *j)
 {
-        size_t begin = j->taken;
-
         j->busy++;
-        while (!j->freed && j->taken - begin < DRAIN_MAX && step(j) > 0)
+        j->lines = 0;
+        while (!j->freed && j->lines < DRAIN_MAX && step(j, DRAIN_MAX) > 0)
                 ;
+        j->lines = 0;
         return leave(j);
 }
 

@@ -84,8 +84,6 @@ int qemu_messages_open(Vm *vm, bool create)
 
 static void guest_ended(Vm *vm, VmEnd end)
 {
-        if (vm->ending)
-                return; /* the consequence of our own killing */
         vm->status = VM_STATUS_ENDED;
         vm->spec.events->ended(vm->spec.userdata, end);
 }
@@ -126,6 +124,8 @@ static void on_event(void *userdata, const char *untrusted_name, json_object *un
         Vm *vm = userdata;
         const char *name = untrusted_name;
 
+        if (vm->ending) /* what it still says is of no use to anybody */
+                return;
         if (streq(name, "SHUTDOWN"))
                 on_shutdown(vm, untrusted_data);
         else if (streq(name, "GUEST_PANICKED"))
