@@ -70,6 +70,10 @@ typedef struct VmSpec {
 /* What a request to the guest asks for. */
 typedef enum VmAsk { VM_ASK_POWEROFF, VM_ASK_REBOOT, VM_ASK_SLEEP, VM_ASK_HIBERNATE, VM_ASK_WAKE } VmAsk;
 
+/* Texts of a success: the guest listens; it never will, so that only its end is left. */
+#define ASK_ACKNOWLEDGED "acknowledged"
+#define ASK_DEAF "deaf"
+
 typedef struct VmDevice {
         VmDeviceKind kind;
         union {
@@ -79,6 +83,11 @@ typedef struct VmDevice {
                 const UsbDevice *usb;
         };
 } VmDevice;
+
+typedef struct HostFacts {
+        uint64_t total_kib, free_kib;
+        unsigned cpus;
+} HostFacts;
 
 typedef struct Backend {
         const char *name;
@@ -113,13 +122,15 @@ typedef struct Backend {
          */
         int (*show)(Vm *vm, const char *name, const char *value);
         bool checks_memory; /* create() sees itself whether there is enough */
+        /* What the hypervisor has in all. Returns 0 or negative errno. NULL: the host's kernel knows it. */
+        int (*host)(HostFacts *ret);
         int64_t (*free_kib)(void); /* what the hypervisor has for new VMs, or -1. NULL: it is the host's own memory */
         char *(*details)(const Vm *vm);   /* for the record: JSON, or NULL */
         unsigned (*round_trips)(const Vm *vm);
 
         int (*run)(Vm *vm, VmDone done, void *userdata);   /* from created or paused */
         int (*pause)(Vm *vm, VmDone done, void *userdata);
-        /* Asks the guest. Success says that it was told; text "acknowledged" that it listens. */
+        /* Asks the guest. Success says that it was told, or more: ASK_*. */
         int (*ask)(Vm *vm, VmAsk what, VmDone done, void *userdata);
         /*
          * Ends it, at any moment; gently: caches are written first (the guest is not asked). What else is

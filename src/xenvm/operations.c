@@ -421,6 +421,16 @@ static void acknowledged(Monitor *m)
         monitor_set_state(m, STATE_SHUTDOWNING);
 }
 
+/* Nobody is there to be asked, or is to be. */
+static void stop_now(Monitor *m)
+{
+        Op *op = m->op;
+
+        op->acknowledged = true;
+        monitor_set_state(m, STATE_SHUTDOWNING);
+        op_kill_begin(m, true, op->kind == OP_HALT ? STATE_SHUTDOWN : STATE_REBOOTED, op->auto_start);
+}
+
 static void on_asked(void *userdata, int r, const char *text)
 {
         Monitor *m = userdata;
@@ -429,8 +439,12 @@ static void on_asked(void *userdata, int r, const char *text)
                 return;
         if (r < 0 && r != -ECANCELED)
                 log_warning("The power button could not be pressed: %s", text);
-        else if (r >= 0 && text && streq(text, "acknowledged"))
+        else if (r >= 0 && text && streq(text, ASK_ACKNOWLEDGED))
                 acknowledged(m);
+        else if (r >= 0 && text && streq(text, ASK_DEAF)) {
+                log_info("The guest does not listen to its power button: it is ended");
+                stop_now(m);
+        }
 }
 
 static void ask(Monitor *m)
@@ -497,10 +511,7 @@ static void stop_begin(Monitor *m, OpKind kind, Request *q, bool forced, bool au
                 return;
         }
         if (forced || m->backend->status(m->vm) == VM_STATUS_ENDED || m->backend->status(m->vm) == VM_STATUS_CREATED) {
-                /* Nobody is there to be asked, or is to be. */
-                op->acknowledged = true;
-                monitor_set_state(m, STATE_SHUTDOWNING);
-                op_kill_begin(m, true, kind == OP_HALT ? STATE_SHUTDOWN : STATE_REBOOTED, auto_start);
+                stop_now(m);
                 return;
         }
         if (m->state != STATE_RUNNING && m->state != STATE_SHUTDOWNING) {

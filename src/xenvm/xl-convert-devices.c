@@ -266,9 +266,9 @@ void xl_format_nic(const VmConfig *config, const VmNic *n, size_t position, StrB
                 add_field(b, start, "mac", n->mac);
         if (*n->bridge)
                 add_field(b, start, "bridge", n->bridge);
-        if (config->hvm && *n->model)
+        if (vmconfig_is_hvm(config) && *n->model)
                 add_field(b, start, "model", n->model);
-        if (config->hvm && b->len > start)
+        if (vmconfig_is_hvm(config) && b->len > start)
                 add_field(b, start, "type", "ioemu");
         if (n->backend_domid) {
                 snprintf(number, sizeof number, "%lld", (long long) n->backend_domid);

@@ -302,14 +302,22 @@ static bool hap(const VmConfig *c)
         return v;
 }
 
-static void set_vnc(const VmConfig *c, libxl_vnc_info *vnc)
+/* TCP only where the config says so, on the loopback; else a socket in the VM's own folder. */
+static int set_vnc(const VmConfig *c, const Paths *paths, libxl_vnc_info *vnc)
 {
+        _cleanup_free_ char *path = NULL;
+
         libxl_defbool_set(&vnc->enable, true);
         libxl_defbool_set(&vnc->findunused, c->display.unused_port);
         vnc->display = (int) c->display.port;
+        if (c->display.port_given || c->display.unused_port)
+                return 0;
+        path = paths_format(paths, PATH_VM, "%s/vnc.sock", c->uuid);
+        vnc->listen = path ? strformat("unix:%s", path) : NULL;
+        return vnc->listen ? 0 : -ENOMEM;
 }
 
-static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
+static int make_hvm(const VmConfig *c, const Paths *paths, libxl_domain_build_info *b)
 {
         bool vnc = c->display.kind == VM_DISPLAY_VNC;
         int r = 0;
@@ -333,8 +341,9 @@ static int make_hvm(const VmConfig *c, libxl_domain_build_info *b)
         b->u.hvm.vga.kind = c->display.kind == VM_DISPLAY_NONE ? LIBXL_VGA_INTERFACE_TYPE_NONE
                                                                : LIBXL_VGA_INTERFACE_TYPE_STD;
         if (vnc && r >= 0) {
-                set_vnc(c, &b->u.hvm.vnc);
-                r = give(&b->u.hvm.keymap, c->display.keymap);
+                r = set_vnc(c, paths, &b->u.hvm.vnc);
+                if (r >= 0)
+                        r = give(&b->u.hvm.keymap, c->display.keymap);
         }
         if (c->display.kind == VM_DISPLAY_INTEL) {
                 libxl_defbool_set(&b->u.hvm.gfx_passthru, true);
@@ -371,15 +380,14 @@ bool xen_config_has_screen(const VmConfig *c)
         return c->vfb || (c->display.kind == VM_DISPLAY_VNC && (c->display.port_given || c->display.unused_port));
 }
 
-static int make_display_devices(const VmConfig *c, bool hvm, libxl_domain_config *d)
+static int make_display_devices(const VmConfig *c, const Paths *paths, bool hvm, libxl_domain_config *d)
 {
         if (!hvm && xen_config_has_screen(c)) {
                 d->vfbs = calloc(1, sizeof *d->vfbs);
                 if (!d->vfbs)
                         return -ENOMEM;
                 libxl_device_vfb_init(&d->vfbs[d->num_vfbs++]);
-                set_vnc(c, &d->vfbs[0].vnc);
-                if (give(&d->vfbs[0].keymap, strempty(c->display.keymap)) < 0)
+                if (set_vnc(c, paths, &d->vfbs[0].vnc) < 0 || give(&d->vfbs[0].keymap, strempty(c->display.keymap)) < 0)
                         return -ENOMEM;
         }
         if (c->vkbd || d->num_vfbs) {
@@ -440,6 +448,9 @@ static void make_notes(const VmConfig *c, unsigned guest, StrBuf *notes)
                 if (vmconfig_given(c, k) && !(xen_keys[k].guests & guest))
                         strbuf_addf(notes, "%s has no effect on a %s guest of Xen (%s)\n", xenvm_keys[k].name,
                                     xen_guests_to_text(guest), xen_keys[k].text);
+        for (size_t i = 0; i < c->nic.n; i++)
+                if (c->nic.items[i].wireless)
+                        strbuf_addf(notes, "nic: wireless has no effect on Xen\n");
         if (guest != XEN_HVM || !ids_restricted())
                 return;
         for (size_t i = 0; i < ELEMENTSOF(not_for_root); i++)
@@ -552,13 +563,13 @@ int xen_config_make(libxl_ctx *ctx, const VmConfig *c, const Paths *paths, const
                 if (r < 0)
                         return refuse(ret_why, "initrd: cannot read %s: %s", b->ramdisk, strerror(-r));
         }
-        r = hvm ? make_hvm(c, b) : 0;
+        r = hvm ? make_hvm(c, paths, b) : 0;
         if (r >= 0 && hvm && tables->smbios_path)
                 r = give(&b->u.hvm.smbios_firmware, tables->smbios_path);
         if (r >= 0 && hvm && tables->acpi_path)
                 r = give(&b->u.hvm.acpi_firmware, tables->acpi_path);
         if (r >= 0)
-                r = make_display_devices(c, hvm, ret);
+                r = make_display_devices(c, paths, hvm, ret);
         if (r >= 0)
                 r = make_devices(c, paths, hvm, ret, ret_why);
         if (r < 0)

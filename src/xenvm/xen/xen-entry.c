@@ -76,6 +76,7 @@ IN(int, available, (const char **ret_why), ret_why)
 IN(int, describe, (const VmSpec *spec, char **ret, char **ret_why), spec, ret, ret_why)
 IN(Vm *, free, (Vm *vm), vm)
 IN(int64_t, find, (const char *uuid), uuid)
+IN(int, host, (HostFacts *ret), ret)
 IN(int64_t, free_kib, (void))
 IN(int, run, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
 IN(int, pause, (Vm *vm, VmDone done, void *userdata), vm, done, userdata)
@@ -110,6 +111,7 @@ __attribute__((constructor)) static void fill_table(void)
         backend_xen.adopt = in_adopt;
         backend_xen.free = in_free;
         backend_xen.find = in_find;
+        backend_xen.host = in_host;
         backend_xen.free_kib = in_free_kib;
         backend_xen.run = in_run;
         backend_xen.pause = in_pause;

@@ -57,7 +57,7 @@ const XenKey xen_keys[_XENVM_KEY_MAX] = {
         ROW(pci_script) = { XEN_NONE, STORED },
         ROW(usb) = { XEN_HVM, "usb" },
         ROW(videoram) = { XEN_HVM, "video_memkb" },
-        ROW(display) = { XEN_ALL, "HVM: vnc, sdl or gfx_passthru (intel); others: vnc with a port makes a vfb; gtk is refused" },
+        ROW(display) = { XEN_ALL, "HVM: vnc (on `<runtime>/vm/<uuid>/vnc.sock`; on TCP, on the loopback, only with `port=` or `use-port-unused`), sdl or gfx_passthru (intel); others: vnc with a port makes a vfb; gtk is refused" },
         ROW(serial) = { XEN_HVM, "serial; other guests have Xen's console" },
         ROW(sound) = { XEN_HVM, "soundhw" },
         ROW(cdrom_pt) = { XEN_HVM, "as extra-hvm; " PATCHED " to mean something" },

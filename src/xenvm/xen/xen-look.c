@@ -91,6 +91,26 @@ int64_t xen_free_kib(void)
         return found;
 }
 
+int xen_host(HostFacts *ret)
+{
+        libxl_ctx *ctx = xenhost_look();
+        libxl_physinfo host;
+        int rc;
+
+        if (!ctx)
+                return -EIO;
+        libxl_physinfo_init(&host);
+        rc = libxl_get_physinfo(ctx, &host);
+        if (rc == 0) {
+                uint64_t page_kib = (uint64_t) sysconf(_SC_PAGESIZE) / KIB;
+
+                *ret = (HostFacts) { .total_kib = host.total_pages * page_kib, .free_kib = host.free_pages * page_kib, .cpus = host.nr_cpus };
+        }
+        libxl_physinfo_dispose(&host);
+        (void) libxl_ctx_free(ctx);
+        return rc == 0 ? 0 : -EIO;
+}
+
 int64_t xen_find(const char *uuid)
 {
         libxl_ctx *ctx = xenhost_look();

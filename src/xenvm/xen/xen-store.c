@@ -11,6 +11,7 @@
 
 /* A guest can write as often as it likes; nobody has to hear all of it. */
 #define CHANGES_MAX 50
+#define TAKEN_MAX 100000 /* in one turn */
 #define SHOWN_MAX 512
 
 char *vm_store_read(Vm *vm, const char *path)
@@ -49,44 +50,55 @@ static void node_changed(Vm *vm, const char *token, const char *untrusted_value)
                 vm->spec.events->node(vm->spec.userdata, token, untrusted_value);
 }
 
-static void store_changed(Vm *vm, const char *untrusted_path, const char *token)
+static void store_changed(Vm *vm, const StoreWatch *w)
 {
-        _cleanup_free_ char *untrusted_value = vm_store_read(vm, untrusted_path);
-        const char *node = startswith(token, "node ");
+        _cleanup_free_ char *untrusted_value = vm_store_read(vm, w->path);
         int64_t v;
 
         if (!untrusted_value)
                 return;
-        if (node) {
-                /* A watch fires when it is set, and for what lies below its node. */
-                const char *end = strrchr(untrusted_path, '/');
-
-                if (untrusted_value[0] && end && streq(end + 1, strrchr(node, '/') ? strrchr(node, '/') + 1 : node))
-                        node_changed(vm, node, untrusted_value);
+        switch (w->kind) {
+        case STORE_NODE:
+                if (untrusted_value[0]) /* a watch fires when it is set */
+                        node_changed(vm, w->node, untrusted_value);
                 return;
-        }
-        if (streq(token, "acpi")) {
+        case STORE_ACPI:
                 if (streq(untrusted_value, "s3") || streq(untrusted_value, "s0"))
                         vm->spec.events->power_state(vm->spec.userdata, untrusted_value[1] - '0');
                 return;
-        }
-        if (parse_i64(untrusted_value, &v) < 0)
+        case STORE_CLOCK:
+                if (parse_i64(untrusted_value, &v) >= 0 && vm->spec.events->clock_changed)
+                        vm->spec.events->clock_changed(vm->spec.userdata, v);
                 return;
-        if (streq(token, "rtc") && vm->spec.events->clock_changed)
-                vm->spec.events->clock_changed(vm->spec.userdata, v);
-        else if (streq(token, "power") && v >= 0 && v <= 5)
-                vm->spec.events->power_state(vm->spec.userdata, (int) v);
+        case STORE_POWER:
+                if (parse_i64(untrusted_value, &v) >= 0 && v >= 0 && v <= 5)
+                        vm->spec.events->power_state(vm->spec.userdata, (int) v);
+                return;
+        }
 }
 
+/*
+ * libxenstore keeps what it is told until somebody takes it, without a bound. So all of it is taken at each turn,
+ * and a node is read once, however often it was written meanwhile; what lies below a node is none of it.
+ */
 static int on_store(_unused_ sd_event_source *s, _unused_ int fd, _unused_ uint32_t revents, void *userdata)
 {
         Vm *vm = userdata;
         AS_ROOT;
-        char **watch = xs_check_watch(vm->store);
+        char **untrusted_watch;
+        uint64_t number;
 
-        if (watch)
-                store_changed(vm, watch[XS_WATCH_PATH], watch[XS_WATCH_TOKEN]);
-        free(watch);
+        for (unsigned n = 0; n < TAKEN_MAX && (untrusted_watch = xs_check_watch(vm->store)); n++) {
+                if (parse_u64(untrusted_watch[XS_WATCH_TOKEN], &number) >= 0 && number < vm->n_watches &&
+                    streq(untrusted_watch[XS_WATCH_PATH], vm->watches[number].path))
+                        vm->watches[number].fired = true;
+                free(untrusted_watch);
+        }
+        for (size_t i = 0; i < vm->n_watches; i++)
+                if (vm->watches[i].fired) {
+                        vm->watches[i].fired = false;
+                        store_changed(vm, &vm->watches[i]);
+                }
         return 0;
 }
 
@@ -101,31 +113,51 @@ int vm_store_open(Vm *vm)
         return r < 0 ? r : sd_event_source_set_ratelimit(vm->store_source, USEC_PER_SEC, CHANGES_MAX);
 }
 
+static void watch(Vm *vm, StoreKind kind, const char *base, const char *node)
+{
+        _cleanup_free_ char *path = strformat("%s/%s", base, node);
+        char token[24];
+
+        if (!path)
+                return;
+        snprintf(token, sizeof token, "%zu", vm->n_watches);
+        vm->watches[vm->n_watches++] = (StoreWatch) { .kind = kind, .node = node, .path = TAKE_PTR(path) };
+        if (!xs_watch(vm->store, vm->watches[vm->n_watches - 1].path, token))
+                log_warning("Xenstore's node %s cannot be watched", vm->watches[vm->n_watches - 1].path);
+}
+
 static void watch_paths(Vm *vm, const VmPaths *nodes, const char *base)
 {
-        for (size_t i = 0; i < nodes->n; i++) {
-                _cleanup_free_ char *path = strformat("%s/%s", base, nodes->items[i]),
-                                    *token = strformat("node %s", nodes->items[i]);
-
-                if (path && token && !streq(nodes->items[i], "power-state")) /* is always watched */
-                        (void) xs_watch(vm->store, path, token);
-        }
+        for (size_t i = 0; i < nodes->n; i++)
+                if (!streq(nodes->items[i], "power-state")) /* is always watched */
+                        watch(vm, STORE_NODE, base, nodes->items[i]);
 }
 
 void vm_store_watch(Vm *vm)
 {
-        char domain[64], identity[64], path[128];
+        const VmConfig *c = vm->spec.config;
+        char domain[64], identity[64];
 
+        vm->watches = calloc(3 + c->extra_local_watch.n + c->extra_vm_watch.n, sizeof *vm->watches);
+        if (!vm->watches)
+                return;
         snprintf(domain, sizeof domain, "/local/domain/%u", vm->domid);
         snprintf(identity, sizeof identity, "/vm/%s", vm->spec.uuid);
-        snprintf(path, sizeof path, "%s/rtc/timeoffset", identity);
-        (void) xs_watch(vm->store, path, "rtc");
-        snprintf(path, sizeof path, "%s/power-state", domain);
-        (void) xs_watch(vm->store, path, "power");
-        snprintf(path, sizeof path, "%s/acpi-state", domain);
-        (void) xs_watch(vm->store, path, "acpi");
-        watch_paths(vm, &vm->spec.config->extra_local_watch, domain);
-        watch_paths(vm, &vm->spec.config->extra_vm_watch, identity);
+        watch(vm, STORE_CLOCK, identity, "rtc/timeoffset");
+        watch(vm, STORE_POWER, domain, "power-state");
+        watch(vm, STORE_ACPI, domain, "acpi-state");
+        watch_paths(vm, &c->extra_local_watch, domain);
+        watch_paths(vm, &c->extra_vm_watch, identity);
+}
+
+void vm_store_close(Vm *vm)
+{
+        sd_event_source_disable_unref(vm->store_source);
+        if (vm->store)
+                xs_close(vm->store);
+        for (size_t i = 0; i < vm->n_watches; i++)
+                free(vm->watches[i].path);
+        free(vm->watches);
 }
 
 /* What we tell */

@@ -6,6 +6,7 @@
 #include "backend.h"
 #include "xen-channel.h"
 #include "xen-config.h"
+#include "xen-hvm.h"
 #include "xen-loop.h"
 
 /* What a guest may make us read from its own nodes. */
@@ -18,12 +19,25 @@ typedef struct XenScreen {
         char *untrusted_output; /* what the device model said */
 } XenScreen;
 
+/* A node of xenstore that is watched; its number is the watch's token. */
+typedef enum StoreKind { STORE_NODE, STORE_CLOCK, STORE_POWER, STORE_ACPI } StoreKind;
+
+typedef struct StoreWatch {
+        StoreKind kind;
+        const char *node; /* as the config or we call it */
+        char *path;
+        bool fired;
+} StoreWatch;
+
 struct Vm {
         VmSpec spec;
         XenHost *host;
         struct xs_handle *store;
         sd_event_source *store_source;
+        StoreWatch *watches;
+        size_t n_watches;
         XenChannel *channel;
+        XenHvm *watch; /* NULL: no HVM guest */
         libxl_domain_config config;
         bool config_made;
         FirmwareTables tables;
@@ -32,6 +46,7 @@ struct Vm {
         bool exists;
         bool suspended; /* saved: run() resumes it */
         bool saving;    /* a save is under way */
+        bool saved_paused; /* the last save found it so: to resume it is not enough to run it */
         bool saved;     /* adopted: a former monitor had saved it, and was about to end it */
         bool killing;      /* from here on no end of the domain is news */
         bool kill_waiting; /* until the operation under way has ended */
@@ -48,6 +63,13 @@ struct Vm {
         int64_t moving_from; /* its former one */
         uint64_t memory_kib; /* the target that is being set */
         int state_fd; /* of a saved state, ours as long as libxl reads or writes it */
+        struct { /* to build it: xen-create.c */
+                int fd;
+                sd_event_source *timer;
+                uint64_t until;
+                void (*go)(Vm *vm);
+                char *why; /* not */
+        } turn;
         VmStatus status;
         unsigned round_trips;
         /* The one operation that the monitor has asked for. */
@@ -81,8 +103,22 @@ void vm_answer(VmDone done, void *userdata, const char *text);
 /* The same for operations that have nothing to add. */
 void vm_on_plain_done(void *userdata, int rc);
 
+int xen_ask(Vm *vm, VmAsk what, VmDone done, void *userdata); /* xen-ask.c */
+
+int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why);
+int vm_make_config(Vm *vm, char **ret_why);
+/* From here on the domain is known, watched and reachable. Returns libxl's code. */
+int vm_follow(Vm *vm);
+Vm *xen_free(Vm *vm);
+
+/* xen-create.c */
+int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why);
+/* It is built: the next domain may be. True: its turn was still being waited for, and never comes. */
+bool vm_turn_over(Vm *vm);
+
 /* xen-store.c */
 int vm_store_open(Vm *vm); /* -ENODEV: nobody answers */
+void vm_store_close(Vm *vm);
 /* A short value of xenstore, to free; NULL: none, or longer than a guest needs. */
 char *vm_store_read(Vm *vm, const char *path);
 int vm_store_write(Vm *vm, const char *node, const char *value); /* below the domain's own node */
@@ -116,6 +152,7 @@ int xen_vnc_port(Vm *vm, VmDone done, void *userdata);
 /* xen-look.c */
 /* One that is dying is none: it may take long to go, or stay for ever, and must not keep the VM from its next start. */
 bool xen_domain_is(const libxl_dominfo *info, const char *uuid);
+int xen_host(HostFacts *ret);
 int64_t xen_find(const char *uuid);
 int64_t xen_free_kib(void);
 char *xen_console(const Vm *vm, char **ret_why);

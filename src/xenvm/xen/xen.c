@@ -9,7 +9,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "fs.h"
 #include "log.h"
+#include "parse.h"
 #include "strbuf.h"
 #include "xen-control.h"
 #include "xen-ids.h"
@@ -23,7 +25,7 @@ static const char *vm_error(Vm *vm, int rc)
 static void finish(Vm *vm, int r, const char *text)
 {
         VmDone done = vm->done;
-        _cleanup_free_ char *why = r < 0 ? strformat("%s: %s", vm->what, text) : NULL;
+        _cleanup_free_ char *why = r < 0 ? strformat("%s%s%s", strempty(vm->what), vm->what ? ": " : "", text) : NULL;
 
         vm_let_go(vm);
         vm->done = NULL;
@@ -188,6 +190,7 @@ static void on_domain(void *userdata, uint32_t domid, int reason)
         VmEnd end;
 
         if (reason == XEN_DOMAIN_BUILT) {
+                (void) vm_turn_over(vm);
                 vm->spec.events->phase(vm->spec.userdata, TIMELINE_QMP_READY);
                 return;
         }
@@ -230,6 +233,27 @@ static void on_progress(void *userdata, uint64_t done, uint64_t total)
                 vm->spec.events->progress(vm->spec.userdata, done, total);
 }
 
+static void on_sleep_state(void *userdata, int acpi_state)
+{
+        Vm *vm = userdata;
+
+        vm->spec.events->power_state(vm->spec.userdata, acpi_state);
+}
+
+/* Its devices are gone with it: what is left of the guest can only be ended. */
+static void on_model_ended(void *userdata)
+{
+        Vm *vm = userdata;
+
+        if (!vm->exists || vm->killing || vm->status == VM_STATUS_ENDED)
+                return;
+        log_error("The device model of domain %u has ended", vm->domid);
+        vm->status = VM_STATUS_ENDED;
+        vm->spec.events->ended(vm->spec.userdata, VM_END_CRASH);
+}
+
+static const XenHvmEvents hvm_events = { .sleep_state = on_sleep_state, .model_ended = on_model_ended };
+
 static const XenHostEvents host_events = { .domain = on_domain, .progress = on_progress };
 
 /* Life */
@@ -245,7 +269,7 @@ static void give_up(Vm *vm)
         done(vm->userdata, -ECANCELED, "given up: the VM, or its monitor, has ended");
 }
 
-static Vm *xen_free(Vm *vm)
+Vm *xen_free(Vm *vm)
 {
         bool busy;
 
@@ -255,10 +279,11 @@ static Vm *xen_free(Vm *vm)
         busy = vm->op; /* libxl is in the middle of something that only ends with the process, and what it was given is its own */
         if (vm->death)
                 libxl_evdisable_domain_death(xenhost_ctx(vm->host), vm->death);
+        (void) vm_turn_over(vm);
+        free(vm->turn.why);
         xenchannel_free(vm->channel);
-        sd_event_source_disable_unref(vm->store_source);
-        if (vm->store)
-                xs_close(vm->store);
+        xenhvm_free(vm->watch);
+        vm_store_close(vm);
         xenhost_free(vm->host);
         if (busy)
                 return NULL;
@@ -273,7 +298,7 @@ static Vm *xen_free(Vm *vm)
 }
 DEFINE_CLEANUP(Vm *, xen_free)
 
-static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
+int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
 {
         _cleanup_(xen_freep) Vm *vm = calloc(1, sizeof *vm);
         int r;
@@ -281,7 +306,7 @@ static int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
         if (!vm)
                 return -ENOMEM;
         vm->spec = *spec;
-        vm->state_fd = -EBADF;
+        vm->state_fd = vm->turn.fd = -EBADF;
         vm->tables = (FirmwareTables) FIRMWARE_TABLES_INIT;
         vm->hvm = vmconfig_is_hvm(spec->config);
         r = xenhost_new(spec->event, &host_events, vm, &vm->host, ret_why);
@@ -309,7 +334,7 @@ static int xen_available(const char **ret_why)
         return 0;
 }
 
-static int vm_make_config(Vm *vm, char **ret_why)
+int vm_make_config(Vm *vm, char **ret_why)
 {
         _cleanup_strbuf_ StrBuf notes = STRBUF_INIT;
         int r;
@@ -350,8 +375,23 @@ static int xen_describe(const VmSpec *spec, char **ret, char **ret_why)
         return 0;
 }
 
-/* From here on the domain is known, watched and reachable. Returns libxl's code. */
-static int vm_follow(Vm *vm)
+static void watch_hvm(Vm *vm)
+{
+        _cleanup_free_ char *text = NULL;
+        int64_t model = -1;
+        char path[64];
+        int r;
+
+        snprintf(path, sizeof path, "/local/domain/%u/image/device-model-pid", vm->domid);
+        text = vm_store_read(vm, path);
+        if (text)
+                (void) parse_i64(text, &model);
+        r = xenhvm_new(vm->spec.event, vm->domid, model, &hvm_events, vm, &vm->watch);
+        if (r < 0)
+                log_errno_full(LOG_WARNING, r, "Domain %u's sleep and the end of its device model will not be noticed", vm->domid);
+}
+
+int vm_follow(Vm *vm)
 {
         int r;
 
@@ -360,115 +400,10 @@ static int vm_follow(Vm *vm)
         r = xenchannel_new(vm->spec.event, vm->spec.dir, vm->domid, &vm->channel);
         if (r < 0)
                 log_errno_full(LOG_WARNING, r, "Domain %u has no channel to its host", vm->domid);
+        if (vm->hvm)
+                watch_hvm(vm);
         /* The end of a domain that ended while nobody looked is told by this very call. */
         return vm_watch_end(vm);
-}
-
-static void on_drive_emptied(void *userdata, int rc)
-{
-        Vm *vm = userdata;
-
-        if (rc != 0)
-                log_warning("A CD drive of domain %u begins with an empty medium in it: %s", vm->domid, vm_error(vm, rc));
-        if (!xen_empty_next_drive(vm, on_drive_emptied))
-                vm_finish(vm, 0, NULL);
-}
-
-static void on_created(void *userdata, int rc)
-{
-        Vm *vm = userdata;
-
-        vm->state_fd = safe_close(vm->state_fd);
-        if (rc == 0) {
-                vm->status = VM_STATUS_CREATED;
-                vm_store_make_nodes(vm);
-                if (vm_follow(vm) != 0)
-                        log_warning("The end of domain %u will not be noticed", vm->domid);
-                vm->spec.events->phase(vm->spec.userdata, TIMELINE_DEVICES);
-                if (xen_empty_next_drive(vm, on_drive_emptied))
-                        return;
-        } else
-                vm->status = VM_STATUS_ENDED;
-        vm_finish(vm, rc, NULL);
-}
-
-/* libxl's own reckoning. Where it cannot tell, creation itself will. */
-static int vm_check_memory(Vm *vm, char **ret_why)
-{
-        uint64_t need, have;
-
-        if (vm->spec.config->no_mem_check ||
-            libxl_domain_need_memory(xenhost_ctx(vm->host), &vm->config, vm->domid, &need) != 0 ||
-            libxl_get_free_memory(xenhost_ctx(vm->host), &have) != 0 || need <= have)
-                return 0;
-        *ret_why = strformat("Not_enough_free_memory: %llu MiB are needed, %llu MiB are available",
-                             (unsigned long long) need / 1024, (unsigned long long) have / 1024);
-        return -ENOMEM;
-}
-
-/* What of the hardware an HVM guest takes. */
-static int vm_check_capabilities(Vm *vm, char **ret_why)
-{
-        bool hvm = vm->config.c_info.type == LIBXL_DOMAIN_TYPE_HVM, directio = hvm && vm->spec.config->pci.n > 0;
-        libxl_physinfo host;
-
-        libxl_physinfo_init(&host);
-        if (hvm && libxl_get_physinfo(xenhost_ctx(vm->host), &host) == 0) {
-                hvm = !host.cap_hvm;
-                directio = directio && !host.cap_hvm_directio;
-        } else
-                hvm = directio = false;
-        libxl_physinfo_dispose(&host);
-        if (!hvm && !directio)
-                return 0;
-        *ret_why = strformat("RequiresMoreCapabilities(\"%s%s%s\")", hvm ? "config requires hvm" : "", hvm && directio ? ", " : "",
-                             directio ? "config requires directio" : "");
-        return -EOPNOTSUPP;
-}
-
-static int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why)
-{
-        _cleanup_(xen_freep) Vm *vm = NULL;
-        const char *why = "libxl cannot be used";
-        libxl_asyncprogress_how console = { .callback = NULL }; /* as an event */
-        libxl_ctx *ctx;
-        XenOp *op;
-        int r;
-
-        r = vm_new(spec, &vm, &why);
-        if (r < 0) {
-                safe_close(spec->restore_fd);
-                *ret_why = strdup(why);
-                return r;
-        }
-        vm->state_fd = spec->restore_fd;
-        vm->domid = (uint32_t) INVALID_DOMID;
-        r = vm_make_config(vm, ret_why);
-        if (r >= 0)
-                r = vm_check_capabilities(vm, ret_why);
-        if (r >= 0)
-                r = vm_check_memory(vm, ret_why);
-        if (r < 0)
-                return r;
-        if (spec->restore_fd < 0)
-                xen_fill_drives(vm);
-        op = vm_begin(vm, "Cannot create the domain", done, userdata, on_created, &r);
-        if (!op)
-                return r;
-        vm->status = VM_STATUS_OTHER;
-        ctx = xenhost_ctx(vm->host);
-        spec->events->phase(spec->userdata, TIMELINE_SPAWNED);
-        if (spec->restore_fd >= 0) {
-                libxl_domain_restore_params params;
-
-                libxl_domain_restore_params_init(&params);
-                params.stream_version = 2;
-                r = libxl_domain_create_restore(ctx, &vm->config, &vm->domid, vm->state_fd, -1, &params, xenop_how(op), &console);
-                libxl_domain_restore_params_dispose(&params);
-        } else
-                r = libxl_domain_create_new(ctx, &vm->config, &vm->domid, xenop_how(op), &console);
-        *ret = TAKE_PTR(vm);
-        return vm_started(op, r);
 }
 
 static void on_adopted(void *userdata, int rc)
@@ -562,6 +497,16 @@ static void on_running(void *userdata, int rc)
 {
         Vm *vm = userdata;
 
+        if (rc == 0 && vm->suspended && vm->saved_paused) {
+                XenOp *op = vm_continue(vm, on_running);
+
+                vm->saved_paused = false;
+                if (op)
+                        (void) vm_started(op, libxl_domain_unpause(xenhost_ctx(vm->host), vm->domid, xenop_how(op)));
+                else
+                        vm_finish(vm, ERROR_NOMEM, NULL);
+                return;
+        }
         if (rc == 0) {
                 vm->status = VM_STATUS_RUNNING;
                 if (vm->suspended && vm_watch_end(vm) != 0)
@@ -604,63 +549,6 @@ static int xen_pause(Vm *vm, VmDone done, void *userdata)
         return vm_started(op, libxl_domain_pause(xenhost_ctx(vm->host), vm->domid, xenop_how(op)));
 }
 
-/* A paravirtualised guest has answered by emptying its node, which libxl waited for. */
-static void on_asked(void *userdata, int rc)
-{
-        vm_finish(userdata, rc, rc == 0 ? "acknowledged" : NULL);
-}
-
-/* Without PV drivers there is only the power button. */
-static void on_poweroff_asked(void *userdata, int rc)
-{
-        Vm *vm = userdata;
-        XenOp *op;
-
-        if (rc != ERROR_NOPARAVIRT) {
-                on_asked(vm, rc);
-                return;
-        }
-        op = vm_continue(vm, vm_on_plain_done);
-        if (!op) {
-                vm_finish(vm, ERROR_NOMEM, NULL);
-                return;
-        }
-        (void) vm_started(op, libxl_send_trigger(xenhost_ctx(vm->host), vm->domid, LIBXL_TRIGGER_POWER, 0, xenop_how(op)));
-}
-
-static int xen_ask(Vm *vm, VmAsk what, VmDone done, void *userdata)
-{
-        libxl_ctx *ctx = xenhost_ctx(vm->host);
-        XenOp *op;
-        int r;
-
-        op = vm_begin(vm, "Cannot ask the guest", done, userdata,
-                      what == VM_ASK_POWEROFF ? on_poweroff_asked
-                      : what == VM_ASK_REBOOT ? on_asked
-                                              : vm_on_plain_done,
-                      &r);
-        if (!op)
-                return r;
-        switch (what) {
-        case VM_ASK_POWEROFF:
-                return vm_started(op, libxl_domain_shutdown(ctx, vm->domid, xenop_how(op)));
-        case VM_ASK_REBOOT:
-                return vm_started(op, libxl_domain_reboot(ctx, vm->domid, xenop_how(op)));
-        case VM_ASK_WAKE:
-                return vm_started(op, libxl_send_trigger(ctx, vm->domid, LIBXL_TRIGGER_S3RESUME, 0, xenop_how(op)));
-        case VM_ASK_SLEEP:
-                if (vm->hvm)
-                        return vm_started(op, libxl_send_trigger(ctx, vm->domid, LIBXL_TRIGGER_SLEEP, 0, xenop_how(op)));
-                xenop_finish(op, vm_store_write(vm, "control/shutdown", "s3") < 0 ? ERROR_FAIL : 0);
-                return 0;
-        case VM_ASK_HIBERNATE:
-                xenop_finish(op, vm_store_write(vm, "control/shutdown", "hibernate") < 0 ? ERROR_FAIL : 0);
-                return 0;
-        }
-        xenop_finish(op, ERROR_INVAL);
-        return 0;
-}
-
 static bool is_gone(Vm *vm)
 {
         libxl_dominfo info;
@@ -678,9 +566,13 @@ static void on_killed(void *userdata, int rc)
 
         /* It may have been destroyed as its guest ended, while this waited. */
         if (rc == 0 || is_gone(vm)) {
+                _cleanup_free_ char *screen = path_join(vm->spec.dir, "vnc.sock"); /* the device model's, which was killed */
+
                 vm->exists = false;
                 vm->status = VM_STATUS_ENDED;
                 rc = 0;
+                if (screen)
+                        (void) unlink(screen);
         }
         vm_finish(vm, rc, NULL);
 }
@@ -711,7 +603,9 @@ static int xen_kill(Vm *vm, _unused_ bool gently, VmDone done, void *userdata)
         vm->killing = true;
         if (vm->op) {
                 /* What is under way does not matter any more, but libxl must be through with it first: with a destruction wholly. */
-                if (vm->then != on_killed)
+                if (vm_turn_over(vm))
+                        xenop_finish(vm->op, ERROR_ABORTED);
+                else if (vm->then != on_killed)
                         xenop_abort(vm->op);
                 vm->kill_waiting = true;
         }
@@ -746,6 +640,7 @@ static int xen_save(Vm *vm, int fd, bool live, VmDone done, void *userdata)
         if (!op)
                 return r;
         vm->saving = true;
+        vm->saved_paused = vm->status == VM_STATUS_PAUSED;
         vm->state_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (vm->state_fd < 0)
                 return vm_started(op, ERROR_FAIL);
@@ -761,9 +656,12 @@ static void xen_save_cancel(Vm *vm)
 
 static char *xen_cannot_save(const Vm *vm)
 {
-        return vm->spec.config->disable_migrate ? strdup("disable-migrate is set")
-               : vm_busy(vm)                    ? strdup("Vm_bad_state: another change is under way")
-                                                : NULL;
+        if (vm->spec.config->disable_migrate)
+                return strdup("disable-migrate is set");
+        if (vm_busy(vm))
+                return strdup("Vm_bad_state: another change is under way");
+        /* The guest has a part in it. */
+        return vm->status == VM_STATUS_PAUSED && !vm->hvm ? strdup("it is paused, and a guest of its kind must run to be saved") : NULL;
 }
 
 const Backend xen_functions = {
@@ -781,6 +679,7 @@ const Backend xen_functions = {
         .show = xen_show,
         .stubdomid = xen_stubdomid,
         .checks_memory = true,
+        .host = xen_host,
         .free_kib = xen_free_kib,
         .process = xen_process,
         .details = xen_details,

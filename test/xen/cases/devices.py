@@ -15,11 +15,9 @@ def master(interface):
     return os.path.basename(os.path.realpath(path)) if os.path.exists(path) else None
 
 
-@case
-def hotplug():
-    """A disk and a card plugged in and out are seen by the guest; its memory follows the target."""
+def plug(kind):
     disk, ours, other = image("disk"), bridge("oxtbr0"), bridge("oxtbr1")
-    vm = Vm("pv", memory=160)
+    vm = Vm(kind, memory=160)
 
     def seen(what, n):
         wait_for(lambda: vm.lines()[-1][what] == n, CALL, "the guest to see %d %s" % (n, what))
@@ -64,6 +62,18 @@ def hotplug():
         wait_for(lambda: vm.lines()[-1]["kib"] < before - 10000, CALL, "the balloon")
     finally:
         vm.end()
+
+
+@case
+def hotplug():
+    """A disk and a card plugged in and out are seen by the guest; its memory follows the target."""
+    plug("pv")
+
+
+@case
+def hotplug_pvh():
+    """The same of a PVH guest."""
+    plug("pvh")
 
 
 @case

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """HVM guests, whose boot is beyond the emulation, and the config that libxl is given."""
+import ctypes
 import glob
 import json
 import os
+import signal
+import socket
 import subprocess
 
-from bed import CALL, LINE, ROOT, Vm, bridge, case, domains, image, listing, picture, store, wait_for, xl
+from bed import CALL, LINE, ROOT, RUNTIME, Vm, bridge, case, domains, image, listing, picture, store, wait_for, xl
 
 
 def arguments_of(path):
@@ -66,6 +69,57 @@ def hvm_devices():
         wait_for(lambda: not arguments_of(model[0]), CALL, "the device model to end")
     finally:
         vm.end()
+
+
+PLAIN = "kernel=\ninitrd=\nhvm=true\nacpi=true\napic=true\npae=true\ndisplay=vnc\non_crash=destroy\n"
+
+
+def set_sleep(domid, state):
+    """What a guest without drivers does that goes to sleep (3), and the hypervisor when it wakes (0)."""
+    xenctrl = ctypes.CDLL("libxenctrl.so.4.17")
+    xenctrl.xc_interface_open.restype = ctypes.c_void_p
+    handle = ctypes.c_void_p(xenctrl.xc_interface_open(None, None, 0))
+    assert xenctrl.xc_hvm_param_set(handle, domid, 14, ctypes.c_uint64(state)) == 0 # HVM_PARAM_ACPI_S_STATE
+    xenctrl.xc_interface_close(handle)
+
+
+def screen(vm):
+    """The first words of the VNC server at its socket."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(CALL)
+        s.connect("%s/vm/%s/vnc.sock" % (RUNTIME, vm.uuid))
+        return s.recv(12)
+
+
+@case
+def hvm_beside():
+    """HVM: two side by side, their screens on sockets; sleep is seen, a deaf one halted at once, a killed device model is a crash."""
+    one, other = Vm("hvm", extra=PLAIN, memory=96), Vm("hvm", extra=PLAIN, memory=96)
+    try:
+        for vm in one, other:
+            vm.command("start", LINE, paused="true")
+        for vm in one, other:
+            assert screen(vm).startswith(b"RFB ") and vm.command("get-vnc") == ""
+        set_sleep(one.domid(), 3)
+        wait_for(lambda: "power-state:3" in one.told() and one.command("get-acpi-state") == "3", CALL, "the sleep to be told")
+        set_sleep(one.domid(), 0)
+        wait_for(lambda: "power-state:0" in one.told() and one.command("get-acpi-state") == "0", CALL, "the waking to be told")
+        one.command("unpause")
+        one.command("halt", LINE) # it has not come to switch its power button on
+        assert one.state() == "shutdown" and one.name not in domains() and "error:crashed" not in one.told(), one.told()
+        other.command("unpause")
+        domain = "/local/domain/%d" % other.domid()
+        other.monitor.kill() # the next monitor watches it, too
+        other.monitor.wait()
+        other.spawn()
+        assert other.state() == "running"
+        os.kill(int(store(domain)[domain + "/image/device-model-pid"]), signal.SIGKILL)
+        wait_for(lambda: "error:crashed" in other.told(), CALL, "the crash to be told")
+        other.wait_state("shutdown")
+        assert other.name not in domains()
+    finally:
+        one.end()
+        other.end()
 
 
 def flat(value, path=""):

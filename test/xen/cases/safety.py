@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is killed, refused, leaked or not ours."""
+import fcntl
 import glob
 import os
 import re
@@ -9,13 +10,11 @@ import subprocess
 import threading
 import uuid as uuids
 
-from bed import CALL, INITRD, KERNEL, LINE, ROOT, Vm, case, domains, image, store, wait_for, xl
+from bed import CALL, INITRD, KERNEL, LINE, ROOT, RUNTIME, Vm, case, domains, image, store, wait_for, xl
 
 
-@case
-def killed_monitor():
-    """xenvm killed: the domain runs on, a new xenvm takes it over; an end meanwhile is noticed."""
-    vm = Vm("pv")
+def kill_monitor(kind):
+    vm = Vm(kind)
     try:
         vm.command("start", LINE)
         vm.up()
@@ -35,6 +34,18 @@ def killed_monitor():
         assert vm.state() == "running"
     finally:
         vm.end()
+
+
+@case
+def killed_monitor():
+    """xenvm killed: the domain runs on, a new xenvm takes it over; an end meanwhile is noticed."""
+    kill_monitor("pv")
+
+
+@case
+def killed_monitor_pvh():
+    """The same of a PVH guest."""
+    kill_monitor("pvh")
 
 
 def domids():
@@ -208,6 +219,26 @@ def too_much_memory():
     try:
         error = vm.fails("start", LINE)
         assert re.search("Not_enough_free_memory: [0-9]+ MiB are needed, [0-9]+ MiB are available", error), error
+    finally:
+        vm.end()
+
+
+@case
+def one_at_a_time():
+    """A start waits while another domain of the host is built, and can be called off meanwhile."""
+    vm = Vm("pvh", extra="kernel=%s\ninitrd=\n" % idle_kernel(), memory=32)
+    try:
+        with open(RUNTIME + "/buildvm.lock", "w") as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            for call_off in True, False:
+                told = len(vm.told())
+                in_background(vm, "start")
+                wait_for(lambda: "vm:state:creating-domain" in vm.told()[told:], CALL, "the start")
+                assert vm.state() == "creating-domain" and domids() == {0}
+                if call_off:
+                    vm.command("destroy")
+                    assert vm.state() == "shutdown"
+        vm.wait_state("running")
     finally:
         vm.end()
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Xenstore: what OpenXT's guests and tools find there, and what they tell by writing there."""
+import ctypes
 import subprocess
 
 from bed import CALL, LINE, Vm, case, store, wait_for
@@ -45,5 +46,39 @@ def nodes():
         vm.command("quit")
         vm.monitor.wait(20)
         assert not store("/state/" + vm.uuid)
+    finally:
+        vm.end()
+
+
+def write_often(path, times):
+    """As a guest could: with one connection, so as fast as xenstore takes it."""
+    xenstore = ctypes.CDLL("libxenstore.so.4")
+    xenstore.xs_open.restype = ctypes.c_void_p
+    handle = ctypes.c_void_p(xenstore.xs_open(0))
+    for n in range(times):
+        value = b"%d" % (n % 5)
+        assert xenstore.xs_write(handle, 0, path.encode(), value, len(value))
+    xenstore.xs_close(handle)
+
+
+def resident_kib(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int([line for line in f if line.startswith("VmRSS")][0].split()[1])
+
+
+@case
+def flood():
+    """A guest that writes its nodes without end costs the monitor no memory, and its last word is heard."""
+    vm = Vm("pv")
+    try:
+        vm.command("start", LINE, paused="true")
+        power = "/local/domain/%d/power-state" % vm.domid()
+        write_often(power, 500)
+        before = resident_kib(vm.monitor.pid)
+        write_often(power + "/below", 5000)
+        after = resident_kib(vm.monitor.pid)
+        assert after < before + 300, (before, after)
+        write(power, "5")
+        wait_for(lambda: vm.command("get-acpi-state") == "5", CALL, "the last state")
     finally:
         vm.end()
