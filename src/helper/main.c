@@ -261,6 +261,13 @@ static void cpu_bind(_unused_ Helper *h, _unused_ Client *c, const HelperRequest
                 a->error = NULL;
 }
 
+static void host_info(Helper *h, _unused_ Client *c, _unused_ const HelperRequest *q, Answer *a)
+{
+        a->fd = monitor_host_info(h->daemon->event);
+        if (a->fd < 0)
+                a->error = a->fd == -EOPNOTSUPP ? "this is no Xen host: its kernel knows it all" : "xenvm cannot be started";
+}
+
 static void client_free(Client *c);
 static int send_answer(Client *c, const Answer *a);
 static int serve_lines(Client *c);
@@ -298,6 +305,7 @@ static void (*const request_functions[_HELPER_REQUEST_MAX])(Helper *, Client *, 
         [HELPER_VM_END] = vm_end,
         [HELPER_CONSOLE_GIVE] = console_give,
         [HELPER_CPU_BIND] = cpu_bind,
+        [HELPER_HOST_INFO] = host_info,
         [HELPER_MONITOR_START] = start_monitor,
 };
 

@@ -114,3 +114,43 @@ int monitor_start(sd_event *event, const Paths *p, const char *user, const char 
         (void) TAKE_PTR(s);
         return 0;
 }
+
+/* Its output is the caller's to read; it is only waited for here. */
+static int on_exit_of_look(sd_event_source *source, int fd, _unused_ uint32_t events, _unused_ void *userdata)
+{
+        siginfo_t si = { 0 };
+
+        if (waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
+                return 0;
+        n_starting--;
+        sd_event_source_disable_unref(source); /* with its descriptor */
+        return 0;
+}
+
+int monitor_host_info(sd_event *event)
+{
+        char *const args[] = { (char *) "--print-host", NULL };
+        _cleanup_close_ int in = -EBADF, out = -EBADF, pidfd = -EBADF;
+        SpawnOptions options = SPAWN_OPTIONS_INIT;
+        sd_event_source *exit;
+        int fds[2], r;
+
+        if (!xen_control_access(F_OK))
+                return -EOPNOTSUPP;
+        if (n_starting >= STARTING_MAX)
+                return -EBUSY;
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        in = fds[0];
+        options.stdout_fd = out = fds[1];
+        r = spawn(SPAWN_XENVM, args, &options, NULL, &pidfd);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(event, &exit, pidfd, EPOLLIN, on_exit_of_look, NULL);
+        if (r < 0)
+                return r;
+        (void) sd_event_source_set_io_fd_own(exit, true);
+        (void) TAKE_FD(pidfd);
+        n_starting++;
+        return TAKE_FD(in);
+}

@@ -161,6 +161,7 @@ static const struct {
         [HELPER_VM_END] = { "vm-end", { &parameter_uuid } },
         [HELPER_CONSOLE_GIVE] = { "console-give", { &parameter_pid } },
         [HELPER_CPU_BIND] = { "cpu-bind", { &parameter_pid, &parameter_cpus } },
+        [HELPER_HOST_INFO] = { "host-info", { NULL } },
         [HELPER_MONITOR_START] = { "monitor-start", { &parameter_uuid } },
 };
 

@@ -27,6 +27,7 @@ typedef enum HelperRequestId {
         HELPER_VM_END,      /* kills such a process (a pidfd of it goes along, or it is gone already) and removes its group */
         HELPER_CONSOLE_GIVE, /* makes the terminal of such a process the caller's, and says which it is */
         HELPER_CPU_BIND,    /* says on which CPUs of the host a thread of such a process runs */
+        HELPER_HOST_INFO,   /* on a Xen host: what the hypervisor says of it, to be read from the descriptor */
         HELPER_MONITOR_START, /* on a Xen host: the monitor of that VM, which needs root there */
         _HELPER_REQUEST_MAX,
 } HelperRequestId;

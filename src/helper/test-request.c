@@ -53,6 +53,7 @@ int main(void)
         assert(parse("{\"bridge\":\"b\",\"tap\":\"oxt12\",\"request\":\"tap-move\"}", &r) == 0 && r.id == HELPER_TAP_MOVE && streq(r.tap, "oxt12"));
         assert(parse("{\"request\":\"device-open\",\"device\":\"vhost-net\"}", &r) == 0 && streq(helper_device_path(r.device), "/dev/vhost-net"));
         assert(parse("{\"request\":\"vm-scope\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\"pid\":\"77\"}", &r) == 0 && r.pid == 77);
+        assert(parse("{\"request\":\"host-info\"}", &r) == 0 && r.id == HELPER_HOST_INFO);
         assert(parse("{\"request\":\"monitor-start\",\"uuid\":\"00000000-0000-0000-0000-000000000001\"}", &r) == 0 && r.id == HELPER_MONITOR_START);
         assert(parse("{\"request\":\"vm-start\",\"uuid\":\"00000000-0000-0000-0000-000000000001\",\"weight\":\"50\",\"accel\":\"kvm\",\"pci\":\"0000:00:1b.0 0000:00:1b.1\"}", &r) == 0 &&
                r.weight == 50 && r.kvm && streq(r.pci, "0000:00:1b.0 0000:00:1b.1"));

@@ -4,6 +4,7 @@
 #include "cd-drives.h"
 #include "guest-nodes.h"
 #include "hooks.h"
+#include "host-xen.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "memory.h"
@@ -225,6 +226,8 @@ static void handle_state(Vm *vm, VmState s)
         if (s == VM_SHUTDOWN && (vm->reason == REASON_HALT || vm->reason == REASON_ACPI_POWEROFF || vm->reason == REASON_HIBERNATE))
                 power_link(vm, vm->reason == REASON_HIBERNATE ? "hibernate" : "shutdown");
         tell_state(vm, shown);
+        if (s == VM_RUNNING || s == VM_SHUTDOWN)
+                host_xen_refresh(vm->manager); /* its memory is taken, or free again */
         /* The start after a reboot is a part of it, and comes before what waits. */
         if (s == VM_REBOOTED)
                 after_stop(vm, s);

@@ -361,7 +361,7 @@ static int get(Call *c, const BusProperty *p, sd_bus_message *reply)
         case PLAYBACK_PCM:
                 return append_text(reply, db_text(m, "/audio/playback-pcm", "00-00"));
         case CPU_COUNT:
-                return append_int(reply, sysconf(_SC_NPROCESSORS_ONLN));
+                return append_int(reply, host_cpus(m));
         case ETH0_MAC:
                 return append_owned(reply, host_nic(m, false, false));
         case ETH0_MODEL:

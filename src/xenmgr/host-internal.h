@@ -3,6 +3,7 @@
 /* What host.c reads and host-dbus.c serves. Texts are to be freed; NULL: not there. */
 #include "cd-drives.h"
 #include "host.h"
+#include "host-xen.h"
 #include "pci.h"
 
 #define DISPLAY_GPUS "/xenmgr/dh/gpu"
@@ -31,6 +32,7 @@ struct HostState {
         char *sound[2];  /* pcm, cards */
         CdTold cd_told[16];
         sd_event_source *storage_timer, *cd_timer;
+        XenFacts *xen; /* NULL: no Xen host */
         bool ui_ready;
         bool licensed; /* as it was read or told last */
 };

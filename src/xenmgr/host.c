@@ -104,14 +104,19 @@ static int64_t meminfo_mib(const char *key)
         return text ? strtoll(text, NULL, 10) / 1024 : -1;
 }
 
-int64_t host_total_memory_mib(_unused_ Manager *m)
+int64_t host_total_memory_mib(Manager *m)
 {
-        return meminfo_mib("MemTotal");
+        return host_is_xen() ? host_xen_total_mib(m) : meminfo_mib("MemTotal");
 }
 
-int64_t host_free_memory_mib(_unused_ Manager *m)
+int64_t host_free_memory_mib(Manager *m)
 {
-        return meminfo_mib("MemAvailable");
+        return host_is_xen() ? host_xen_free_mib(m) : meminfo_mib("MemAvailable");
+}
+
+int64_t host_cpus(Manager *m)
+{
+        return host_is_xen() ? host_xen_cpus(m) : sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 bool host_is_xen(void)
@@ -306,6 +311,7 @@ HostState *host_free(HostState *h)
         sd_event_source_disable_unref(h->storage_timer);
         sd_event_source_disable_unref(h->cd_timer);
         host_events_end();
+        host_xen_free(h->xen);
         for (size_t i = 0; i < ELEMENTSOF(h->facts); i++)
                 free(h->facts[i]);
         for (size_t i = 0; i < ELEMENTSOF(h->nics); i++)

@@ -12,6 +12,7 @@ HostState *host_free(HostState *h);
 /* MiB; -1: not known. */
 int64_t host_total_memory_mib(Manager *m);
 int64_t host_free_memory_mib(Manager *m);
+int64_t host_cpus(Manager *m);
 /* Xen is below us: memory is the hypervisor's, and one VM can serve another's devices. */
 bool host_is_xen(void);
 

@@ -10,6 +10,7 @@
 #include "intent.h"
 #include "host.h"
 #include "import.h"
+#include "host-xen.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "monitor-client.h"
@@ -499,6 +500,7 @@ int manager_start(Daemon *d, void *userdata, _unused_ char *words[])
         m->host = host_new(m);
         if (!m->host)
                 return log_oom();
+        host_xen_refresh(m);
         vm_properties_init();
         record_properties_init();
         root_properties_init();

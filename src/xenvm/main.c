@@ -26,7 +26,7 @@
 
 static const char *arg_config, *arg_uuid, *arg_backend, *arg_state_dir, *arg_runtime_dir, *arg_bus, *arg_check,
         *arg_print_backend, *arg_user;
-static bool arg_strict, arg_foreground, arg_dbus = true, arg_json, arg_session, arg_attach, arg_debug;
+static bool arg_strict, arg_foreground, arg_dbus = true, arg_json, arg_session, arg_attach, arg_debug, arg_print_host;
 
 static const Option options[] = {
         { "config", 0, "FILE", OPTION_STRING, &arg_config, "Config file of the VM", NULL },
@@ -34,6 +34,7 @@ static const Option options[] = {
         { "strict-config", 0, NULL, OPTION_FLAG, &arg_strict, "Do not start with errors in the config", NULL },
         { "check", 0, "FILE", OPTION_STRING, &arg_check, "Only check a config file", NULL },
         { "print-backend", 0, "FILE", OPTION_STRING, &arg_print_backend, "Show what would be run for a config file", NULL },
+        { "print-host", 0, NULL, OPTION_FLAG, &arg_print_host, "Show what Xen has: memory and CPUs of the host, as JSON", NULL },
         { "no-daemonize", 0, NULL, OPTION_FLAG, &arg_foreground, "Stay in the foreground, log to stderr", NULL },
         { "monitor-dbus", 0, "BOOL", OPTION_BOOL, &arg_dbus, "Serve D-Bus (default: true)", NULL },
         { "monitor-json", 0, "BOOL", OPTION_BOOL, &arg_json, "Serve the unix socket (default: only without D-Bus)", NULL },
@@ -160,6 +161,21 @@ static int check(const Paths *paths, const VmConfig *c)
         b = choose_backend(c);
         /* What libxl would be given only root can see. */
         return b && (b == &backend_qemu || geteuid() == 0) ? describe(paths, b, c, &text) : 0;
+}
+
+static int print_host(void)
+{
+        const char *why = "it cannot be asked";
+        const Backend *b = backend_choose("xen", &why);
+        HostFacts facts;
+
+        if (!b || b->available(&why) < 0 || b->host(&facts) < 0) {
+                fprintf(stderr, "xenvm: %s\n", why);
+                return EXIT_START_FAILED;
+        }
+        printf("{\"total-kib\":%llu,\"free-kib\":%llu,\"cpus\":%u}\n", (unsigned long long) facts.total_kib,
+               (unsigned long long) facts.free_kib, facts.cpus);
+        return 0;
 }
 
 static int go_to_background(int log_fd)
@@ -425,6 +441,8 @@ int main(int argc, char *argv[])
         first = options_parse(&program, argc, argv, EXIT_USAGE, &status);
         if (first < 0)
                 return status;
+        if (arg_print_host)
+                return print_host();
         file = arg_check ? arg_check : arg_print_backend ? arg_print_backend : arg_config ? arg_config : argv[first];
         if (!file && !arg_uuid) {
                 fprintf(stderr, "xenvm: a config file or --uuid is needed\n");

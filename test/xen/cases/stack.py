@@ -321,6 +321,22 @@ def stack_xenstore():
 
 
 @case(seconds=150)
+def stack_host():
+    """The host's memory and CPUs are those that the hypervisor has, not dom0's."""
+    World.get()
+
+    def xl(name):
+        return int(re.search(r"^%s *: (\d+)" % name, bed.xl("info").stdout, re.M)[1])
+
+    def host(name):
+        return int(good("xec", "-o", "/host", "-i", XENMGR + ".host", "get", name))
+
+    wait_for(lambda: host("total-mem") == xl("total_memory"), CALL, "the memory of the host, not %d MiB" % host("total-mem"))
+    wait_for(lambda: abs(host("free-mem") - xl("free_memory")) <= 1, CALL, "the free memory, not %d MiB" % host("free-mem"))
+    assert host("cpu-count") == xl("nr_cpus") and host("avail-mem") >= host("free-mem")
+
+
+@case(seconds=150)
 def stack_memory():
     """A guest gives back what it has above its memory-min for one that starts; what none can give back is error 101."""
     rich, poor = World.get(), Guest("sleep 9999")
