@@ -153,7 +153,7 @@ const VmKey vm_keys[] = {
         { "memory-min", "config/memory-min", VMKEY_INT, VMKEY_OPTIONAL, "", NULL,
           VMKEY_EFFECT_MANAGER, NULL, "Lower limit of the memory in MiB; memory if not set" },
         { "memory-target", NULL, VMKEY_INT, VMKEY_READ_ONLY, "0", NULL,
-          VMKEY_EFFECT_COMPUTED, NULL, "Memory that the running VM has, in MiB" },
+          VMKEY_EFFECT_COMPUTED, NULL, "Memory that the running VM is to have, in MiB" },
         { "vcpus", "config/vcpus", VMKEY_INT, 0, "0", NULL, VMKEY_EFFECT_CONFIG, "vcpus", "Number of virtual CPUs" },
         { "cores-per-socket", "config/cores-per-socket", VMKEY_INT, 0, "0", NULL,
           VMKEY_EFFECT_CONFIG, "cores-per-socket", "Cores in a socket; vcpus if not set" },
