@@ -123,11 +123,11 @@ def given_back():
             for key, value in (("memory", memory), ("memory-min", least)):
                 vm.object.Set(whole.VM, key, whole.dbus.Int32(value), dbus_interface=whole.dbus.PROPERTIES_IFACE)
         rich.start()
-        rich.wait_for("guest is up", 60)
+        rich.wait_for("guest is up", 150)
         poor.start()
         assert rich.get("state") == poor.get("state") == "running"
         assert "is asked for" in stack.log_of("xenmgr")
-        poor.wait_for("guest is up", 60)
+        poor.wait_for("guest is up", 150)
     finally:
         del os.environ["OXT_VM_MEMORY"]
         stack.stop()
