@@ -61,6 +61,7 @@ def counted_once(life):
 def saved_counts(life):
     """A VM that goes on from a file is granted its memory as one that starts is, and passes the same checks."""
     saved, other = life.guest(config={"memory": "64"}), life.guest(config={"memory": "64"})
+    life.stack.env["XENVM_TIMEOUT_SCALE"] = "1"  # nothing is waited for in vain
     limited(life, 100)
     file = life.stack.state + "/storage/saved"
     life.start(saved)
