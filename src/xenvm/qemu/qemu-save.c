@@ -131,9 +131,10 @@ static void on_fd_given(void *userdata, int r, _unused_ json_object *value, cons
 {
         Vm *vm = userdata;
 
-        if (r >= 0 && vm_request(vm, "migrate", texts("uri", "fd:" FD_NAME), on_migrating, vm) >= 0)
+        /* Before it has begun QEMU has nothing to cancel. */
+        if (r >= 0 && !vm->saving.cancelled && vm_request(vm, "migrate", texts("uri", "fd:" FD_NAME), on_migrating, vm) >= 0)
                 return;
-        save_failed(vm, r < 0 ? text : "QEMU cannot be asked");
+        save_failed(vm, r < 0 ? text : vm->saving.cancelled ? "cancelled" : "QEMU cannot be asked");
 }
 
 static int give_fd(Vm *vm, int fd, QmpDone done)
