@@ -180,7 +180,8 @@ def ended_while_away(life):
     oxt.wait_for(lambda: life.record(rebooted)["state"] == "rebooted", 20, "the second reboot")
     life.kill("bin/xenvm", rebooted)
     life.restart_manager()
-    life.wait_state(rebooted, "running")
+    life.call(rebooted, VM, "pause", timeout=60)  # behind the start, which is a part of the reboot
+    assert life.state(rebooted) == "paused"
 
 
 @with_life

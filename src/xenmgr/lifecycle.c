@@ -475,6 +475,19 @@ void lifecycle_state_changed(Vm *vm)
                 job_go_on(vm->job);
 }
 
+/* Nothing of the running job was done yet, and the start after a reboot comes before what waits. */
+static void let_restart_pass(Vm *vm)
+{
+        Job *j = vm->job, *restart = j->next;
+
+        job_stop_waiting(j);
+        j->running = false;
+        j->next = restart->next;
+        restart->next = j;
+        vm->job = restart;
+        job_begin(restart);
+}
+
 void lifecycle_monitor_up(Vm *vm, VmState state)
 {
         bool found = vm->unknown_state, fresh = found && vm->fresh;
@@ -488,7 +501,9 @@ void lifecycle_monitor_up(Vm *vm, VmState state)
         if (vm->state == VM_RUNNING)
                 network_found(vm);
         j = vm->job;
-        if (j && j->running && j->waits_monitor)
+        if (j && j->running && j->waits_monitor && j->step == kinds[j->kind].first && j->next && j->next->flags & JOB_AGAIN)
+                let_restart_pass(vm);
+        else if (j && j->running && j->waits_monitor)
                 job_go_on(j);
         else if (!j && start_interrupted(vm, state))
                 start_resume(vm);
