@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 import uuid as uuids
 import zlib
@@ -107,6 +108,25 @@ def domains():
         if len(words) >= 2 and words[1] != "0":
             found[words[0]] = int(words[1])
     return found
+
+
+def for_both(of_kind):
+    """Runs of_kind("pv") and of_kind("pvh") side by side: much of what a guest under emulation does is waiting."""
+    errors = []
+
+    def run(kind):
+        try:
+            of_kind(kind)
+        except BaseException as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=run, args=(kind,), daemon=True) for kind in ("pv", "pvh")]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if errors: # of two that of a guest which the emulation spoiled is no news
+        raise next((e for e in errors if not isinstance(e, Silent)), errors[0])
 
 
 class Silent(AssertionError):

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 
-from bed import CALL, LINE, ROOT, RUNTIME, Vm, bridge, case, image, store, wait_for
+from bed import CALL, LINE, ROOT, RUNTIME, Vm, bridge, case, for_both, image, store, wait_for
 
 
 def master(interface):
@@ -16,7 +16,7 @@ def master(interface):
 
 
 def plug(kind):
-    disk, ours, other = image("disk"), bridge("oxtbr0"), bridge("oxtbr1")
+    disk, ours, other = image("disk-" + kind), bridge("oxtbr0"), bridge("oxtbr1")
     vm = Vm(kind, memory=160)
 
     def seen(what, n):
@@ -66,14 +66,8 @@ def plug(kind):
 
 @case
 def hotplug():
-    """A disk and a card plugged in and out are seen by the guest; its memory follows the target."""
-    plug("pv")
-
-
-@case
-def hotplug_pvh():
-    """The same of a PVH guest."""
-    plug("pvh")
+    """PV and PVH: a disk and a card plugged in and out are seen by the guest; its memory follows the target."""
+    for_both(plug)
 
 
 @case

@@ -3,10 +3,10 @@
 import subprocess
 import time
 
-from bed import CALL, LINE, Vm, bridge, case, domains, image, listing, wait_for
+from bed import CALL, LINE, Vm, bridge, case, domains, for_both, image, listing, wait_for
 
 
-def life(kind):
+def life_of(kind):
     vm = Vm(kind)
     try:
         assert vm.state() == "shutdown" and vm.domid() == -1
@@ -30,15 +30,9 @@ def life(kind):
 
 
 @case
-def pv_life():
-    """PV: start, pause, unpause, destroy."""
-    life("pv")
-
-
-@case
-def pvh_life():
-    """PVH: start, pause, unpause, destroy."""
-    life("pvh")
+def life():
+    """PV and PVH: start, pause, unpause, destroy."""
+    for_both(life_of)
 
 
 @case
@@ -66,7 +60,7 @@ def as_xl_sees_it():
             subprocess.run(["losetup", "-d", "/dev/loop7"])
 
 
-def requests(kind):
+def requests_of(kind):
     vm = Vm(kind)
     try:
         vm.command("start", LINE)
@@ -83,12 +77,6 @@ def requests(kind):
 
 
 @case
-def pv_requests():
-    """PV: reboot with auto-start, then a clean halt."""
-    requests("pv")
-
-
-@case
-def pvh_requests():
-    """PVH: reboot with auto-start, then a clean halt."""
-    requests("pvh")
+def requests():
+    """PV and PVH: reboot with auto-start, then a clean halt."""
+    for_both(requests_of)

@@ -2,12 +2,12 @@
 """Checkpoint, suspend and restore."""
 import os
 
-from bed import CALL, LINE, ROOT, Vm, case, domains, wait_for
+from bed import CALL, LINE, ROOT, Vm, case, domains, for_both, wait_for
 
 
-def save_and_restore(kind, live):
+def save_and_restore(kind):
     vm = Vm(kind)
-    image = ROOT + "/image"
+    image = "%s/%s.image" % (ROOT, kind)
     try:
         vm.command("start", LINE)
         vm.up()
@@ -15,7 +15,7 @@ def save_and_restore(kind, live):
         assert vm.state() == "running"
         n = vm.lines()[-1]["count"]
         wait_for(lambda: vm.lines()[-1]["count"] > n, CALL, "the guest to count on after the checkpoint")
-        vm.command("suspend", LINE, file=image, live=live)
+        vm.command("suspend", LINE, file=image, live="true" if kind == "pvh" else "false")
         assert vm.state() == "suspended" and vm.name not in domains()
         n = vm.lines()[-1]["count"]
         vm.command("restore", LINE, file=image)
@@ -31,12 +31,6 @@ def save_and_restore(kind, live):
 
 
 @case
-def pv_save():
-    """PV: checkpoint, suspend and restore; the guest counts on where it was, and its end is noticed."""
-    save_and_restore("pv", "false")
-
-
-@case
-def pvh_save():
-    """PVH: the same, suspended while it runs (live)."""
-    save_and_restore("pvh", "true")
+def save():
+    """PV and (live) PVH: checkpoint, suspend and restore; the guest counts on where it was, and its end is noticed."""
+    for_both(save_and_restore)
