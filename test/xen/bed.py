@@ -70,11 +70,15 @@ def image(name, mib=8):
     return path
 
 
+making_bridges = threading.Lock()
+
+
 def bridge(name):
     """A bridge of dom0."""
-    if not os.path.exists("/sys/class/net/" + name):
-        subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
-        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    with making_bridges:
+        if not os.path.exists("/sys/class/net/" + name):
+            subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+            subprocess.run(["ip", "link", "set", name, "up"], check=True)
     return name
 
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * How a domain comes to be. Domains of one host are built one after the other, so that two never count on the same
- * free memory: a lock on a file is held from the look at it until the memory is the domain's. Who ends lets go of it,
- * however it ends.
+ * free memory: a lock on a file is held from the look at it until libxl says that the domain is made. Who ends lets go
+ * of it, however it ends.
  */
 #include "fs.h"
 #include "log.h"
