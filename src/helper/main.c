@@ -16,8 +16,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <linux/sockios.h>
-
 #include "cgroup.h"
 #include "daemon.h"
 #include "fs.h"
@@ -25,6 +23,7 @@
 #include "log.h"
 #include "limit.h"
 #include "monitor.h"
+#include "net-bridge.h"
 #include "parse.h"
 #include "request.h"
 #include "settings.h"
@@ -68,37 +67,11 @@ typedef struct Answer {
         int fd;            /* to be handed over, or -EBADF */
 } Answer;
 
-static int is_bridge(const char *name)
-{
-        _cleanup_free_ char *path = strformat("/sys/class/net/%s/bridge", name);
-
-        return path && access(path, F_OK) == 0;
-}
-
-static int bridge_add(const char *bridge, const char *tap)
-{
-        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        struct ifreq r = { 0 };
-
-        if (fd < 0)
-                return -errno;
-        snprintf(r.ifr_name, sizeof r.ifr_name, "%s", bridge);
-        r.ifr_ifindex = (int) if_nametoindex(tap);
-        if (r.ifr_ifindex == 0 || ioctl(fd, SIOCBRADDIF, &r) < 0)
-                return -errno;
-        r = (struct ifreq) { 0 };
-        snprintf(r.ifr_name, sizeof r.ifr_name, "%s", tap);
-        if (ioctl(fd, SIOCGIFFLAGS, &r) < 0)
-                return -errno;
-        r.ifr_flags |= IFF_UP;
-        return ioctl(fd, SIOCSIFFLAGS, &r) < 0 ? -errno : 0;
-}
-
 static const char *check_bridge(const char *bridge)
 {
         if (!words_contain(setting_text(SETTING_HELPER_BRIDGES), bridge))
                 return "the setting helper.bridges does not name this bridge";
-        return is_bridge(bridge) ? NULL : "there is no such bridge";
+        return bridge_exists(bridge) ? NULL : "there is no such bridge";
 }
 
 /* The device lives as long as its descriptor is open somewhere, so that nothing is left behind. */
@@ -115,7 +88,7 @@ static void tap_create(_unused_ Helper *h, Client *c, const HelperRequest *q, An
                 a->error = "/dev/net/tun does not open";
         else if (ioctl(fd, TUNSETIFF, &r) < 0 || ioctl(fd, TUNSETOWNER, (unsigned long) c->uid) < 0)
                 a->error = "the kernel makes no tap device";
-        else if (bridge_add(q->bridge, r.ifr_name) < 0)
+        else if (bridge_move(r.ifr_name, q->bridge) < 0)
                 a->error = "the tap device cannot be added to the bridge";
         else {
                 limit_forget(r.ifr_name);
@@ -145,27 +118,10 @@ static void tap_limit(_unused_ Helper *h, Client *c, const HelperRequest *q, Ans
 
 static void tap_move(_unused_ Helper *h, Client *c, const HelperRequest *q, Answer *a)
 {
-        _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        _cleanup_free_ char *master = strformat("/sys/class/net/%s/master", q->tap);
-        char old[256];
-        ssize_t n;
-
         a->error = check_bridge(q->bridge);
-        if (a->error)
-                return;
-        if (fd < 0 || !master || !tap_belongs_to(q->tap, c->uid)) {
+        if (!a->error && !tap_belongs_to(q->tap, c->uid))
                 a->error = "there is no such tap device of this user";
-                return;
-        }
-        n = readlink(master, old, sizeof old - 1);
-        if (n > 0) {
-                struct ifreq r = { .ifr_ifindex = (int) if_nametoindex(q->tap) };
-
-                old[n] = '\0';
-                snprintf(r.ifr_name, sizeof r.ifr_name, "%.15s", strrchr(old, '/') ? strrchr(old, '/') + 1 : old);
-                (void) ioctl(fd, SIOCBRDELIF, &r);
-        }
-        if (bridge_add(q->bridge, q->tap) < 0)
+        if (!a->error && bridge_move(q->tap, q->bridge) < 0)
                 a->error = "the tap device cannot be added to the bridge";
 }
 

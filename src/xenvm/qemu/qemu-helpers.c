@@ -16,9 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bridge.h"
 #include "fs.h"
 #include "log.h"
+#include "net-bridge.h"
 #include "qemu-vm.h"
 #include "spawn.h"
 #include "strbuf.h"

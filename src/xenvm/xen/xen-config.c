@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "bridge.h"
 #include "log.h"
+#include "net-bridge.h"
 #include "parse.h"
 #include "xen-firmware.h"
 #include "xen-ids.h"

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The Xen back end: devices and memory of a domain that runs. */
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "bridge.h"
 #include "log.h"
+#include "net-bridge.h"
 #include "parse.h"
 #include "strbuf.h"
 #include "xen-ids.h"
@@ -212,42 +209,6 @@ bool xen_empty_next_drive(Vm *vm, XenOpDone then)
         return false;
 }
 
-/*
- * Moves a network interface of this host from one bridge to another, or onto one; then it is up. After a failure it is where it
- * was.
- */
-static int move_interface(const char *name, const char *bridge)
-{
-        _cleanup_close_ int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        _cleanup_free_ char *path = strformat("/sys/class/net/%s/brport/bridge", name), *now = path ? realpath(path, NULL) : NULL;
-        struct ifreq request = { .ifr_ifindex = (int) if_nametoindex(name) };
-        int r;
-
-        if (s < 0 || request.ifr_ifindex == 0)
-                return -errno;
-        if (now) {
-                snprintf(request.ifr_name, sizeof request.ifr_name, "%s", strrchr(now, '/') + 1);
-                if (ioctl(s, SIOCBRDELIF, &request) < 0)
-                        return -errno;
-        }
-        snprintf(request.ifr_name, sizeof request.ifr_name, "%s", bridge);
-        if (ioctl(s, SIOCBRADDIF, &request) < 0) {
-                r = -errno;
-                if (now) {
-                        snprintf(request.ifr_name, sizeof request.ifr_name, "%s", strrchr(now, '/') + 1);
-                        (void) ioctl(s, SIOCBRADDIF, &request);
-                }
-                return r;
-        }
-        /* One that began without a cable is not. */
-        request = (struct ifreq) { 0 };
-        snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
-        if (ioctl(s, SIOCGIFFLAGS, &request) < 0)
-                return -errno;
-        request.ifr_flags |= IFF_UP;
-        return ioctl(s, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
-}
-
 /* Where the tools, and libxl's scripts at the card's end, look for it; what waits for a script's success hears of it. */
 static void write_bridge(Vm *vm, const VmNic *nic, const char *bridge)
 {
@@ -279,9 +240,9 @@ int xen_set_link(Vm *vm, const VmNic *nic, const char *bridge, VmDone done, void
                 return vm_refuse(vm, what, done, userdata, -ENODEV, strformat("the host has no bridge '%s'", bridge));
         snprintf(name, sizeof name, "vif%u.%d", vm->domid, (int) nic->id);
         snprintf(emulated, sizeof emulated, "%s-emu", name);
-        r = move_interface(name, bridge);
+        r = bridge_move(name, bridge);
         if (r >= 0 && if_nametoindex(emulated) > 0)
-                r = move_interface(emulated, bridge);
+                r = bridge_move(emulated, bridge);
         if (r < 0)
                 return vm_refuse(vm, what, done, userdata, r,
                                  strformat("%s cannot be put on the bridge %s: %s", name, bridge, strerror(-r)));
