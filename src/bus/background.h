@@ -14,5 +14,5 @@
  */
 int background_run(sd_event *event, void (*work)(void *data), void (*done)(void *data), void *data);
 
-/* Takes over the pidfd of a child that was told to end, and reaps it once it has: one that hangs in the kernel holds up nobody. */
+/* Takes over the pidfd of a child that ends by itself or was told to, and reaps it once it has: one that hangs in the kernel holds up nobody. */
 void background_reap(sd_event *event, int pidfd);

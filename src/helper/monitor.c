@@ -130,22 +130,17 @@ static int on_exit_of_look(sd_event_source *source, int fd, _unused_ uint32_t ev
 int monitor_host_info(sd_event *event)
 {
         char *const args[] = { (char *) "--print-host", NULL };
-        _cleanup_close_ int in = -EBADF, out = -EBADF, pidfd = -EBADF;
-        SpawnOptions options = SPAWN_OPTIONS_INIT;
+        _cleanup_close_ int in = -EBADF, pidfd = -EBADF;
         sd_event_source *exit;
-        int fds[2], r;
+        int r;
 
         if (!xen_control_access(F_OK))
                 return -EOPNOTSUPP;
         if (n_starting >= STARTING_MAX)
                 return -EBUSY;
-        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-                return -errno;
-        in = fds[0];
-        options.stdout_fd = out = fds[1];
-        r = spawn(SPAWN_XENVM, args, &options, NULL, &pidfd);
-        if (r < 0)
-                return r;
+        in = spawn_read(SPAWN_XENVM, args, &pidfd);
+        if (in < 0)
+                return in;
         r = sd_event_add_io(event, &exit, pidfd, EPOLLIN, on_exit_of_look, NULL);
         if (r < 0)
                 return r;

@@ -269,3 +269,17 @@ int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options,
                 *ret_pid = pid;
         return 0;
 }
+
+int spawn_read(SpawnProgram program, char *const args[], int *ret_pidfd)
+{
+        _cleanup_close_ int in = -EBADF, out = -EBADF;
+        SpawnOptions options = SPAWN_OPTIONS_INIT;
+        int fds[2], r;
+
+        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        in = fds[0];
+        options.stdout_fd = out = fds[1];
+        r = spawn(program, args, &options, NULL, ret_pidfd);
+        return r < 0 ? r : TAKE_FD(in);
+}

@@ -62,3 +62,5 @@ const char *spawn_program_path(SpawnProgram program);
  * is reported here, not by the exit status of a child.
  */
 int spawn(SpawnProgram program, char *const args[], const SpawnOptions *options, pid_t *ret_pid, int *ret_pidfd);
+/* The same for a program of which its output is wanted: returns a descriptor to read that from, which does not block, or negative errno. */
+int spawn_read(SpawnProgram program, char *const args[], int *ret_pidfd);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "host-xen.h"
 
-#include <fcntl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "background.h"
 #include "helper-client.h"
 #include "host-internal.h"
 #include "json.h"
@@ -18,7 +17,7 @@
 struct XenFacts {
         Manager *manager;
         HelperCall *call;
-        sd_event_source *answer, *child;
+        sd_event_source *answer;
         char text[ANSWER_MAX];
         size_t n;
         uint64_t asked_at;
@@ -75,35 +74,15 @@ static void on_helper_done(void *userdata, int r, const char *why, _unused_ cons
         }
 }
 
-static int on_child(_unused_ sd_event_source *s, int fd, _unused_ uint32_t revents, void *userdata)
-{
-        XenFacts *x = userdata;
-        siginfo_t si = { 0 };
-
-        if (waitid(P_PIDFD, (id_t) fd, &si, WEXITED | WNOHANG) >= 0 && si.si_pid != 0)
-                x->child = sd_event_source_disable_unref(x->child);
-        return 0;
-}
-
 static int ask_xenvm(XenFacts *x)
 {
         char *const args[] = { (char *) "--print-host", NULL };
-        _cleanup_close_ int in = -EBADF, out = -EBADF, pidfd = -EBADF;
-        SpawnOptions options = SPAWN_OPTIONS_INIT;
-        int fds[2], r;
+        int pidfd, fd = spawn_read(SPAWN_XENVM, args, &pidfd);
 
-        if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-                return -errno;
-        in = fds[0];
-        options.stdout_fd = out = fds[1];
-        r = spawn(SPAWN_XENVM, args, &options, NULL, &pidfd);
-        if (r >= 0)
-                r = sd_event_add_io(x->manager->event, &x->child, pidfd, EPOLLIN, on_child, x);
-        if (r < 0)
-                return r;
-        (void) sd_event_source_set_io_fd_own(x->child, true);
-        (void) TAKE_FD(pidfd);
-        read_answer(x, TAKE_FD(in));
+        if (fd < 0)
+                return fd;
+        background_reap(x->manager->event, pidfd);
+        read_answer(x, fd);
         return 0;
 }
 
@@ -123,7 +102,7 @@ void host_xen_refresh(Manager *m)
         XenFacts *x = facts(m);
         int r;
 
-        if (!x || x->call || x->answer || x->child || (x->asked_at > 0 && now_usec() - x->asked_at < FRESH_USEC))
+        if (!x || x->call || x->answer || (x->asked_at > 0 && now_usec() - x->asked_at < FRESH_USEC))
                 return;
         x->asked_at = now_usec();
         r = xen_needs_helper() ? helper_call(m->event, manager_paths(m), "host-info", parameters, on_helper_done, x, &x->call) : ask_xenvm(x);
@@ -137,7 +116,6 @@ XenFacts *host_xen_free(XenFacts *x)
                 return NULL;
         helper_call_cancel(x->call);
         sd_event_source_disable_unref(x->answer);
-        sd_event_source_disable_unref(x->child);
         free(x);
         return NULL;
 }
