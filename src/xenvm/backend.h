@@ -84,6 +84,9 @@ typedef struct VmDevice {
         };
 } VmDevice;
 
+/* What who waits for the answer to a command is told when the Vm goes before it. */
+#define VM_GIVEN_UP "given up: the VM, or its monitor, has ended"
+
 typedef struct HostFacts {
         uint64_t total_kib, free_kib;
         unsigned cpus;

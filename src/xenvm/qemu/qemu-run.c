@@ -55,19 +55,23 @@ QemuQuestion *qemu_question_new(Vm *vm, VmDone done, void *userdata)
         return NULL;
 }
 
-int qemu_ask_for(Vm *vm, const char *command, json_object *args, QmpDone answer, VmDone done, void *userdata)
+static int ask(QemuQuestion *q, const char *command, json_object *args, QmpDone answer)
 {
-        QemuQuestion *q = qemu_question_new(vm, done, userdata);
-        int r;
+        int r = vm_request(q->vm, command, args, answer, q);
 
-        if (!q) {
-                json_object_put(args);
-                return -EBUSY;
-        }
-        r = vm_request(vm, command, args, answer, q);
         if (r < 0)
                 q->operation = (Operation) { 0 };
         return r;
+}
+
+int qemu_ask_for(Vm *vm, const char *command, json_object *args, QmpDone answer, VmDone done, void *userdata)
+{
+        QemuQuestion *q = qemu_question_new(vm, done, userdata);
+
+        if (q)
+                return ask(q, command, args, answer);
+        json_object_put(args);
+        return -EBUSY;
 }
 
 static void on_answered(void *userdata, int r, _unused_ json_object *value, const char *text)
@@ -90,17 +94,13 @@ int qemu_set_memory(Vm *vm, uint64_t kib, VmDone done, void *userdata)
 {
         QemuQuestion *q = qemu_question_new(vm, done, userdata);
         json_object *args = q ? json_object_new_object() : NULL;
-        int r;
 
         if (!q)
                 return -EBUSY;
         q->number = (int64_t) kib;
         if (args)
                 json_object_object_add(args, "value", json_object_new_int64((int64_t) (kib * 1024)));
-        r = vm_request(vm, "balloon", args, on_memory_set, q);
-        if (r < 0)
-                q->operation = (Operation) { 0 };
-        return r;
+        return ask(q, "balloon", args, on_memory_set);
 }
 
 static void on_vnc(void *userdata, int r, json_object *value, const char *text)
@@ -147,7 +147,7 @@ static void on_pm1_en(void *userdata, int r, json_object *value, _unused_ const 
         unsigned long enabled = equals ? strtoul(equals + 1, NULL, 16) : 0;
 
         /* All ones: the firmware has not yet put the register there. */
-        operation_done(&q->operation, 0, enabled != 0xffff && enabled & PWRBTN_EN ? "acknowledged" : NULL);
+        operation_done(&q->operation, 0, enabled != 0xffff && enabled & PWRBTN_EN ? ASK_ACKNOWLEDGED : NULL);
 }
 
 static void on_button_pressed(void *userdata, int r, _unused_ json_object *value, const char *text)

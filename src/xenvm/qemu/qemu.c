@@ -75,12 +75,10 @@ void qemu_remove_files(Vm *vm)
 /* Commands that wait for QEMU are answered; the monitor's own operations know of the end. */
 static void give_up(Vm *vm)
 {
-        static const char why[] = "given up: the VM, or its monitor, has ended";
-
-        operation_done(&vm->go, -ECANCELED, why);
-        operation_done(&vm->change, -ECANCELED, why);
+        operation_done(&vm->go, -ECANCELED, VM_GIVEN_UP);
+        operation_done(&vm->change, -ECANCELED, VM_GIVEN_UP);
         for (size_t i = 0; i < ELEMENTSOF(vm->questions); i++)
-                operation_done(&vm->questions[i].operation, -ECANCELED, why);
+                operation_done(&vm->questions[i].operation, -ECANCELED, VM_GIVEN_UP);
 }
 
 Vm *qemu_free(Vm *vm)

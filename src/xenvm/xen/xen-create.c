@@ -13,8 +13,6 @@
 #define LOOK_AGAIN (USEC_PER_SEC / 20)
 #define TURN_MAX (60 * USEC_PER_SEC) /* more than any domain takes: then what stands in the way is not one of ours */
 
-DEFINE_CLEANUP(Vm *, xen_free)
-
 static bool take(Vm *vm)
 {
         vm->turn.fd = lock_file(paths_get(vm->spec.paths, PATH_BUILDVM_LOCK));

@@ -110,6 +110,7 @@ int vm_make_config(Vm *vm, char **ret_why);
 /* From here on the domain is known, watched and reachable. Returns libxl's code. */
 int vm_follow(Vm *vm);
 Vm *xen_free(Vm *vm);
+DEFINE_CLEANUP(Vm *, xen_free)
 
 /* xen-create.c */
 int xen_create(const VmSpec *spec, VmDone done, void *userdata, Vm **ret, char **ret_why);

@@ -266,7 +266,7 @@ static void give_up(Vm *vm)
         if (!done)
                 return;
         AS_USER;
-        done(vm->userdata, -ECANCELED, "given up: the VM, or its monitor, has ended");
+        done(vm->userdata, -ECANCELED, VM_GIVEN_UP);
 }
 
 Vm *xen_free(Vm *vm)
@@ -296,7 +296,6 @@ Vm *xen_free(Vm *vm)
         free(vm);
         return NULL;
 }
-DEFINE_CLEANUP(Vm *, xen_free)
 
 int vm_new(const VmSpec *spec, Vm **ret, const char **ret_why)
 {
