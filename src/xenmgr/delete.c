@@ -34,11 +34,11 @@ static int reply_files(Delete *w)
         sd_bus_message *reply = NULL;
         int r = 0;
 
-        for (char **f = w->listed; r >= 0 && f && *f; f++)
-                if (unlink(*f) >= 0 || errno == ENOENT)
-                        r = strv_extend(&removed, *f);
-                else
-                        r = strv_extendf(&failed, "%s: %s", *f, strerror(errno));
+        for (char **f = w->listed; r >= 0 && f && *f; f++) {
+                int k = remove_image(w->manager, *f);
+
+                r = k < 0 ? strv_extendf(&failed, "%s: %s", *f, strerror(-k)) : strv_extend(&removed, *f);
+        }
         if (r >= 0)
                 r = call_new_reply(w->call, &reply);
         if (r >= 0)
@@ -160,28 +160,33 @@ static void close_work(void *data)
         safe_close(*(int *) data);
 }
 
-static void remove_file(Manager *m, const char *path)
+int remove_image(Manager *m, const char *path)
 {
         int *fd = malloc(sizeof *fd);
         struct stat st;
+        int r;
 
         /* The room of a large image is given back with its last descriptor: that takes a while, and is for a thread. */
         if (fd)
                 *fd = lstat(path, &st) >= 0 && S_ISREG(st.st_mode) ? open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
-        if (unlink(path) < 0 && errno != ENOENT)
-                log_errno_full(LOG_WARNING, errno, "Cannot remove %s", path);
+        r = unlink(path) < 0 && errno != ENOENT ? -errno : 0;
         if (!fd || *fd < 0 || background_run(m->event, close_work, free, fd) < 0) {
                 if (fd)
                         safe_close(*fd);
                 free(fd);
         }
+        return r;
 }
 
 static void remove_files(Manager *m, char *const *l)
 {
         for (; l && *l; l++)
-                if ((*l)[0] == '/')
-                        remove_file(m, *l);
+                if ((*l)[0] == '/') {
+                        int r = remove_image(m, *l);
+
+                        if (r < 0)
+                                log_errno_full(LOG_WARNING, r, "Cannot remove %s", *l);
+                }
 }
 
 /* Disks of VMs that stay */

@@ -20,6 +20,8 @@ int delete_vm(Vm *vm, bool unrestricted, DeleteFiles files, Call *c);
 bool disk_is_used(Manager *m, const Vm *vm, const char *mapped);
 /* The VM has left the database: removes the files that go with it. Harmless where there are none. */
 void delete_files(Manager *m, const char *uuid);
+/* Removes a file of a disk without waiting for its room. Returns 0, also where there is none, or negative errno. */
+int remove_image(Manager *m, const char *path);
 /* Deletes the record of a disk and, once it has left the database, its image and key if nothing else needs them; answers c. */
 int delete_disk(Vm *vm, unsigned id, Call *c);
 /* Removes the folder of a VM that is gone, with what its monitor left. */

@@ -63,11 +63,13 @@ static void import_end(Import *i)
         atomic_store(&i->cancelled, true);
         if (i->running)
                 return; /* import_done() ends it */
-        if (!disk_is_used(i->manager, NULL, i->file)) {
-                if (unlink(i->file) >= 0)
+        if (access(i->file, F_OK) >= 0 && !disk_is_used(i->manager, NULL, i->file)) {
+                int r = remove_image(i->manager, i->file);
+
+                if (r < 0)
+                        log_errno_full(LOG_WARNING, r, "Cannot remove %s", i->file);
+                else
                         log_notice("%s, which no VM has taken, is removed", i->file);
-                else if (errno != ENOENT)
-                        log_errno_full(LOG_WARNING, errno, "Cannot remove %s", i->file);
         }
         import_free(i);
 }
