@@ -351,15 +351,15 @@ static bool refuse_sizes(const CreateRequest *q, json_object *tree, Call *c)
         const char *name = tree_get(tree, "name", strempty(q->name));
         json_object *config = json_get_member(tree, "config", json_type_object);
 
-        if (strlen(name) > NAME_MAX_BYTES)
-                return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES), true;
+        if (refuse_long_name(c, name))
+                return true;
         if (strlen(strempty(q->description)) > VALUE_MAX_BYTES || strlen(strempty(q->image_path)) > VALUE_MAX_BYTES)
                 return call_fail(c, DBUS_ERROR_FAILED, "A value is at most %d bytes long", (int) VALUE_MAX_BYTES), true;
         for (const RecordKind *k = record_kinds; k->kind; k++) {
                 json_object *l = config ? json_get_member(config, k->kind, json_type_object) : NULL;
 
                 if (l && (size_t) json_object_object_length(l) > k->max)
-                        return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %zu records of kind %s", k->max, k->kind), true;
+                        return fail_too_many(c, k), true;
         }
         return false;
 }

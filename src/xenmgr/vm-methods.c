@@ -112,11 +112,6 @@ static void free_device(Vm *vm, char ret[static 4])
         }
 }
 
-static int fail_too_many(Call *c, const RecordKind *k)
-{
-        return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %zu records of kind %s", k->max, k->kind);
-}
-
 static int add_record(Call *c, const RecordKind *k, const char *const *leaves)
 {
         Vm *vm = c->object;
@@ -270,8 +265,8 @@ static int method_set_db_key(Call *c)
         /* Empty elements would hide a path from the rule. */
         if (c->caller.guest && (strstr(path, "//") || path[0] == '/' || !vm_path_guest_may_write(path, value)))
                 return call_fail(c, DBUS_ERROR_ACCESS_DENIED, "%s can be set by the host alone", path);
-        if (streq(path, "name") && strlen(value) > NAME_MAX_BYTES)
-                return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES);
+        if (streq(path, "name") && refuse_long_name(c, value))
+                return 0;
         for (const RecordKind *k = record_kinds; c->caller.guest && k->kind; k++)
                 if (is_record_too_many(vm, path, k))
                         return fail_too_many(c, k);

@@ -45,6 +45,17 @@ static bool refuse_guest_but(Call *c, const char *type, const char *what)
         return !(caller && streq(vm_text(caller, "type", "svm"), type)) && refuse_guest(c, what);
 }
 
+bool refuse_long_name(Call *c, const char *name)
+{
+        return strlen(name) > NAME_MAX_BYTES &&
+               (call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES), true);
+}
+
+int fail_too_many(Call *c, const RecordKind *k)
+{
+        return call_fail(c, DBUS_ERROR_FAILED, "A VM has at most %zu records of kind %s", k->max, k->kind);
+}
+
 bool refuse_guest_but_ui(Call *c, const char *what)
 {
         return refuse_guest_but(c, "uivm", what);
@@ -281,8 +292,8 @@ static int write_text(Vm *vm, const char *path, const char *value, Call *c)
 
 static int set_name(Vm *vm, const VmKey *k, const char *value, Call *c)
 {
-        if (strlen(value) > NAME_MAX_BYTES)
-                return call_fail(c, DBUS_ERROR_FAILED, "A name is at most %d bytes long", NAME_MAX_BYTES);
+        if (refuse_long_name(c, value))
+                return 0;
         /* Told even if nothing changes; a change is told when it comes back from the database. */
         if (streq(vm_text(vm, k->path, ""), value)) {
                 manager_emit(vm->manager, "vm_name_changed", "so", vm->uuid, vm->path);

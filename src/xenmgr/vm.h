@@ -153,6 +153,7 @@ typedef struct RecordKind {
 } RecordKind;
 enum { RECORD_DISK, RECORD_NIC };
 extern const RecordKind record_kinds[];
+int fail_too_many(Call *c, const RecordKind *k); /* as call_fail() */
 /* Records: ids of the children of "config/disk" or "config/nic" that are numbers, ascending. */
 size_t vm_record_ids(Vm *vm, const char *kind, unsigned *ret, size_t max);
 /* The MAC address that a nic has: the configured or the derived one; buf has room for 18 bytes. */
@@ -174,3 +175,5 @@ bool refuse_guest(Call *c, const char *what);
 /* The same, but for the guest that is the host's user interface (type uivm), or the synchroniser (syncvm). */
 bool refuse_guest_but_ui(Call *c, const char *what);
 bool refuse_guest_but_synchroniser(Call *c, const char *what);
+/* Fails when a VM's name is longer than it may be. true: it did. */
+bool refuse_long_name(Call *c, const char *name);
